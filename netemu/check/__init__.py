@@ -1,0 +1,9 @@
+"""Expectations held against a record; pure values, no I/O.
+
+verdict      pass, fail or unproven, and one check's result
+packets      expectations about packets
+entries      expectations about conntrack entries and rule counters
+implied      what is checked of every record: that traffic was answered, that counters and trace agree
+explain      why a packet went no further
+report       all checks of a record, and its JSON
+"""

@@ -1,0 +1,51 @@
+"""Why a packet went no further, as far as the record and the topology tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from netemu.record.journeys import Journey
+from netemu.record.sighting import Sighting
+from netemu.topology.values import endpoint_text
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a reason may refer to: which hosts forward, and each host's own addresses."""
+
+    forwarding: Mapping[str, bool] = field(default_factory=dict)
+
+
+def last_seen(journey: Journey, around: Surroundings) -> str:
+    """Where a journey ended, and why."""
+    end, host = journey.end, journey.end.at.host
+    if end.kind == "dropped" and end.turn is not None:
+        turn = end.turn
+        return f"last seen at {end.at}: dropped by {turn.table} {turn.chain}, {turn.text}"
+    if end.kind == "delivered":
+        return f"delivered to {host} itself, last seen at {end.at}"
+    stage = end.at.stage or ""
+    if stage.startswith("prerouting"):
+        if not around.forwarding.get(host, True):
+            return f"last seen at {end.at}: {host} does not forward (forwarding: false)"
+        return f"last seen at {end.at}: {host} has no route for it"
+    if stage:
+        return f"last seen at {end.at}: {host} took it no further"
+    if end.at.way == "out":
+        return f"last seen at {end.at}: it left there, and came in nowhere"
+    return f"last seen at {end.at}: no hook of {host} saw it"
+
+
+def looks(seen: Sighting) -> dict[str, object]:
+    """A sighting in the words of an expectation."""
+    h = seen.headers
+    view: dict[str, object] = {
+        "point": str(seen.point),
+        "src": endpoint_text(h.src, h.sport),
+        "dst": endpoint_text(h.dst, h.dport),
+        "ttl": h.ttl,
+    }
+    if seen.ct is not None:
+        view["ct"] = seen.ct.ctinfo
+    return view

@@ -1,0 +1,51 @@
+"""What is checked of every record: that each traffic item was answered, and that counters and trace agree."""
+
+from __future__ import annotations
+
+from netemu.check.explain import Surroundings, last_seen, looks
+from netemu.check.verdict import Check, Verdict, believed
+from netemu.record.record import Exchange, Record
+
+
+def check_answered(exchange: Exchange, record: Record, around: Surroundings) -> Check:
+    """Whether the traffic's own end had its answer; if not, where its last packet was last seen."""
+    name = f"{exchange.name} answered"
+    if exchange.fault is None:
+        return Check(name, Verdict.PASS, None, {"fault": None}, {"fault": None})
+    journeys = [journey for flow in record.flows_of(exchange) for journey in flow.journeys]
+    seen = {"fault": exchange.fault}
+    if not journeys:
+        reason = f"{exchange.fault}; {exchange.host} sent nothing"
+        return Check(name, Verdict.FAIL, exchange.host, {"fault": None}, seen, reason=reason)
+    decisive = next((journey for journey in reversed(journeys) if not journey.complete), journeys[-1])
+    side = "request" if decisive.direction == "original" else "reply"
+    reason = f"{exchange.fault}; {side} {decisive.nth} was {last_seen(decisive, around)}"
+    return Check(
+        name,
+        Verdict.FAIL,
+        str(decisive.end.at),
+        {"fault": None},
+        seen,
+        decisive.id,
+        before=looks(decisive.sightings[-1]),
+        reason=reason,
+    )
+
+
+def check_counters_agree(host: str, record: Record) -> Check | None:
+    """Whether every rule counted as often as the trace saw it match; None if no rule of the host counts.
+
+    The two are told by different parts of the kernel: where they disagree, the trace is not to be believed.
+    """
+    counters = record.counters.get(host, {})
+    if not counters:
+        return None
+    matches = record.matches(host)
+    texts = {rule.key: rule.text for rule in record.rules[host]}
+    apart = [key for key in counters if counters[key] != matches.get(key, 0)]
+    expected = {texts[key]: counters[key] for key in apart}
+    actual = {texts[key]: matches.get(key, 0) for key in apart}
+    reason = "" if not apart else f"the counter of {texts[apart[0]]} says {counters[apart[0]]}, the trace {matches.get(apart[0], 0)}"
+    verdict = Verdict.UNPROVEN if apart else Verdict.PASS
+    check = Check(f"{host}: trace and rule counters agree", verdict, f"rules at {host}", expected, actual, reason=reason)
+    return believed(check, record, {host})

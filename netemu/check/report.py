@@ -1,0 +1,194 @@
+"""All checks of a record, the verdict, and both as the JSON object that is a contract with readers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from netemu.check.entries import check_counter, check_entry
+from netemu.check.explain import Surroundings
+from netemu.check.implied import check_answered, check_counters_agree
+from netemu.check.packets import check_packets
+from netemu.check.verdict import Check, Verdict, overall
+from netemu.netfilter.conntrack import PacketConntrack, Tuple, status_names
+from netemu.record.journeys import Journey
+from netemu.record.record import Record
+from netemu.record.sighting import Sighting
+from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, Expectation, PacketExpectation
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a lab's expectations. `timing_ms` holds what was timed, by part."""
+
+    lab: str
+    checks: tuple[Check, ...]
+    record: Record
+    timing_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The checks' verdicts taken together."""
+        return overall(check.verdict for check in self.checks)
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 1 fail, 3 unproven."""
+        return {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.UNPROVEN: 3}[self.verdict]
+
+    def explain(self) -> str:
+        """A line for each check that did not pass."""
+        return "\n".join(
+            f"{check.verdict}: {check.name}: expected {check.expected}, saw {check.actual}: {check.reason}"
+            for check in self.checks
+            if check.verdict is not Verdict.PASS
+        )
+
+
+def check_record(
+    lab: str, record: Record, expectations: Sequence[Expectation], around: Surroundings | None = None
+) -> Report:
+    """Hold every expectation, and what is implied of every record, against `record`."""
+    around = around or Surroundings()
+    checks = [check_answered(exchange, record, around) for exchange in record.exchanges]
+    for expectation in expectations:
+        if isinstance(expectation, PacketExpectation):
+            checks.append(check_packets(expectation, record, around))
+        elif isinstance(expectation, ConntrackExpectation):
+            checks.append(check_entry(expectation, record))
+        elif isinstance(expectation, CounterExpectation):
+            checks.append(check_counter(expectation, record))
+    if record.exchanges:
+        checks += [check for host in record.rules if (check := check_counters_agree(host, record)) is not None]
+    return Report(lab, tuple(checks), record)
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """The report as plain values; keys may be added, never renamed."""
+    record = report.record
+    return {
+        "lab": report.lab,
+        "verdict": str(report.verdict),
+        "checks": [_check(check) for check in report.checks],
+        "traffic": [
+            {"name": item.name, "from": item.host, "what": item.what, "result": item.result, "fault": item.fault}
+            for item in record.exchanges
+        ],
+        "journeys": [_journey(journey) for journey in record.journeys],
+        "flows": [
+            {
+                "id": flow.id,
+                "host": host,
+                "original": _tuple(entry.original),
+                "reply": _tuple(entry.reply),
+                "status": list(status_names(entry.status)),
+                "state": entry.tcp_state,
+            }
+            for flow in record.flows
+            for host, entry in flow.entries.items()
+        ],
+        "counters": [
+            {"host": host, "table": rule.table, "chain": rule.chain, "rule": rule.text, "packets": counted}
+            for host, rules in record.rules.items()
+            for rule in rules
+            if (counted := record.counters.get(host, {}).get(rule.key)) is not None
+        ],
+        "capture": {
+            "sightings": record.sightings,
+            "lost": record.lost,
+            "taps": [
+                {"host": tap.host, "tap": tap.tap, "lost": tap.lost, "alive": tap.alive} for tap in record.health
+            ],
+        },
+        "timing_ms": {part: round(ms, 2) for part, ms in report.timing_ms.items()},
+    }
+
+
+def _check(check: Check) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "verdict": str(check.verdict),
+        "point": check.point,
+        "expected": check.expected,
+        "actual": check.actual,
+        "journey": check.journey,
+        "journeys": list(check.journeys),
+        "before": check.before,
+        "reason": check.reason,
+    }
+
+
+def _journey(journey: Journey) -> dict[str, Any]:
+    return {
+        "id": journey.id,
+        "flow": journey.flow,
+        "direction": journey.direction,
+        "nth": journey.nth,
+        "proto": journey.first.headers.proto,
+        "complete": journey.complete,
+        "sightings": [_sighting(seen, journey) for seen in journey.sightings],
+        "rewrites": [
+            {
+                "at": str(change.at),
+                "field": change.field,
+                "from": change.before,
+                "to": change.after,
+                "by": change.by,
+                "rule": change.rule,
+            }
+            for change in journey.rewrites
+        ],
+        "rules": [
+            {"host": t.host, "table": t.table, "chain": t.chain, "rule": t.text, "verdict": t.verdict}
+            for t in journey.rules
+        ],
+        "end": {
+            "kind": journey.end.kind,
+            "at": str(journey.end.at),
+            "rule": journey.end.turn.text if journey.end.turn is not None else None,
+        },
+    }
+
+
+def _sighting(seen: Sighting, journey: Journey) -> dict[str, Any]:
+    h = seen.headers
+    nat = seen.point.stage is not None and seen.point.stage.endswith(".nat")
+    return {
+        "point": str(seen.point),
+        "host": seen.point.host,
+        "interface": seen.point.interface,
+        "way": seen.point.way,
+        "stage": seen.point.stage,
+        "time_ns": seen.time_ns,
+        "src": h.src,
+        "sport": h.sport,
+        "dst": h.dst,
+        "dport": h.dport,
+        "ttl": h.ttl,
+        "flags": h.flags,
+        "length": h.length,
+        "ct": _conntrack(seen.ct) if seen.ct is not None else None,
+        "walked": seen.point in journey.walked if nat else None,
+    }
+
+
+def _conntrack(ct: PacketConntrack) -> dict[str, Any]:
+    return {
+        "id": ct.id,
+        "state": ct.state,
+        "direction": ct.direction,
+        "ctinfo": ct.ctinfo,
+        "status": list(status_names(ct.status)) if ct.status is not None else None,
+        "manips": list(ct.manips) if ct.manips is not None else None,
+    }
+
+
+def _tuple(directed: Tuple) -> dict[str, Any]:
+    return {
+        "proto": directed.proto,
+        "src": directed.src,
+        "sport": directed.sport,
+        "dst": directed.dst,
+        "dport": directed.dport,
+    }

@@ -1,0 +1,38 @@
+"""validate and schema."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from netemu.errors import TopologyError
+from netemu.topology.library import find
+from netemu.topology.load import load
+from netemu.topology.model import schema as topology_schema
+
+
+def validate(file: str, as_json: bool) -> int:
+    """Say whether a topology can be built; the exit code."""
+    path = find(file)
+    try:
+        topology, _ = load(path)
+    except TopologyError as error:
+        if not as_json:
+            raise
+        problems = [{"file": p.file, "line": p.line, "key": p.key, "message": p.message} for p in error.problems]
+        click.echo(json.dumps({"file": str(path), "valid": False, "problems": problems}))
+        return error.exit_code
+    if as_json:
+        click.echo(json.dumps({"file": str(path), "valid": True, "problems": []}))
+    else:
+        click.echo(
+            f"{path} is fine: {topology.name}, {len(topology.hosts)} hosts, {len(topology.networks)} networks,"
+            f" {len(topology.links)} links, {len(topology.traffic)} traffic items, {len(topology.expect)} expectations"
+        )
+    return 0
+
+
+def schema() -> None:
+    """Print the topology file's JSON Schema."""
+    click.echo(json.dumps(topology_schema(), indent=2))

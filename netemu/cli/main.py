@@ -1,0 +1,162 @@
+"""The commands, their options, and what an error looks like. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from netemu import errors
+
+INTERRUPTED = 130
+INTERNAL = 70
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+all_option = click.option("--all", "unfold", is_flag=True, help="Print every packet, also those alike to one before.")
+
+
+def complain(error: BaseException) -> int:
+    """Print an error as a person should see it; its exit code."""
+    if isinstance(error, errors.NetemuError):
+        click.echo(f"netemu: {error}", err=True)
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
+        click.echo("netemu: interrupted, everything taken down", err=True)
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        return 0
+    if os.environ.get("NETEMU_DEBUG"):
+        sys.excepthook(type(error), error, error.__traceback__)
+    else:
+        click.echo(
+            f"netemu: a fault of netemu's own: {type(error).__name__}: {error}\n(NETEMU_DEBUG=1 shows where)", err=True
+        )
+    return INTERNAL
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="netemu")
+def cli() -> None:
+    """Networks of real Linux namespaces whose every packet is recorded, followed and checked.
+
+    LAB is the name of a topology that comes with netemu, or a file. Exit codes: 0 pass, 1 fail, 2 usage or bad
+    topology, 3 unproven, 4 the machine lacks something.
+    """
+
+
+@cli.command()
+@click.argument("lab")
+@json_option
+@all_option
+def up(lab: str, as_json: bool, unfold: bool) -> None:
+    """Build LAB, send its traffic, show each packet's walk and the verdict, and leave it up."""
+    from netemu.cli import labs
+
+    sys.exit(labs.up(lab, as_json, unfold))
+
+
+@cli.command()
+@click.argument("lab")
+@json_option
+@all_option
+def run(lab: str, as_json: bool, unfold: bool) -> None:
+    """Do what up does, and take the lab down again."""
+    from netemu.cli import labs
+
+    sys.exit(labs.run(lab, as_json, unfold))
+
+
+@cli.command()
+@click.argument("lab")
+def down(lab: str) -> None:
+    """Take LAB down."""
+    from netemu.cli import held
+
+    held.down(lab)
+
+
+@cli.command()
+@json_option
+def ls(as_json: bool) -> None:
+    """List the labs that are up."""
+    from netemu.cli import held
+
+    held.ls(as_json)
+
+
+@cli.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("lab")
+@click.argument("host")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(lab: str, host: str, command: tuple[str, ...]) -> None:
+    """Run COMMAND on HOST of LAB, with this terminal and its exit code: netemu exec nodeport A -- ip route."""
+    from netemu.cli import held
+
+    words = list(command[1:] if command[0] == "--" else command)
+    if not words:
+        raise click.UsageError("name a command, as in: netemu exec nodeport A -- ip route")
+    sys.exit(held.exec_(lab, host, words))
+
+
+@cli.command()
+@click.argument("file")
+@json_option
+def validate(file: str, as_json: bool) -> None:
+    """Say whether FILE (or a topology that comes with netemu) can be built, and what is wrong with it if not."""
+    from netemu.cli import files
+
+    sys.exit(files.validate(file, as_json))
+
+
+@cli.command()
+def schema() -> None:
+    """Print the topology file's JSON Schema."""
+    from netemu.cli import files
+
+    files.schema()
+
+
+@cli.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Try what labs need of this machine, and say what installs what is missing."""
+    from netemu.cli import machine
+
+    sys.exit(machine.doctor(as_json))
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code: Any = cli.main(arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except SystemExit as exit_:
+        code = exit_.code
+    except BaseException as error:  # noqa: BLE001  no traceback at a user, whatever it is
+        code = complain(KeyboardInterrupt() if isinstance(error, click.Abort) else error)
+    if isinstance(code, int) and code == 0:
+        code = _flushed()
+    sys.exit(code or 0)
+
+
+def _flushed() -> int:
+    """0, also if nobody reads our output any more: Python would complain of that at its end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt

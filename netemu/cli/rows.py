@@ -1,0 +1,123 @@
+"""One packet's walk as rows, a row a point where there is something to say; and which packets are alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netemu.record.journeys import Journey
+from netemu.record.rewrites import Rewrite
+from netemu.record.sighting import Sighting
+from netemu.topology.values import endpoint_text
+
+BOTH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a walk: `time` in whole µs since the packet's first wire, or empty; `cause` only for a rewrite."""
+
+    time: str
+    point: str
+    text: str
+    cause: str = ""
+    rewrite: bool = False
+
+
+def rows(journey: Journey, numbers: dict[tuple[str, str], int]) -> list[Row]:
+    """A packet's walk. Wires are always there; of the hooks, those at which something changed.
+
+    `numbers` gives each rule's number in the listing below the walk, by host and text.
+    """
+    found: list[Row] = []
+    start = journey.start_ns
+    shown: tuple[str, str] | None = None
+    ttl: int | None = None
+    for seen in journey.sightings:
+        changes = [change for change in journey.rewrites if change.at == seen.point]
+        if seen.point.stage is not None:
+            found += [_change(change, journey, numbers) for change in changes]
+            ttl = seen.headers.ttl
+            continue
+        h = seen.headers
+        ends = (endpoint_text(h.src, h.sport), endpoint_text(h.dst, h.dport))
+        parts = [f"{ends[0]} → {ends[1]}"] if ends != shown else []
+        parts += [f"ttl {h.ttl}"] if h.ttl != ttl else []
+        shown, ttl = ends, h.ttl
+        time = "" if seen.time_ns is None or start is None else str(round((seen.time_ns - start) / 1000))
+        found.append(Row(time, str(seen.point), "   ".join(parts)))
+    if journey.end.kind != "delivered":
+        found.append(Row("", str(journey.end.at), _lost(journey)))
+    elif not any(row.text for row in found[-1:]) or not found:
+        found.append(Row("", str(journey.end.at), "delivered"))
+    return found
+
+
+def _lost(journey: Journey) -> str:
+    turn = journey.end.turn
+    if turn is not None:
+        return f"dropped by {turn.table} {turn.chain}: {turn.text}"
+    return "not seen any further"
+
+
+def _change(change: Rewrite, journey: Journey, numbers: dict[tuple[str, str], int]) -> Row:
+    text = f"{change.field} {change.before} ⇒ {change.after}"
+    return Row("", str(change.at), text, _cause(change, journey, numbers), rewrite=change.by != "route")
+
+
+def _cause(change: Rewrite, journey: Journey, numbers: dict[tuple[str, str], int]) -> str:
+    if change.by == "rule":
+        number = numbers.get((change.at.host, change.rule or ""))
+        return f"rule {number if number is not None else ''} {jump(change.rule or '')}".replace("  ", " ")
+    if change.by == "conntrack":
+        return f"conntrack, {'reply' if journey.direction == 'original' else 'original'} tuple"
+    return "" if change.by == "route" else change.by
+
+
+def jump(rule: str) -> str:
+    """A rule's chain and target: `PREROUTING -j DNAT`; the whole text where it has none."""
+    words = rule.split()
+    if words[:1] != ["-A"] or "-j" not in words[:-1]:
+        return rule
+    return f"{words[1]} -j {words[words.index('-j') + 1]}"
+
+
+def decided(journey: Journey) -> str:
+    """How each host that tracks saw the packet: its ctinfo, which manips were set up, whether nat chains were walked."""
+    found: dict[str, str] = {}
+    for seen in journey.sightings:
+        if seen.ct is not None and seen.point.host not in found:
+            found[seen.point.host] = f"{seen.point.host}: {_state(seen, journey)}"
+    return "; ".join(found.values())
+
+
+def _state(seen: Sighting, journey: Journey) -> str:
+    assert seen.ct is not None
+    if seen.ct.state == "untracked":
+        return "UNTRACKED"
+    manips = seen.ct.manips
+    told = {None: "manips unknown", 0: "no manip set up"}.get(
+        None if manips is None else len(manips), f"{' and '.join(manips or ())} manip set up"
+    )
+    if manips is not None and len(manips) == BOTH:
+        told = "both manips set up"
+    walked = any(point.host == seen.point.host for point in journey.walked)
+    return f"{seen.ct.ctinfo}, {told}: {'nat chains walked' if walked else 'no nat chain walked'}"
+
+
+def likeness(journey: Journey) -> object:
+    """What two packets must share to be told as one: everything but their time, flags and length."""
+    return (
+        journey.flow,
+        journey.direction,
+        tuple(
+            (
+                seen.point,
+                seen.headers.ttl,
+                seen.ct and (seen.ct.ctinfo, seen.ct.manips) if seen.point.stage is not None else None,
+            )
+            for seen in journey.sightings
+        ),
+        tuple((change.at, change.field, change.before, change.after, change.by) for change in journey.rewrites),
+        journey.walked,
+        journey.end.kind,
+    )

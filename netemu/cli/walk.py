@@ -1,0 +1,196 @@
+"""A report as people read it: each packet's walk, the conntrack entries, the rules' counters, the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+from netemu.check.report import Report
+from netemu.check.verdict import Verdict
+from netemu.cli.failures import failures
+from netemu.cli.rows import Row, decided, likeness, rows
+from netemu.netfilter.conntrack import status_names
+from netemu.netfilter.ruleset import Rule
+from netemu.record.flows import Flow
+from netemu.record.journeys import Journey
+from netemu.record.record import Exchange
+from netemu.topology.model import Topology
+from netemu.topology.values import endpoint_text
+
+COLOUR = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.UNPROVEN: "bold yellow"}
+_TIME, _GAP = 7, 2
+_QUIET_STATUS = {"confirmed", "src-nat-done", "dst-nat-done"}
+"""Bits that every entry has once it is set up."""
+
+
+class Walk:
+    """Prints one report."""
+
+    def __init__(self, console: Console, report: Report, topology: Topology, unfold: bool) -> None:
+        self.console = console
+        self.report = report
+        self.topology = topology
+        self.unfold = unfold
+        self.rules = [(host, rule) for host, mine in sorted(report.record.rules.items()) for rule in mine]
+        self.numbers = {(host, rule.text): number for number, (host, rule) in enumerate(self.rules, 1)}
+
+    def print(self) -> None:
+        """All of it, top to bottom."""
+        self._heading()
+        for exchange in self.report.record.exchanges:
+            self._exchange(exchange)
+        self._rules()
+        failures(self.console, self.report, self.unfold)
+        self._verdict()
+
+    def _line(self, *parts: Text | str, right: Text | str = "") -> None:
+        line = Text.assemble(*parts)
+        if right:
+            room = self.console.width - line.cell_len - Text.assemble(right).cell_len
+            line = Text.assemble(line, " " * max(room, _GAP), right)
+        self.console.print(line)
+
+    def _heading(self) -> None:
+        topology = self.topology
+        what = f"   {topology.description}" if topology.description else ""
+        up = self.report.timing_ms.get("up")
+        self._line((topology.name, "bold"), what, right=f"up in {up:.0f} ms" if up is not None else "")
+        networks = [
+            f"{', '.join(name for name, host in topology.hosts.items() if _on(host, network))} on {network}"
+            for network in topology.networks
+        ]
+        links = [" – ".join(link.endpoints) for link in topology.links]
+        self._line((f"{len(topology.hosts)} hosts: {'; '.join([*networks, *links])}", "dim"))
+
+    def _exchange(self, exchange: Exchange) -> None:
+        flows = self.report.record.flows_of(exchange)
+        requests = sum(len(flow.packets("original")) for flow in flows)
+        replies = sum(len(flow.packets("reply")) for flow in flows)
+        went = (exchange.result, "green") if exchange.fault is None else (exchange.fault, "bold red")
+        counts = f", {_count(requests, 'request')} and {_count(replies, 'reply', 'replies')}"
+        self._line()
+        head = Text.assemble((exchange.name, "bold cyan"), f"   {exchange.host}: {exchange.what}")
+        self._line(head, right=Text.assemble(went, counts))
+        for flow in flows:
+            self._flow(flow)
+
+    def _flow(self, flow: Flow) -> None:
+        told: dict[object, Journey] = {}
+        alike: list[tuple[Journey, Journey]] = []
+        for journey in flow.journeys:
+            key = likeness(journey)
+            if not self.unfold and key in told:
+                alike.append((journey, told[key]))
+                continue
+            self._folded(alike)
+            alike = []
+            told[key] = journey
+            self._packet(journey)
+        self._folded(alike)
+        self._line()
+        for host, entry in flow.entries.items():
+            label = f"conntrack at {host}   "
+            original = endpoint_text(entry.original.src, entry.original.sport)
+            reply = endpoint_text(entry.reply.src, entry.reply.sport)
+            width = max(len(original), len(reply))
+            status = [name.upper().replace("-", "_") for name in status_names(entry.status) if name not in _QUIET_STATUS]
+            state = [f"{entry.original.proto} {entry.tcp_state}"] if entry.tcp_state else [entry.original.proto]
+            to = endpoint_text(entry.original.dst, entry.original.dport)
+            back = endpoint_text(entry.reply.dst, entry.reply.dport)
+            self._line((label, "bold"), f"original  {original:<{width}} → {to}")
+            self._line(" " * len(label), f"reply     {reply:<{width}} → {back}")
+            self._line(" " * len(label), (", ".join(state + status), "dim"))
+
+    def _packet(self, journey: Journey) -> None:
+        h = journey.first.headers
+        name = f"{'request' if journey.direction == 'original' else 'reply'} {journey.nth}"
+        what = " ".join(part for part in (h.flags or h.proto.upper(), f"{h.length} bytes" if h.length else "") if part)
+        self._line()
+        self._line((f"{name:<12}", "bold"), f"{what:<22} ", (decided(journey), "italic"))
+        walk = rows(journey, self.numbers)
+        width = max(len(row.point) for row in walk)
+        texts = max((len(row.text) for row in walk if row.cause), default=0)
+        for place, row in enumerate(walk):
+            for line in self._row(row, width, texts, first=place == 0):
+                self._line(line)
+
+    def _row(self, row: Row, width: int, texts: int, *, first: bool) -> Iterator[Text]:
+        time = f"{row.time:>{_TIME}}" + (" µs " if first and row.time else "    ")
+        style = "bold yellow" if row.rewrite else ""
+        if not row.text:
+            yield Text.assemble((time, "dim"), row.point)
+            return
+        line = Text.assemble((time, "dim"), f"{row.point:<{width}}{' ' * _GAP}", (row.text, style))
+        room = self.console.width - line.cell_len - len(row.cause)
+        if not row.cause:
+            yield line
+        elif room >= _GAP:
+            gap = max(_GAP, min(texts - len(row.text) + _GAP, room))
+            yield Text.assemble(line, " " * gap, (row.cause, "magenta"))
+        else:
+            yield line
+            yield Text.assemble(" " * (len(time) + width + _GAP), "by ", (row.cause, "magenta"))
+
+    def _folded(self, alike: list[tuple[Journey, Journey]]) -> None:
+        if not alike:
+            return
+        told: list[str] = []
+        for direction, one, many in (("original", "request", "requests"), ("reply", "reply", "replies")):
+            mine = [(journey.nth, like.nth) for journey, like in alike if journey.direction == direction]
+            for like in dict.fromkeys(like for _, like in mine):
+                numbers = [nth for nth, other in mine if other == like]
+                span = _spans(numbers)
+                told.append(f"{many if len(numbers) > 1 else one} {span} as {one} {like}")
+        self._line()
+        self._line(("; ".join(told), "dim"))
+
+    def _rules(self) -> None:
+        counters = self.report.record.counters
+        matched = [(n, host, rule) for n, (host, rule) in enumerate(self.rules, 1) if counters[host].get(rule.key)]
+        if not matched:
+            return
+        self._line()
+        for number, host, rule in matched:
+            counted = counters[host][rule.key]
+            head = f"rule {number} at {host}   {_count(counted, 'packet'):<12}"
+            self._line((head, "bold"), _shortened(rule, self.console.width - len(head)))
+
+    def _verdict(self) -> None:
+        report = self.report
+        by = {verdict: sum(check.verdict is verdict for check in report.checks) for verdict in Verdict}
+        words = {Verdict.PASS: "passed", Verdict.FAIL: "failed", Verdict.UNPROVEN: "unproven"}
+        counts = ", ".join(f"{by[verdict]} {words[verdict]}" for verdict in Verdict if by[verdict])
+        lost = f"{report.record.lost} lost" if report.record.lost else "nothing lost"
+        self._line()
+        if not report.checks:
+            self._line("no traffic and no expectations: nothing to check")
+            return
+        self._line(
+            f"{_count(len(report.checks), 'check')}: {counts}; {report.record.sightings} sightings, {lost}",
+            right=Text(str(report.verdict), COLOUR[report.verdict]),
+        )
+
+
+def _on(host: object, network: str) -> bool:
+    return any(interface.network == network for interface in getattr(host, "interfaces").values())
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _spans(numbers: list[int]) -> str:
+    """3, 4, 5, 8 as `3-5, 8`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
+def _shortened(rule: Rule, room: int) -> str:
+    return rule.text if len(rule.text) <= room else f"{rule.text[: max(room - 1, 0)]}…"

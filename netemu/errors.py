@@ -1,0 +1,76 @@
+"""What can go wrong, by whose fault it is; each branch knows the exit code that a command line gives it.
+
+Exit codes: 1 a check failed, 2 usage or bad topology, 3 unproven, 4 the machine lacks something.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class NetemuError(Exception):
+    """Anything netemu raises on purpose: its text is a short message for a person, without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(NetemuError):
+    """The call asks for something that is not there: an unknown lab, one that is up already, a wrong name."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a topology: where in the file, and what.
+
+    `line` is 1-based and None where the topology came from Python objects; `key` is dotted, as in
+    `hosts.A.interfaces.eth0.addresses[0]`, and empty where the whole document is meant.
+    """
+
+    message: str
+    key: str = ""
+    line: int | None = None
+    file: str | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        return ": ".join(part for part in (place, self.key, self.message) if part)
+
+
+class TopologyError(NetemuError):
+    """The topology can't be what it says: every problem found, not only the first."""
+
+    exit_code = 2
+
+    def __init__(self, problems: list[Problem] | Problem) -> None:
+        self.problems = [problems] if isinstance(problems, Problem) else list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ServiceError(TopologyError):
+    """A service of the topology ended, or was not ready in its time."""
+
+
+class RulesError(TopologyError):
+    """iptables-restore or nft refused rules of the topology."""
+
+
+class MachineError(NetemuError):
+    """The machine lacks something, said by name, with what mends it."""
+
+    exit_code = 4
+
+
+class PrivilegeError(MachineError):
+    """The caller may not do this: not root, or a capability is missing."""
+
+
+class KernelError(MachineError):
+    """The kernel refused a request that the topology made legitimately: what, for which host, and its answer."""
+
+
+class CaptureError(NetemuError):
+    """A tap could not be made, or its record can't be had."""
+
+    exit_code = 3

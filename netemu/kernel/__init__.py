@@ -1,0 +1,22 @@
+"""The only place that talks to the kernel: namespaces, links, rules, taps, processes.
+
+syscalls     unshare and setns, which Python has only from 3.12 on
+namespace    a network namespace held by a descriptor, and stepping into it
+pidspace     the PID namespace in which a lab's processes live and die
+init         the program that is process 1 there; it outlives its lab just long enough to tidy up
+process      starting processes inside namespaces, and running them to their end
+ending       waiting for a process's end on the event loop
+links        bridges, veth pairs, addresses, routes, over pyroute2
+offloads     checksum and segmentation offloads of an interface, over ethtool's ioctl
+sysctl       sysctls of a namespace
+listening    which ports a namespace's processes listen on
+rules        rules loaded and read back by the real tools
+nftables     libnftables: tables of our own, and nf_tables' own numbers for rules
+wire         wire taps: scapy packet sockets
+trace        hook taps: the nft trace
+netlink      raw nfnetlink sockets: stored now, understood later
+tracking     conntrack's events and table
+reader       reading a socket to the end of what it holds, from the event loop
+features     what this machine can do, found out by trying it
+packages     the command that installs a package here
+"""

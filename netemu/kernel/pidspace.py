@@ -1,0 +1,77 @@
+"""The PID namespace in which a lab's processes live: when its process 1 ends, the kernel ends all the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from netemu.errors import KernelError
+from netemu.kernel import init
+from netemu.kernel.ending import ended
+from netemu.kernel.syscalls import CLONE_NEWPID, setns, unshare
+
+_OWN = "/proc/thread-self/ns/pid"
+
+
+class PidSpace:
+    """A PID namespace with its process 1 (kernel/init.py), which ends when the process that made it ends."""
+
+    def __init__(self) -> None:
+        own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            unshare(CLONE_NEWPID)
+            try:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", init.__file__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd="/",
+                    env={},
+                    start_new_session=True,
+                )
+            finally:
+                setns(own, CLONE_NEWPID)
+            self.fd = os.open(f"/proc/{self.process.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KernelError(f"the kernel made no PID namespace for the lab: {error.strerror}") from error
+        finally:
+            os.close(own)
+
+    def remove_after(self, link: Path | None = None, target: str = "", folder: Path | None = None) -> None:
+        """Have process 1 remove a symlink (if it still points to `target`) or a folder when the lab is gone."""
+        thing = {"link": str(link), "target": target} if link is not None else {"folder": str(folder)}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(thing).encode() + b"\n")
+        self.process.stdin.flush()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Processes that the calling thread starts inside the `with` live here. Start no threads in there."""
+        own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            setns(self.fd, CLONE_NEWPID)
+            try:
+                yield
+            finally:
+                setns(own, CLONE_NEWPID)
+        finally:
+            os.close(own)
+
+    async def close(self) -> None:
+        """Let process 1 tidy up and end, and every process with it; returns when they are gone.
+
+        The kernel ends process 1 only once all the others are collected: collect those you started before this.
+        """
+        if self.fd < 0:
+            return
+        os.close(self.fd)
+        self.fd = -1
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        await ended(self.process)

@@ -1,0 +1,123 @@
+"""Hook taps: a table of accepting chains at every stage, and the trace events that the kernel sends of each.
+
+`accept` ends only the tap's own base chain, so the rules under test see the same packets as without it. No tap
+mentions `ct` where the trace itself carries the conntrack state (Linux 6.16): doing so would switch connection
+tracking on. On older kernels a tap asks for it only in a host whose own rules track already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from netemu.errors import CaptureError
+from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.netlink import GroupReader
+from netemu.kernel.nftables import Nftables
+from netemu.netfilter.conntrack import DST_NAT_DONE, SRC_NAT_DONE, PacketConntrack
+from netemu.netfilter.hooks import STAGES, START_PRIORITY, STARTS
+from netemu.netfilter.ruleset import listed_rules
+from netemu.record.capture import TAP_TABLE
+from netemu.record.passes import START
+
+_GROUP = 9
+"""NFNLGRP_NFTRACE."""
+CANARY_PROTOCOL = 253
+"""RFC 3692: for experiments and testing."""
+
+STATES: tuple[PacketConntrack, ...] = (
+    *(
+        PacketConntrack(state, direction, known_manips=bits)
+        for state, direction in (
+            ("new", "original"),
+            ("established", "original"),
+            ("established", "reply"),
+            ("related", "original"),
+            ("related", "reply"),
+        )
+        for bits in (0, SRC_NAT_DONE, DST_NAT_DONE, SRC_NAT_DONE | DST_NAT_DONE)
+    ),
+    PacketConntrack("invalid"),
+    PacketConntrack("untracked"),
+)  # type: ignore[misc]
+"""What a tap's rules tell apart where the trace carries no conntrack state."""
+
+
+def table(ask_conntrack: bool) -> str:
+    """The tap's nft table, as nft reads it."""
+    lines = [f"table inet {TAP_TABLE} {{", "flags owner;"]
+    for hook in STARTS:
+        lines.append(f"chain {START}{hook} {{ type filter hook {hook} priority {START_PRIORITY}; policy accept;")
+        if hook == "output":
+            lines.append(f"ip daddr 127.0.0.1 ip protocol {CANARY_PROTOCOL} meta nftrace set 1 drop")
+        lines += ["meta nftrace set 1 accept", "}"]
+    for stage in STAGES:
+        lines.append(
+            f"chain {stage.name} {{ type filter hook {stage.hook} priority {stage.priority}; policy accept;"
+        )
+        lines += [f"{_matches(state)} accept" for state in STATES] if ask_conntrack else []
+        lines += ["accept", "}"]
+    return "\n".join([*lines, "}"])
+
+
+def _matches(state: PacketConntrack) -> str:
+    if state.direction is None:
+        return f"ct state {state.state}"
+    done = SRC_NAT_DONE | DST_NAT_DONE
+    return f"ct state {state.state} ct direction {state.direction} ct status & {done:#x} == {state.known_manips or 0:#x}"
+
+
+class TraceTap(GroupReader):
+    """Stores the trace events of one host, and knows its own canaries. Its chains go when it is closed."""
+
+    def __init__(self, net: NetworkNamespace, buffer: int, ask_conntrack: bool) -> None:
+        super().__init__(net, (_GROUP,), buffer)
+        self.net = net
+        self.states: dict[tuple[str, int], PacketConntrack] = {}
+        self._nonce = b""
+        self._proven = asyncio.Event()
+        try:
+            with net.entered():
+                self.sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, CANARY_PROTOCOL)
+            self.nft = Nftables(net)
+            self.nft.run(table(ask_conntrack))
+            if ask_conntrack:
+                self.states = self._read_states()
+        except OSError as error:
+            raise CaptureError(f"host {net.name}: no hook tap: {error.strerror}") from error
+
+    def _read_states(self) -> dict[tuple[str, int], PacketConntrack]:
+        handles: dict[str, list[int]] = {}
+        for rule in listed_rules(self.nft.list(f"list table inet {TAP_TABLE}")).rules:
+            handles.setdefault(rule.chain, []).append(rule.handle or 0)
+        return {
+            (stage.name, handle): state
+            for stage in STAGES
+            for handle, state in zip(handles[stage.name], STATES, strict=False)
+        }
+
+    def send_canary(self, nonce: bytes) -> None:
+        """Send a packet that the tap's first chain traces and drops, so that no rule under test sees it."""
+        self._nonce = nonce
+        self._proven.clear()
+        try:
+            self.sender.sendto(nonce, ("127.0.0.1", 0))
+        except PermissionError:
+            pass  # the drop, as the sender is told of it
+
+    async def proven(self) -> None:
+        """Return once the canary's event was seen: every event before it is stored by then."""
+        await self._proven.wait()
+
+    def take(self, datagram: bytes) -> None:
+        """Keep one event, unless it is the canary's."""
+        if self._nonce and self._nonce in datagram:
+            self._proven.set()
+        else:
+            super().take(datagram)
+
+    def close(self) -> None:
+        """Close, after `stop`, and take the chains away; once is enough, twice does no harm."""
+        super().close()
+        self.sender.close()
+        self.nft.close()

@@ -1,0 +1,12 @@
+"""A topology brought to life: lifetimes, and nothing else.
+
+lab          `Lab`: builds a topology, owns all that it made, takes it down
+build        a plan's steps carried out
+host         `Host`: run commands and open sockets on one host
+services     a host's services, from start to ready
+traffic      a topology's traffic items, sent
+recorder     all hosts' taps: proven, running, read out
+folder       the private folders that labs keep things in, and the names of labs that are up
+supervisor   the process that holds a lab which is up
+control      what other commands ask of a supervisor
+"""

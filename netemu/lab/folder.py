@@ -1,0 +1,109 @@
+"""The private folders that labs keep things in, and the names of labs that are up.
+
+Every lab has a folder of its own under /run/netemu, mode 0700, with an unpredictable name; a lab that is up has a
+symlink to it by the lab's name. The folder's `alive` file is locked as long as its lab lives: the kernel drops the
+lock with the process, so a name whose lock is free is dead, whatever its process number has become since.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from netemu.errors import MachineError, PrivilegeError, UsageError
+
+BASE = Path("/run/netemu")
+_LOCK = ".lock"
+_ALIVE = "alive"
+
+
+class LabFolder:
+    """One lab's folder; `close` removes it."""
+
+    def __init__(self) -> None:
+        _ensure_base()
+        self.path = Path(tempfile.mkdtemp(prefix=".lab-", dir=BASE))
+        self.name: Path | None = None
+        self._alive = os.open(self.path / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._alive, fcntl.LOCK_EX)
+
+    def claim(self, name: str) -> Path:
+        """Take a lab's name; the symlink. Raises UsageError if a lab of that name is up."""
+        link = BASE / name
+        with _locked():
+            if is_alive(name):
+                raise UsageError(f"lab {name} is up already: netemu down {name} ends it")
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.path)
+        self.name = link
+        return link
+
+    def close(self) -> None:
+        """Give the name back and remove the folder; once is enough, twice does no harm."""
+        if self._alive < 0:
+            return
+        with _locked():
+            if self.name is not None and os.path.lexists(self.name) and os.readlink(self.name) == str(self.path):
+                self.name.unlink()
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._alive)
+        self._alive = -1
+
+
+def names_up() -> list[str]:
+    """The names of the labs that are up, sorted."""
+    if not BASE.is_dir():
+        return []
+    try:
+        found = [entry.name for entry in BASE.iterdir() if entry.is_symlink()]
+    except PermissionError as error:
+        raise PrivilegeError("labs that are up are root's: run it with sudo") from error
+    return sorted(name for name in found if is_alive(name))
+
+
+def is_alive(name: str) -> bool:
+    """Whether a lab of that name is up: whether its `alive` file is locked."""
+    try:
+        fd = os.open(BASE / name / _ALIVE, os.O_RDWR | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError as error:
+        raise PrivilegeError("labs that are up are root's: run it with sudo") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _ensure_base() -> None:
+    """Make the base folder, or make sure that it is ours alone."""
+    try:
+        BASE.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    except PermissionError as error:
+        raise PrivilegeError("a lab needs root: run it with sudo") from error
+    except OSError as error:
+        raise MachineError(f"{BASE} can't be made: {error.strerror}") from error
+    found = BASE.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise PrivilegeError(f"{BASE} must be a folder of mode 0700 that belongs to the user who runs labs: run it with sudo")
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    fd = os.open(BASE / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,190 @@
+"""A lab: a topology brought to life, and everything that was made for it.
+
+Nothing of a lab outlives the process that holds it: namespaces are held by descriptors, processes live in a PID
+namespace of the lab's own. `async with` takes it down in order; a kill takes it down as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+
+from netemu.check.explain import Surroundings
+from netemu.check.report import Report, check_record
+from netemu.errors import TopologyError, UsageError
+from netemu.kernel.pidspace import PidSpace
+from netemu.lab.build import Builder
+from netemu.lab.folder import LabFolder
+from netemu.lab.host import Host
+from netemu.lab.recorder import BUFFER, Recorder
+from netemu.lab.traffic import send
+from netemu.record.record import Exchange, Record, build_record
+from netemu.topology.expectation import Expectation
+from netemu.topology.library import find
+from netemu.topology.load import Source, load
+from netemu.topology.model import Topology
+from netemu.topology.plan import plan
+from netemu.topology.verify import faults, segments
+
+NETNS = Path("/run/netns")
+"""Where `ip netns` looks for names."""
+DOWN_WITHIN = 10.0
+"""Seconds that taking a lab down may take before a cancelled caller is let go."""
+
+
+class Lab:
+    """`async with Lab("nodeport") as lab`: up inside, gone after. Not for use from two tasks at once.
+
+    `topology` is a shipped topology's name, a file, or a `Topology`. With `named`, the lab claims its name on this
+    machine, and its hosts appear to `ip netns` as LAB-HOST. `tap_buffer` is how many bytes a tap's socket may hold
+    before it drops; `ask_conntrack` makes hook taps ask for the conntrack state as they must before Linux 6.16.
+
+    Raises TopologyError, MachineError, or another NetemuError; nothing is left then.
+    """
+
+    def __init__(
+        self,
+        topology: Topology | str | Path,
+        *,
+        named: bool = False,
+        tap_buffer: int = BUFFER,
+        ask_conntrack: bool | None = None,
+    ) -> None:
+        self.source = Source()
+        if isinstance(topology, Topology):
+            if found := faults(topology):
+                raise TopologyError([self.source.problem(fault.message, fault.path) for fault in found])
+            self.topology = topology
+        else:
+            file = topology if isinstance(topology, Path) else find(topology)
+            self.topology, self.source = load(file)
+        self.named = named
+        self.hosts: dict[str, Host] = {}
+        self.timing_ms: dict[str, float] = {}
+        self.folder: LabFolder | None = None
+        self.pids: PidSpace | None = None
+        self.recorder = Recorder(tap_buffer, ask_conntrack)
+        self._stack = AsyncExitStack()
+        self._recording: Record | None = None
+
+    def __getitem__(self, host: str) -> Host:
+        """A host by its name; UsageError if there is none."""
+        if host not in self.hosts:
+            there = ", ".join(self.topology.hosts)
+            raise UsageError(f"lab {self.topology.name} has no host '{host}': there are {there}")
+        return self.hosts[host]
+
+    async def __aenter__(self) -> Lab:
+        start = time.perf_counter()
+        try:
+            await self._build()
+        except BaseException:
+            await self.down()
+            raise
+        self.timing_ms["up"] = (time.perf_counter() - start) * 1000
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.down()
+
+    async def _build(self) -> None:
+        self.folder = LabFolder()
+        self._stack.callback(self.folder.close)
+        link = self.folder.claim(self.topology.name) if self.named else None
+        self.pids = PidSpace()
+        self._stack.push_async_callback(self.pids.close)
+        self.pids.remove_after(folder=self.folder.path)
+        if link is not None:
+            self.pids.remove_after(link=link, target=str(self.folder.path))
+        builder = Builder(self._stack, self.pids, self.folder.path, self.recorder, self.source)
+        await builder.build(plan(self.topology))
+        self.hosts = builder.hosts
+        if self.named:
+            self._show_to_ip_netns()
+
+    def _show_to_ip_netns(self) -> None:
+        """Symlinks that `ip netns exec LAB-HOST` finds: they lead to this process's descriptors."""
+        NETNS.mkdir(mode=0o755, exist_ok=True)
+        for host in self.hosts.values():
+            link, target = NETNS / f"{self.topology.name}-{host.name}", f"/proc/{os.getpid()}/fd/{host.net.fd}"
+            if link.is_symlink() and not link.exists() and os.readlink(link).startswith("/proc/"):
+                link.unlink()  # left by a lab of this name that was killed together with its process 1
+            try:
+                link.symlink_to(target)
+            except FileExistsError:
+                continue  # somebody else's namespace has that name; the lab does not need its own
+            assert self.pids is not None
+            self.pids.remove_after(link=link, target=target)
+
+    async def down(self) -> None:
+        """Take everything down; once is enough, twice does no harm. A cancelled caller waits until it is done."""
+        start = time.perf_counter()
+        closing = asyncio.ensure_future(self._stack.aclose())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await asyncio.wait({closing}, timeout=DOWN_WITHIN)
+            raise
+        finally:
+            self.timing_ms["down"] = (time.perf_counter() - start) * 1000
+
+    @asynccontextmanager
+    async def record(self, *, since_up: bool = False) -> AsyncIterator[Record]:
+        """Record what happens inside the `with`; the yielded record is filled in when it ends.
+
+        With `since_up` it begins with what was seen since the taps were bound, before any interface was up.
+        """
+        if self._recording is not None:
+            raise UsageError(f"lab {self.topology.name} is being recorded already: end that record first")
+        record = self._recording = Record()
+        try:
+            await self.recorder.begin(forget=not since_up)
+            yield record
+            captures = await self.recorder.end()
+        finally:
+            self._recording = None
+        segment_of = {member: name for name, members in segments(self.topology).items() for member in members}
+        built = build_record(captures, segment_of, record.exchanges)
+        for name in Record.__slots__:
+            setattr(record, name, getattr(built, name))
+
+    async def stop_recording(self) -> None:
+        """Take the taps away for good: an idle lab that nobody records should not pay for them."""
+        await self.recorder.close()
+
+    async def send(self, name: str) -> Exchange:
+        """Send one traffic item of the topology; inside `record`, it is noted there."""
+        item = next((item for item in self.topology.traffic if item.name == name), None)
+        if item is None:
+            there = ", ".join(item.name for item in self.topology.traffic) or "none"
+            raise UsageError(f"lab {self.topology.name} has no traffic item '{name}': there are {there}")
+        exchange = await send(self[item.source], item)
+        if self._recording is not None:
+            self._recording.exchanges.append(exchange)
+        return exchange
+
+    def check(self, record: Record, expect: Sequence[Expectation] | None = None) -> Report:
+        """Hold expectations against a record: the topology's own, unless others are given."""
+        forwarding = {name: host.forwarding for name, host in self.topology.hosts.items()}
+        expectations = self.topology.expect if expect is None else expect
+        return check_record(self.topology.name, record, expectations, Surroundings(forwarding))
+
+    async def prove(self) -> Report:
+        """Send all traffic of the topology, record it, and check it: what `netemu up` and `netemu run` do."""
+        start = time.perf_counter()
+        async with self.record(since_up=True) as record:
+            for item in self.topology.traffic:
+                await self.send(item.name)
+        sent = time.perf_counter()
+        report = self.check(record)
+        self.timing_ms["traffic"] = (sent - start) * 1000
+        self.timing_ms["check"] = (time.perf_counter() - sent) * 1000
+        report.timing_ms.update(self.timing_ms)
+        return report

@@ -1,0 +1,129 @@
+"""The process that holds a lab which is up, from `netemu up` to `netemu down`.
+
+It is forked before there is any thread, prints what `up` has to say, tells its parent the exit code, and lets go of
+the terminal. Until then it goes when its parent goes; afterwards it stays until it is asked, or told, to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from netemu.check.report import Report
+from netemu.lab.control import ControlServer
+from netemu.lab.lab import Lab
+
+Present = Callable[[Report], None]
+Complain = Callable[[BaseException], int]
+
+
+def hold(topology: Path, present: Present, complain: Complain) -> int:
+    """Bring a lab up in a process of its own; the exit code once its report is printed, or it has failed.
+
+    `present` prints a report; `complain` prints an error and gives its exit code. Both run in the new process.
+    """
+    ours, theirs = socket.socketpair()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        code = 70
+        try:
+            os.setsid()
+            code = asyncio.run(_supervise(topology, theirs, present))
+        except BaseException as error:  # noqa: BLE001  whatever it is, this process ends here
+            code = complain(error)
+        finally:
+            _flush()
+            os._exit(code)
+    theirs.close()
+    return _wait(child, ours)
+
+
+def _wait(child: int, news: socket.socket) -> int:
+    """The parent: wait for the exit code, passing on the signals that ask to stop."""
+
+    def stop(number: int, _: object) -> None:
+        os.kill(child, number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        said = news.recv(16)
+        if said:
+            return int(said)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) % 256
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        news.close()
+
+
+async def _supervise(topology: Path, parent: socket.socket, present: Present) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    parent.setblocking(False)
+    loop.add_reader(parent, task.cancel)  # readable means closed: the parent says nothing
+    lab = Lab(topology, named=True)
+    async with lab:
+        assert lab.folder is not None
+        report = await lab.prove()
+        await lab.stop_recording()
+        facts = _facts(lab, topology)
+        (lab.folder.path / "lab.json").write_text(json.dumps(facts))
+        server = ControlServer(lab, lab.folder.path, facts)
+        present(report)
+        loop.remove_reader(parent)
+        _flush()
+        nothing_asked = not report.checks
+        parent.send(str(0 if nothing_asked else report.exit_code).encode())
+        parent.close()
+        _let_go_of_terminal()
+        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        asker = await server.serve()
+    asker.setblocking(True)
+    answer = {"down_ms": lab.timing_ms["down"]}
+    try:
+        asker.sendall(json.dumps(answer).encode())
+    except OSError:
+        pass  # whoever asked did not wait
+    return 0
+
+
+def _facts(lab: Lab, topology: Path) -> dict[str, object]:
+    """What `netemu ls` tells of a lab."""
+    return {
+        "lab": lab.topology.name,
+        "file": str(topology.resolve()),
+        "hosts": list(lab.hosts),
+        "pid": os.getpid(),
+        "since": time.time(),
+    }
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            continue  # nobody reads any more
+
+
+def _let_go_of_terminal() -> None:
+    os.chdir("/")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nothing, fd)
+    os.close(nothing)
+

@@ -1,0 +1,108 @@
+"""Rules as `iptables-save -c` and `nft -a list ruleset` list them; and which line a restore tool complains about."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+_RULE = re.compile(r"^\[(\d+):(\d+)\] (-A (\S+).*)$")
+_TABLE = re.compile(r"^table (\S+) (\S+) \{")
+_CHAIN = re.compile(r"^\tchain (\S+) \{")
+_HANDLE = re.compile(r"^\t\t(.*\S) # handle (\d+)$")
+_COUNTER = re.compile(r"counter packets (\d+) bytes \d+")
+_LINE = re.compile(r"[Ee]rror occurred at line: (\d+)|\bline (\d+)(?: failed|:)|^[^\s:]+:(\d+):\d+-\d+: ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: `position` counts from 0 in its chain; `handle` is nf_tables' own number, None under legacy.
+
+    `text` is as the tool lists it; `packets` is the rule's counter, None where it has none.
+    """
+
+    family: str
+    table: str
+    chain: str
+    position: int
+    text: str
+    packets: int | None = None
+    handle: int | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What tells this rule from every other of its host."""
+        return self.family, self.table, self.chain, self.position
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """A host's rules as read back: each rule, and which chains the kernel walks for NAT, as (family, table, chain)."""
+
+    rules: tuple[Rule, ...] = ()
+    nat_chains: frozenset[tuple[str, str, str]] = frozenset()
+
+    def by_handle(self) -> dict[tuple[str, str, str, int], Rule]:
+        """Each rule under (family, table, chain, handle)."""
+        return {(r.family, r.table, r.chain, r.handle): r for r in self.rules if r.handle is not None}
+
+    def packets_since(self, before: Ruleset) -> dict[tuple[str, str, str, int], int]:
+        """What each counting rule counted since `before`, by the rule's key."""
+        start = {rule.key: rule.packets or 0 for rule in before.rules}
+        return {rule.key: rule.packets - start.get(rule.key, 0) for rule in self.rules if rule.packets is not None}
+
+
+def saved_rules(text: str, family: str) -> list[Rule]:
+    """The rules in the output of iptables-save -c (family `ip`) or ip6tables-save -c (`ip6`), in order."""
+    rules: list[Rule] = []
+    table = ""
+    count: dict[tuple[str, str], int] = {}
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table = line[1:].strip()
+        elif match := _RULE.match(line):
+            chain = match[4]
+            position = count.get((table, chain), 0)
+            count[table, chain] = position + 1
+            rules.append(Rule(family, table, chain, position, match[3].strip(), int(match[1])))
+    return rules
+
+
+def listed_rules(text: str) -> Ruleset:
+    """The rules and the nat chains in the output of `nft -a list ruleset`, in order."""
+    rules: list[Rule] = []
+    nat: set[tuple[str, str, str]] = set()
+    place: tuple[str, ...] = ()
+    position = 0
+    for line in text.splitlines():
+        words = line.split()
+        if match := _TABLE.match(line):
+            place = (match[1], match[2])
+        elif match := _CHAIN.match(line):
+            place, position = (*place[:2], match[1]), 0
+        elif words == ["}"]:
+            place = place[:-1] if len(place) == 3 else place
+        elif len(place) == 3 and words[:2] == ["type", "nat"]:
+            nat.add((place[0], place[1], place[2]))
+        elif len(place) == 3 and (match := _HANDLE.match(line)):
+            counter = _COUNTER.search(match[1])
+            packets = int(counter[1]) if counter else None
+            shown = " ".join(_COUNTER.sub("counter", match[1]).split())
+            rules.append(Rule(place[0], place[1], place[2], position, shown, packets, int(match[2])))
+            position += 1
+    return Ruleset(tuple(rules), frozenset(nat))
+
+
+def tied(saved: list[Rule], listed: Ruleset) -> Ruleset:
+    """iptables' rules with nf_tables' handles, by their place in their chain; and the rules that iptables does not list."""
+    handles = {rule.key: rule.handle for rule in listed.rules}
+    owned = {(rule.family, rule.table) for rule in saved}
+    others = tuple(rule for rule in listed.rules if (rule.family, rule.table) not in owned)
+    return Ruleset(tuple(replace(rule, handle=handles.get(rule.key)) for rule in saved) + others, listed.nat_chains)
+
+
+def complained_line(message: str) -> int | None:
+    """The 1-based line of its input that iptables-restore or nft complains about, if it says so."""
+    match = _LINE.search(message)
+    if match is None:
+        return None
+    return int(next(group for group in match.groups() if group is not None))

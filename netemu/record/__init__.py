@@ -1,0 +1,11 @@
+"""What was seen: raw captures decoded, joined into journeys and flows; pure values, no I/O.
+
+capture      what a host's taps hand over: raw bytes, and what they lost
+headers      link, network and transport headers from bytes, and the key by which a packet is recognised
+sighting     one packet seen at one point
+passes       a host's trace events grouped into packets' passes through its hooks
+journeys     one packet's sightings joined across hosts and rewrites
+rewrites     what changed between two neighbouring sightings, and by what
+flows        journeys joined to connections, in two directions
+record       all of it together
+"""

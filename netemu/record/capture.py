@@ -1,0 +1,59 @@
+"""What a host's taps hand over: raw bytes in the order in which they came, and what was lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from netemu.netfilter.conntrack import PacketConntrack
+from netemu.netfilter.ruleset import Ruleset
+
+HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
+"""sockaddr_ll's packet types (linux/if_packet.h): OTHERHOST is a flooded frame that is not for this host."""
+
+TAP_TABLE = "netemu"
+"""The nft table (family inet) that a hook tap's chains are in."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawFrame:
+    """One frame as a packet socket saw it: kernel time in ns since the epoch, interface, packet type."""
+
+    time_ns: int
+    interface: str
+    kind: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TapHealth:
+    """Whether one tap can be believed: what it lost, and whether it showed itself alive before and after."""
+
+    tap: str
+    host: str
+    lost: int = 0
+    alive: bool = True
+
+    @property
+    def sound(self) -> bool:
+        """Nothing lost, alive throughout: what it did not see was not there."""
+        return self.alive and not self.lost
+
+
+@dataclass(slots=True)
+class HostCapture:
+    """All that one host's taps saw between the start and the end of a record.
+
+    `trace` and `conntrack` hold netlink datagrams; `entries` the datagrams of the conntrack dump at the end.
+    `states` tells, where the trace carries no conntrack state, what a matched tap rule (by chain and handle) means.
+    """
+
+    host: str
+    interfaces: dict[int, str]
+    frames: list[RawFrame] = field(default_factory=list)
+    trace: list[bytes] = field(default_factory=list)
+    conntrack: list[bytes] = field(default_factory=list)
+    entries: list[bytes] = field(default_factory=list)
+    states: dict[tuple[str, int], PacketConntrack] = field(default_factory=dict)
+    rules_before: Ruleset = field(default_factory=Ruleset)
+    rules_after: Ruleset = field(default_factory=Ruleset)
+    health: list[TapHealth] = field(default_factory=list)

@@ -1,0 +1,139 @@
+"""Link, network and transport headers from bytes, and the key by which the same packet is recognised elsewhere."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from netemu.netfilter.conntrack import Tuple
+from netemu.netfilter.messages import PROTOCOLS
+
+ETHERNET = 14
+IPV4, ARP, VLAN, IPV6 = 0x0800, 0x0806, 0x8100, 0x86DD
+TRANSPORT_SEEN = 20
+"""How many bytes of the transport header the nft trace carries (NFT_TRACETYPE_TRANSPORT_HSIZE)."""
+
+_TCP_FLAGS = ((0x02, "SYN"), (0x01, "FIN"), (0x04, "RST"), (0x08, "PSH"), (0x10, "ACK"), (0x20, "URG"))
+_ICMP_ECHO = {("icmp", 0), ("icmp", 8), ("icmp6", 128), ("icmp6", 129)}
+_CHECKSUM = {"tcp": 16, "udp": 6, "icmp": 2, "icmp6": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """A packet's network and transport headers. `length` is the payload's, in bytes.
+
+    Ports are None where the protocol has none; `flags` are TCP's, in words; `icmp` is (type, code), `icmp_id` an
+    echo's identifier.
+    """
+
+    proto: str
+    src: str
+    dst: str
+    ttl: int
+    sport: int | None = None
+    dport: int | None = None
+    flags: str = ""
+    seq: int | None = None
+    ack: int | None = None
+    length: int = 0
+    icmp: tuple[int, int] | None = None
+    icmp_id: int | None = None
+
+    @property
+    def tuple(self) -> Tuple:
+        """The direction's tuple as conntrack has it: for an ICMP echo both ports are its id."""
+        sport, dport = (self.sport, self.dport) if self.icmp_id is None else (self.icmp_id, self.icmp_id)
+        return Tuple(self.proto, self.src, sport, self.dst, dport)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A packet's network header and as much of its transport header as is there, still as bytes."""
+
+    network: bytes
+    transport: bytes
+
+
+def split_frame(frame: bytes) -> Split | None:
+    """The IP packet in an Ethernet frame; None if there is none, or it is cut short."""
+    start = ETHERNET
+    if len(frame) < start:
+        return None
+    kind = int.from_bytes(frame[12:14], "big")
+    while kind == VLAN and len(frame) >= start + 4:
+        kind = int.from_bytes(frame[start + 2 : start + 4], "big")
+        start += 4
+    if kind == IPV4 and len(frame) >= start + 20:
+        size = (frame[start] & 0xF) * 4
+        end = start + int.from_bytes(frame[start + 2 : start + 4], "big")
+    elif kind == IPV6 and len(frame) >= start + 40:
+        size = 40
+        end = start + 40 + int.from_bytes(frame[start + 4 : start + 6], "big")
+    else:
+        return None
+    if size < 20 or len(frame) < start + size:
+        return None
+    return Split(frame[start : start + size], frame[start + size : min(end, len(frame))])
+
+
+def decode(packet: Split) -> Headers | None:
+    """The headers of a split packet; what a truncated one lacks stays None, no IP at all gives None."""
+    network, transport = packet.network, packet.transport
+    version = network[0] >> 4 if network else 0
+    if version == 4 and len(network) >= 20:
+        total, first = struct.unpack_from("!H", network, 2)[0], struct.unpack_from("!H", network, 6)[0] & 0x1FFF
+        number, ttl = network[9], network[8]
+        src, dst = str(IPv4Address(network[12:16])), str(IPv4Address(network[16:20]))
+        size = total - (network[0] & 0xF) * 4
+    elif version == 6 and len(network) >= 40:
+        size, number, ttl, first = struct.unpack_from("!H", network, 4)[0], network[6], network[7], 0
+        src, dst = str(IPv6Address(network[8:24])), str(IPv6Address(network[24:40]))
+    else:
+        return None
+    proto = PROTOCOLS.get(number, str(number))
+    plain = Headers(proto, src, dst, ttl, length=max(size, 0))
+    return plain if first else _transport(plain, transport, size)
+
+
+def _transport(h: Headers, data: bytes, size: int) -> Headers:
+    """`h` with what its transport header says, as far as `data` reaches; `size` is the whole IP payload's."""
+    if h.proto == "tcp" and len(data) >= 14:
+        sport, dport, seq, ack, offset, bits = struct.unpack_from("!HHIIBB", data)
+        flags = " ".join(name for bit, name in _TCP_FLAGS if bits & bit)
+        length = max(size - (offset >> 4) * 4, 0)
+        return Headers(h.proto, h.src, h.dst, h.ttl, sport, dport, flags, seq, ack, length)
+    if h.proto in ("udp", "udplite", "sctp", "dccp") and len(data) >= 8:
+        sport, dport = struct.unpack_from("!HH", data)
+        return Headers(h.proto, h.src, h.dst, h.ttl, sport, dport, length=max(size - 8, 0))
+    if h.proto in ("icmp", "icmp6") and len(data) >= 8:
+        kind, code, ident, seq = struct.unpack_from("!BBxxHH", data)
+        echo = (h.proto, kind) in _ICMP_ECHO
+        return Headers(
+            h.proto,
+            h.src,
+            h.dst,
+            h.ttl,
+            seq=seq if echo else None,
+            length=max(size - 8, 0),
+            icmp=(kind, code),
+            icmp_id=ident if echo else None,
+        )
+    return h
+
+
+def identity(packet: Split) -> bytes:
+    """The bytes by which one host's wires and hooks know the same packet.
+
+    Both headers without their checksums (a locally made packet has a partial one until it leaves), the transport
+    header cut where the nft trace cuts it.
+    """
+    network, transport = packet.network, packet.transport[:TRANSPORT_SEEN]
+    if network[0] >> 4 == 4:
+        number, network = network[9], network[:10] + network[12:]
+    else:
+        number = network[6]
+    where = _CHECKSUM.get(PROTOCOLS.get(number, ""))
+    if where is not None:
+        transport = transport[:where] + transport[where + 2 :]
+    return network + transport

@@ -1,0 +1,139 @@
+"""A host's trace events grouped into passes: one packet's way through the hooks of one host.
+
+Events carry no time; their order on the socket is the order in the hooks. The trace id is used again for later
+packets, so a pass starts anew at its first stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from netemu.netfilter.conntrack import PacketConntrack
+from netemu.netfilter.hooks import STAGE
+from netemu.netfilter.messages import MSG_TRACE, SUBSYS_NFTABLES, TraceEvent, messages, trace_event
+from netemu.netfilter.ruleset import Rule, Ruleset
+from netemu.record.capture import TAP_TABLE, HostCapture
+from netemu.record.headers import Headers, Split, decode
+from netemu.record.sighting import Sighting
+from netemu.topology.points import Point
+
+START = "start-"
+"""The tap chains that switch a packet's trace on are named `start-HOOK`; the others are named after their stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTurn:
+    """A rule of the host (not of a tap) that a packet matched, or a base chain's policy that it fell to."""
+
+    host: str
+    family: str
+    table: str
+    chain: str
+    rule: Rule | None
+    verdict: str
+    nat: bool
+
+    @property
+    def text(self) -> str:
+        """The rule as its tool lists it; `policy` for a chain's policy."""
+        return self.rule.text if self.rule is not None else "policy"
+
+
+@dataclass(slots=True)
+class Pass:
+    """One packet's way through one host's hooks: `start` is `prerouting` or `output` ("" if its start was lost).
+
+    `turns` holds, for each sighting, the rules that were matched between it and the one before.
+    """
+
+    host: str
+    start: str
+    sightings: list[Sighting] = field(default_factory=list)
+    turns: list[list[RuleTurn]] = field(default_factory=list)
+    rest: list[RuleTurn] = field(default_factory=list)
+    packets: list[Split] = field(default_factory=list)
+    iif: int | None = None
+    oif: int | None = None
+
+    @property
+    def stage(self) -> str:
+        """The last stage that was reached; empty if none was."""
+        return str(self.sightings[-1].point.stage) if self.sightings else ""
+
+    @property
+    def dropped_by(self) -> RuleTurn | None:
+        """The rule or policy that dropped the packet, if one did."""
+        return next((turn for turn in reversed(self.rest) if turn.verdict == "drop"), None)
+
+
+def trace_events(datagrams: Iterable[bytes]) -> Iterable[TraceEvent]:
+    """The trace events in a trace socket's datagrams, in order."""
+    for datagram in datagrams:
+        for kind, _, payload in messages(datagram):
+            if kind == SUBSYS_NFTABLES << 8 | MSG_TRACE and (event := trace_event(payload)) is not None:
+                yield event
+
+
+def passes(capture: HostCapture) -> list[Pass]:
+    """A host's passes, in the order in which they began."""
+    builder = _Builder(capture.host, capture.rules_after, capture.states)
+    for event in trace_events(capture.trace):
+        builder.take(event)
+    return builder.found
+
+
+class _Builder:
+    """Holds the passes that are under way, by trace id."""
+
+    def __init__(self, host: str, ruleset: Ruleset, states: dict[tuple[str, int], PacketConntrack]) -> None:
+        self.host = host
+        self.rules = ruleset.by_handle()
+        self.nat_chains = ruleset.nat_chains
+        self.nat_tables = {chain[:2] for chain in ruleset.nat_chains}
+        self.states = states
+        self.under_way: dict[int, Pass] = {}
+        self.found: list[Pass] = []
+
+    def take(self, event: TraceEvent) -> None:
+        """Add one event to the pass it belongs to, or begin one."""
+        tap = event.table == TAP_TABLE
+        if tap and event.chain.startswith(START):
+            self._begin(event.id, event.chain.removeprefix(START))
+            return
+        current = self.under_way.get(event.id) or self._begin(event.id, "")
+        if not tap:
+            current.rest.append(self._turn(event))
+        elif event.chain in STAGE and event.network:
+            self._see(current, event)
+
+    def _begin(self, id: int, start: str) -> Pass:
+        self.under_way[id] = begun = Pass(self.host, start)
+        self.found.append(begun)
+        return begun
+
+    def _see(self, current: Pass, event: TraceEvent) -> None:
+        packet = Split(event.network, event.transport)
+        headers = decode(packet)
+        if headers is None:
+            return
+        ct = self.states.get((event.chain, event.handle or 0)) if self.states else event.ct
+        current.sightings.append(Sighting(Point(self.host, stage=event.chain), None, headers, ct))
+        current.packets.append(packet)
+        current.turns.append(current.rest)
+        current.rest = []
+        current.iif = event.iif if current.iif is None else current.iif
+        current.oif = event.oif if event.oif is not None else current.oif
+
+    def _turn(self, event: TraceEvent) -> RuleTurn:
+        family = event.family or "ip"
+        rule = None
+        if event.kind == "rule" and event.handle is not None:
+            for owner in (family, "inet"):
+                rule = rule or self.rules.get((owner, event.table, event.chain, event.handle))
+        nat = any((owner, event.table) in self.nat_tables for owner in (family, "inet"))
+        verdict = event.verdict if event.target is None else f"{event.verdict} {event.target}"
+        if event.kind == "rule" and rule is None:
+            rule = Rule(family, event.table, event.chain, -1, f"handle {event.handle}")
+        return RuleTurn(self.host, family, event.table, event.chain, rule, verdict, nat)
+

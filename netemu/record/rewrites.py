@@ -1,0 +1,69 @@
+"""What changed between two neighbouring sightings of a packet, and what changed it.
+
+A nat chain that was walked and matched is `rule`; an address that changed though no chain was walked comes from the
+conntrack entry (nf_nat_packet); a chain walked with no match that still changed a port is the null binding's search
+for a free tuple (nf_nat_alloc_null_binding); TTL falls by routing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from netemu.netfilter.hooks import STAGE
+from netemu.record.passes import RuleTurn
+from netemu.record.sighting import Sighting
+from netemu.topology.points import Point
+from netemu.topology.values import endpoint_text
+
+Cause = Literal["rule", "conntrack", "route", "null-binding", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One field that changed: `at` is the point where the new value was first seen."""
+
+    at: Point
+    field: Literal["src", "dst", "ttl"]
+    before: str
+    after: str
+    by: Cause
+    rule: str | None = None
+
+
+def rewrites(before: Sighting, after: Sighting, turns: list[RuleTurn]) -> list[Rewrite]:
+    """What changed from one sighting to the next; `turns` are the rules matched between them."""
+    was, now = before.headers, after.headers
+    found: list[Rewrite] = []
+    for name, old, new in (
+        ("dst", endpoint_text(was.dst, was.dport), endpoint_text(now.dst, now.dport)),
+        ("src", endpoint_text(was.src, was.sport), endpoint_text(now.src, now.sport)),
+    ):
+        if old != new:
+            by, rule = _cause(after, turns)
+            found.append(Rewrite(after.point, name, old, new, by, rule))  # type: ignore[arg-type]
+    if was.ttl != now.ttl:
+        found.append(Rewrite(after.point, "ttl", str(was.ttl), str(now.ttl), "route"))
+    return found
+
+
+def walked(turns: list[RuleTurn]) -> bool:
+    """Whether a nat chain was walked, by the turns between a stage and its .nat stage."""
+    return any(turn.nat for turn in turns)
+
+
+def matched(turns: list[RuleTurn]) -> RuleTurn | None:
+    """The nat rule that ended the walk: the last one whose verdict was final."""
+    final = [turn for turn in turns if turn.nat and turn.rule is not None and turn.verdict in ("accept", "drop")]
+    return final[-1] if final else None
+
+
+def _cause(after: Sighting, turns: list[RuleTurn]) -> tuple[Cause, str | None]:
+    stage = STAGE.get(after.point.stage or "")
+    if stage is None or stage.nat is None:
+        return "unknown", None
+    if (turn := matched(turns)) is not None:
+        return "rule", turn.text
+    if walked(turns):
+        return "null-binding", None
+    return ("conntrack" if after.ct is not None else "unknown"), None

@@ -1,0 +1,143 @@
+"""A topology file, or its text, to a `Topology`; every error with file, line and key."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from netemu.errors import Problem, TopologyError
+from netemu.topology import verify
+from netemu.topology.document import Document, Path, read_document
+from netemu.topology.model import Topology, schema
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a topology's parts stand in its file, for messages that come up later than loading."""
+
+    document: Document | None = None
+
+    def problem(self, message: str, path: Path = (), text_line: int | None = None) -> Problem:
+        """A `Problem` at `path`, or at line `text_line` of the block text at `path`."""
+        if self.document is None:
+            return Problem(message, key_text(path))
+        line = self.document.line(path) if text_line is None else self.document.text_line(path, text_line)
+        return Problem(message, key_text(path), line, self.document.file)
+
+
+def load(file: str | FilePath) -> tuple[Topology, Source]:
+    """Read and verify a topology file. Raises TopologyError with every problem found."""
+    try:
+        text = FilePath(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise TopologyError(Problem(f"can't be read: {error.strerror}", file=str(file))) from error
+    except UnicodeDecodeError as error:
+        raise TopologyError(Problem("is no UTF-8 text", file=str(file))) from error
+    return loads(text, str(file))
+
+
+def loads(text: str, file: str | None = None) -> tuple[Topology, Source]:
+    """Read and verify a topology from its YAML text; `file` is only for messages."""
+    document = read_document(text, file)
+    source = Source(document)
+    if not isinstance(document.value, dict):
+        raise TopologyError(source.problem("a topology is a mapping with a name and hosts"))
+    try:
+        topology = Topology.model_validate(document.value)
+    except ValidationError as error:
+        raise TopologyError(_problems(error, document.value, source)) from error
+    if faults := verify.faults(topology):
+        raise TopologyError([source.problem(fault.message, fault.path) for fault in faults])
+    return topology, source
+
+
+def key_text(path: Path) -> str:
+    """`hosts.A.addresses[0]` for a path of keys and indices."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _problems(error: ValidationError, value: Any, source: Source) -> list[Problem]:
+    """One problem for each key that is at fault: of a union's branches only the first is told."""
+    problems: dict[Path, Problem] = {}
+    for fault in error.errors(include_url=False):
+        path = _path_in(value, fault["loc"])
+        if path not in problems:
+            problems[path] = source.problem(_message(fault, path), path)
+    return list(problems.values())
+
+
+def _path_in(value: Any, location: tuple[int | str, ...]) -> Path:
+    """The part of pydantic's location that is in the document: it also names unions' branches."""
+    path: list[int | str] = []
+    for position, part in enumerate(location):
+        if part == "[key]":
+            break
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        elif isinstance(value, dict) and position == len(location) - 1:
+            pass
+        else:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _message(fault: Any, path: Path) -> str:
+    kind, message = fault["type"], str(fault["msg"])
+    given = fault.get("input")
+    if kind == "extra_forbidden":
+        return _unknown_key(str(path[-1]), fault["loc"])
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    if kind == "string_pattern_mismatch":
+        return f"'{given}' does not fit {fault['ctx']['pattern']}"
+    if kind == "string_too_long":
+        return f"'{given}' is longer than {fault['ctx']['max_length']} characters"
+    if isinstance(given, str | int | float):
+        return f"'{given}': {message[:1].lower()}{message[1:]}"
+    return message[:1].lower() + message[1:]
+
+
+def _unknown_key(key: str, location: tuple[int | str, ...]) -> str:
+    known = _known_keys(schema(), location[:-1])
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f", did you mean '{near[0]}'?" if near else f"; known here: {', '.join(known)}" if known else ""
+    return f"unknown key '{key}'{hint}"
+
+
+def _known_keys(root: dict[str, Any], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the schema allows at a pydantic location (which names a union's branch by its class)."""
+    node: dict[str, Any] = root
+    for part in location:
+        node = _resolved(root, node)
+        if part in node.get("properties", {}):
+            node = node["properties"][part]
+        elif isinstance(part, int) and "items" in node:
+            node = node["items"]
+        elif "oneOf" in node and part in root["$defs"]:
+            node = {"$ref": f"#/$defs/{part}"}
+        elif isinstance(node.get("additionalProperties"), dict):
+            node = node["additionalProperties"]
+        elif "patternProperties" in node:
+            node = next(iter(node["patternProperties"].values()))
+    return sorted(_resolved(root, node).get("properties", {}))
+
+
+def _resolved(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    for choice in node.get("anyOf", ()):
+        if "$ref" in choice:
+            node = choice
+    if "$ref" in node:
+        return dict(root["$defs"][node["$ref"].rsplit("/", 1)[-1]])
+    return node

@@ -1,0 +1,113 @@
+"""The frozen objects that a topology is made of; the topology file's schema is read off them."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from netemu.topology.expectation import Expectation
+from netemu.topology.strict import Strict
+from netemu.topology.traffic import Traffic
+from netemu.topology.values import Duration, InterfaceName, MacAddress, Name, Port
+
+Address = IPv4Interface | IPv6Interface
+Subnet = IPv4Network | IPv6Network
+SysctlName = Annotated[str, StringConstraints(pattern=r"^net(\.[A-Za-z0-9_-]+)+$")]
+
+
+class Network(Strict):
+    """A layer-2 segment that hosts attach to: a bridge in a namespace of its own."""
+
+    subnets: tuple[Subnet, ...] = Field(
+        default=(), description="where its addresses must lie; without it, every interface must share a subnet with another"
+    )
+
+
+class Interface(Strict):
+    """One interface of a host: an end of a link, or a port on a network."""
+
+    network: Name | None = None
+    addresses: tuple[Address, ...] = Field(default=(), description="with prefix length, as in 192.168.0.1/24")
+    mac: MacAddress | None = None
+    mtu: int | None = Field(default=None, ge=68, le=65535)
+
+
+class Route(Strict):
+    """One route of a host's main table."""
+
+    to: Literal["default"] | Subnet
+    via: IPv4Address | IPv6Address | None = None
+    dev: InterfaceName | None = None
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Route:
+        if self.via is None and self.dev is None:
+            raise ValueError("give via, dev or both")
+        return self
+
+
+class Ready(Strict):
+    """How to know that a service is ready: its process listens on this port."""
+
+    tcp: Port | None = None
+    udp: Port | None = None
+    within: Duration = "10s"
+
+    @model_validator(mode="after")
+    def _one_port(self) -> Ready:
+        if (self.tcp is None) == (self.udp is None):
+            raise ValueError("give one of tcp and udp")
+        return self
+
+
+class Service(Strict):
+    """A process that runs on a host as long as the lab is up."""
+
+    command: tuple[str, ...] = Field(min_length=1)
+    ready: Ready | None = None
+
+
+class Host(Strict):
+    """A network namespace with all that belongs to it."""
+
+    interfaces: dict[InterfaceName, Interface] = {}
+    routes: tuple[Route, ...] = ()
+    forwarding: bool = Field(default=False, description="whether it routes packets between its interfaces")
+    sysctls: dict[SysctlName, str | int] = {}
+    iptables: str | None = Field(default=None, description="rules for iptables-restore")
+    ip6tables: str | None = Field(default=None, description="rules for ip6tables-restore")
+    nft: str | None = Field(default=None, description="rules for nft -f")
+    services: dict[Name, Service] = {}
+
+
+class Link(Strict):
+    """A veth pair straight between two hosts."""
+
+    endpoints: tuple[str, str] = Field(description="two HOST:INTERFACE, as in C:cni0")
+
+
+class Topology(Strict):
+    """All that a lab is to be. Two equal topologies make equal labs."""
+
+    name: Name
+    description: str = ""
+    networks: dict[Name, Network] = {}
+    hosts: dict[Name, Host] = Field(min_length=1)
+    links: tuple[Link, ...] = ()
+    traffic: tuple[Traffic, ...] = ()
+    expect: tuple[Expectation, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections_are_empty(cls, value: Any) -> Any:
+        """In YAML a section whose entries are all commented out is null."""
+        if not isinstance(value, dict):
+            return value
+        return {key: part for key, part in value.items() if part is not None or key in ("name", "hosts")}
+
+
+def schema() -> dict[str, Any]:
+    """The topology file's JSON Schema (draft 2020-12)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Topology.model_json_schema()}

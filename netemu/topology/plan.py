@@ -1,0 +1,192 @@
+"""A topology to the ordered steps that build it.
+
+Every step names the host (or network) it belongs to, and a wire's two ends are two steps: a plan can be cut into
+parts that are applied apart. Steps of one kind come together, in the order in which a lab may come up: all of the
+rules and taps are there before the first interface is up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Literal
+
+from netemu.topology.document import Path
+from netemu.topology.model import Host, Route, Service, Topology
+from netemu.topology.verify import segments
+
+Tool = Literal["iptables", "ip6tables", "nft"]
+
+BRIDGE = "bridge"
+"""The name of a network's bridge, inside the network's namespace."""
+
+NO_IPV6 = {"net.ipv6.conf.default.disable_ipv6": "1"}
+"""For a network, and for hosts of a lab without an IPv6 address: their interfaces say nothing by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to do in one namespace; `path` is where the topology asks for it."""
+
+    host: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class MakeHost(Step):
+    """Make a host's namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeNetwork(Step):
+    """Make a network's namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeBridge(Step):
+    """Make a network's bridge in its namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctl(Step):
+    """Write one sysctl; `wanted` is False for netemu's own defaults, which a kernel may lack."""
+
+    name: str
+    value: str
+    wanted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MakeEnd(Step):
+    """Make one end of a wire; ends with the same `wire` belong together. On a network's side, a port of its bridge."""
+
+    interface: str
+    wire: int
+    mac: str | None = None
+    mtu: int | None = None
+    port: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRules(Step):
+    """Load rules by the real tool, exactly as given."""
+
+    tool: Tool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTaps(Step):
+    """Bind the host's taps."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddress(Step):
+    """Add one address, usable at once."""
+
+    interface: str
+    address: IPv4Interface | IPv6Interface
+
+
+@dataclass(frozen=True, slots=True)
+class BringUp(Step):
+    """Set one interface up; a host's lo is one of them."""
+
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddRoute(Step):
+    """Add one route."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class StartService(Step):
+    """Start one service and wait until it is ready."""
+
+    name: str
+    service: Service
+
+
+def plan(topology: Topology) -> tuple[Step, ...]:
+    """The steps that build `topology`, in order. The topology must have passed `verify.faults`."""
+    hosts = [(name, host, ("hosts", name)) for name, host in topology.hosts.items()]
+    steps: list[Step] = [MakeNetwork(name, ("networks", name)) for name in topology.networks]
+    steps += [MakeHost(name, path) for name, _, path in hosts]
+    steps += [
+        SetSysctl(name, ("networks", name), key, value, wanted=False)
+        for name in topology.networks
+        for key, value in NO_IPV6.items()
+    ]
+    steps += [step for name, host, path in hosts for step in _sysctls(name, host, path, _speaks_ipv6(topology))]
+    steps += [MakeBridge(name, ("networks", name)) for name in topology.networks]
+    steps += _ends(topology)
+    for tool in ("iptables", "ip6tables", "nft"):
+        texts = ((name, path, getattr(host, tool)) for name, host, path in hosts)
+        steps += [LoadRules(name, (*path, tool), tool, text) for name, path, text in texts if text]  # type: ignore[arg-type]
+    steps += [OpenTaps(name, path) for name, _, path in hosts]
+    for name, host, path in hosts:
+        for interface_name, interface in host.interfaces.items():
+            where: Path = (*path, "interfaces", interface_name, "addresses")
+            steps += [
+                AddAddress(name, (*where, index), interface_name, address)
+                for index, address in enumerate(interface.addresses)
+            ]
+    steps += [BringUp(name, ("networks", name), BRIDGE) for name in topology.networks]
+    steps += [BringUp(step.host, step.path, step.interface) for step in steps if isinstance(step, MakeEnd)]
+    steps += [BringUp(name, path, "lo") for name, _, path in hosts]
+    for name, host, path in hosts:
+        steps += [AddRoute(name, (*path, "routes", index), route) for index, route in enumerate(host.routes)]
+    for name, host, path in hosts:
+        steps += [
+            StartService(name, (*path, "services", service), service, what) for service, what in host.services.items()
+        ]
+    return tuple(steps)
+
+
+def _speaks_ipv6(topology: Topology) -> bool:
+    return any(
+        address.version == 6
+        for host in topology.hosts.values()
+        for interface in host.interfaces.values()
+        for address in interface.addresses
+    )
+
+
+def _sysctls(name: str, host: Host, path: Path, ipv6: bool) -> list[Step]:
+    """A host starts from the same values on every machine: some defaults are inherited from the machine's own."""
+    forwarding = str(int(host.forwarding))
+    ours = {"net.ipv4.ip_forward": forwarding, "net.ipv6.conf.all.forwarding": forwarding}
+    for conf in ("all", "default"):
+        ours |= {
+            f"net.ipv4.conf.{conf}.rp_filter": "0",
+            f"net.ipv4.conf.{conf}.send_redirects": "0",
+            f"net.ipv4.conf.{conf}.accept_redirects": "0",
+            f"net.ipv6.conf.{conf}.accept_redirects": "0",
+            f"net.ipv6.conf.{conf}.accept_ra": "0",
+            f"net.ipv6.conf.{conf}.accept_dad": "0",
+        }
+    ours["net.ipv6.conf.default.router_solicitations"] = "0"
+    if not ipv6:
+        ours |= NO_IPV6
+    steps: list[Step] = [SetSysctl(name, path, key, value, wanted=False) for key, value in ours.items()]
+    steps += [SetSysctl(name, (*path, "sysctls", key), key, str(value)) for key, value in host.sysctls.items()]
+    return steps
+
+
+def _ends(topology: Topology) -> list[Step]:
+    steps: list[Step] = []
+    wire = 0
+    for segment, members in segments(topology).items():
+        for position, (host, name) in enumerate(members):
+            interface = topology.hosts[host].interfaces[name]
+            path: Path = ("hosts", host, "interfaces", name)
+            steps.append(MakeEnd(host, path, name, wire, interface.mac, interface.mtu))
+            if segment in topology.networks:
+                steps.append(MakeEnd(segment, path, f"port{position + 1}", wire, mtu=interface.mtu, port=True))
+                wire += 1
+        if segment not in topology.networks:
+            wire += 1
+    return steps
