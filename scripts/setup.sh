@@ -55,7 +55,7 @@ setup() {
   [ -e "$stamp" ] || python=$(find_python) || missing+=(python3 python3-venv)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
   if up_to_date "$stamp"; then return; fi
-  if ! up_to_date "$venv/.set-up"; then
+  if ! [ -x "$venv/bin/python" ] || [ "$(cat "$venv/.set-up" 2>/dev/null)" != "$root" ]; then
     python=$(find_python) || fail "no Python 3.11 or newer that can make virtual environments"
     say "making the virtual environment in .venv with $python"
     "$python" -m venv --clear "$venv" || fail "could not make $venv"

@@ -45,7 +45,13 @@ def check_counters_agree(host: str, record: Record) -> Check | None:
     apart = [key for key in counters if counters[key] != matches.get(key, 0)]
     expected = {texts[key]: counters[key] for key in apart}
     actual = {texts[key]: matches.get(key, 0) for key in apart}
-    reason = "" if not apart else f"the counter of {texts[apart[0]]} says {counters[apart[0]]}, the trace {matches.get(apart[0], 0)}"
+    reason = (
+        ""
+        if not apart
+        else f"the counter of {texts[apart[0]]} says {counters[apart[0]]}, the trace {matches.get(apart[0], 0)}"
+    )
     verdict = Verdict.UNPROVEN if apart else Verdict.PASS
-    check = Check(f"{host}: trace and rule counters agree", verdict, f"rules at {host}", expected, actual, reason=reason)
+    check = Check(
+        f"{host}: trace and rule counters agree", verdict, f"rules at {host}", expected, actual, reason=reason
+    )
     return believed(check, record, {host})

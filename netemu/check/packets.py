@@ -63,12 +63,10 @@ def _selected(expectation: PacketExpectation, record: Record, exchange: Exchange
     wanted: dict[str, Callable[[int], bool]] = {
         "first": lambda nth: nth == 1,
         "nth": lambda nth: nth > 1,
-        "all": lambda nth: True,
+        "all": lambda _: True,
     }
     fits = wanted.get(which) or (lambda nth: nth == int(which))
-    return [
-        journey for flow in record.flows_of(exchange) for journey in flow.packets(direction) if fits(journey.nth)
-    ]
+    return [journey for flow in record.flows_of(exchange) for journey in flow.packets(direction) if fits(journey.nth)]
 
 
 def _nothing(expectation: PacketExpectation, record: Record, exchange: Exchange, around: Surroundings) -> str:
@@ -120,10 +118,16 @@ def _judge_path(expectation: PacketExpectation, journey: Journey, around: Surrou
     point = wanted[alike] if alike < len(wanted) else actual[alike]
     before = looks(crossed[alike - 1]) if alike else {}
     if alike < len(actual):
-        reason = f"{_packet(journey)} was at {actual[alike]} instead" if alike < len(wanted) else f"{_packet(journey)} went on to {point}"
+        reason = (
+            f"{_packet(journey)} was at {actual[alike]} instead"
+            if alike < len(wanted)
+            else f"{_packet(journey)} went on to {point}"
+        )
     else:
         reason = f"{_packet(journey)} never came to {point}: {last_seen(journey, around)}"
-    return Check(name, Verdict.FAIL, point, {"path": wanted}, {"path": actual}, journey.id, before=before, reason=reason)
+    return Check(
+        name, Verdict.FAIL, point, {"path": wanted}, {"path": actual}, journey.id, before=before, reason=reason
+    )
 
 
 def _packet(journey: Journey) -> str:

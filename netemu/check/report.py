@@ -97,9 +97,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "capture": {
             "sightings": record.sightings,
             "lost": record.lost,
-            "taps": [
-                {"host": tap.host, "tap": tap.tap, "lost": tap.lost, "alive": tap.alive} for tap in record.health
-            ],
+            "taps": [{"host": tap.host, "tap": tap.tap, "lost": tap.lost, "alive": tap.alive} for tap in record.health],
         },
         "timing_ms": {part: round(ms, 2) for part, ms in report.timing_ms.items()},
     }

@@ -13,7 +13,7 @@ from netemu.record.record import Record
 class Verdict(StrEnum):
     """`unproven` is where evidence is missing: something was lost, a tap was not alive, nothing matched."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105
     FAIL = "fail"
     UNPROVEN = "unproven"
 
@@ -22,7 +22,7 @@ class Verdict(StrEnum):
 class Check:
     """One check: what was expected and what was seen, at the point where they part, and the packet just before it.
 
-    `expected` and `actual` hold the same keys; `journey` is the packet that decided, `journeys` all that were looked at.
+    `expected` and `actual` hold the same keys; `journey` is the packet that decided, `journeys` all that were asked.
     """
 
     name: str
@@ -50,7 +50,8 @@ def believed(check: Check, record: Record, hosts: set[str]) -> Check:
     if not unsound:
         return check
     told = ", ".join(
-        f"{tap.host}'s {tap.tap} tap {f'lost {tap.lost}' if tap.lost else 'was not alive throughout'}" for tap in unsound
+        f"{tap.host}'s {tap.tap} tap {f'lost {tap.lost}' if tap.lost else 'was not alive throughout'}"
+        for tap in unsound
     )
     reason = f"{told}; without that it would be {check.verdict}{': ' + check.reason if check.reason else ''}"
     return replace(check, verdict=Verdict.UNPROVEN, reason=reason)

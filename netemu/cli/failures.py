@@ -44,12 +44,16 @@ def _told(console: Console, check: Check) -> None:
             actual = _shown(check.actual[key]) if key in check.actual else "not seen there"
             parts = key not in check.actual or key in check.reason
             console.print(
-                Text.assemble(f"{indent}{key:<{width}}  {wanted[key]:<{column}}  ", (actual, "bold red" if parts else ""))
+                Text.assemble(
+                    f"{indent}{key:<{width}}  {wanted[key]:<{column}}  ", (actual, "bold red" if parts else "")
+                )
             )
     if check.before:
         before = dict(check.before)
         place = before.pop("point", "")
-        view = f"{before.pop('src', '')} → {before.pop('dst', '')}   " + "   ".join(f"{k} {v}" for k, v in before.items())
+        view = f"{before.pop('src', '')} → {before.pop('dst', '')}   " + "   ".join(
+            f"{k} {v}" for k, v in before.items()
+        )
         console.print(Text(f"{indent}just before, at {place}: {view}", "dim"))
 
 

@@ -35,7 +35,9 @@ def up(lab: str, as_json: bool, unfold: bool) -> int:
         _present(report, topology, as_json, unfold)
         if not as_json:
             host = next(iter(topology.hosts))
-            click.echo(f"\n{topology.name} is up: netemu exec {topology.name} {host} -- COMMAND; netemu down {topology.name}")
+            click.echo(
+                f"\n{topology.name} is up: netemu exec {topology.name} {host} -- COMMAND; netemu down {topology.name}"
+            )
 
     return hold(file, present, complain)
 

@@ -158,5 +158,5 @@ def _flushed() -> int:
     return 0
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
+def _interrupt(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt

@@ -36,7 +36,7 @@ def rows(journey: Journey, numbers: dict[tuple[str, str], int]) -> list[Row]:
         changes = [change for change in journey.rewrites if change.at == seen.point]
         if seen.point.stage is not None:
             found += [_change(change, journey, numbers) for change in changes]
-            ttl = seen.headers.ttl
+            ttl = seen.headers.ttl if ttl is not None else None
             continue
         h = seen.headers
         ends = (endpoint_text(h.src, h.sport), endpoint_text(h.dst, h.dport))
@@ -82,7 +82,7 @@ def jump(rule: str) -> str:
 
 
 def decided(journey: Journey) -> str:
-    """How each host that tracks saw the packet: its ctinfo, which manips were set up, whether nat chains were walked."""
+    """How each host that tracks saw the packet: ctinfo, which manips were set up, whether nat chains were walked."""
     found: dict[str, str] = {}
     for seen in journey.sightings:
         if seen.ct is not None and seen.point.host not in found:
@@ -95,11 +95,12 @@ def _state(seen: Sighting, journey: Journey) -> str:
     if seen.ct.state == "untracked":
         return "UNTRACKED"
     manips = seen.ct.manips
-    told = {None: "manips unknown", 0: "no manip set up"}.get(
-        None if manips is None else len(manips), f"{' and '.join(manips or ())} manip set up"
-    )
-    if manips is not None and len(manips) == BOTH:
+    if manips is None:
+        told = "manips unknown"
+    elif len(manips) == BOTH:
         told = "both manips set up"
+    else:
+        told = f"{manips[0] if manips else 'no'} manip set up"
     walked = any(point.host == seen.point.host for point in journey.walked)
     return f"{seen.ct.ctinfo}, {told}: {'nat chains walked' if walked else 'no nat chain walked'}"
 

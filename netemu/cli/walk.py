@@ -16,7 +16,7 @@ from netemu.netfilter.ruleset import Rule
 from netemu.record.flows import Flow
 from netemu.record.journeys import Journey
 from netemu.record.record import Exchange
-from netemu.topology.model import Topology
+from netemu.topology.model import Host, Topology
 from netemu.topology.values import endpoint_text
 
 COLOUR = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.UNPROVEN: "bold yellow"}
@@ -45,7 +45,7 @@ class Walk:
         failures(self.console, self.report, self.unfold)
         self._verdict()
 
-    def _line(self, *parts: Text | str, right: Text | str = "") -> None:
+    def _line(self, *parts: Text | str | tuple[str, str], right: Text | str = "") -> None:
         line = Text.assemble(*parts)
         if right:
             room = self.console.width - line.cell_len - Text.assemble(right).cell_len
@@ -61,7 +61,7 @@ class Walk:
             f"{', '.join(name for name, host in topology.hosts.items() if _on(host, network))} on {network}"
             for network in topology.networks
         ]
-        links = [" – ".join(link.endpoints) for link in topology.links]
+        links = [" to ".join(link.endpoints) for link in topology.links]
         self._line((f"{len(topology.hosts)} hosts: {'; '.join([*networks, *links])}", "dim"))
 
     def _exchange(self, exchange: Exchange) -> None:
@@ -95,7 +95,9 @@ class Walk:
             original = endpoint_text(entry.original.src, entry.original.sport)
             reply = endpoint_text(entry.reply.src, entry.reply.sport)
             width = max(len(original), len(reply))
-            status = [name.upper().replace("-", "_") for name in status_names(entry.status) if name not in _QUIET_STATUS]
+            status = [
+                name.upper().replace("-", "_") for name in status_names(entry.status) if name not in _QUIET_STATUS
+            ]
             state = [f"{entry.original.proto} {entry.tcp_state}"] if entry.tcp_state else [entry.original.proto]
             to = endpoint_text(entry.original.dst, entry.original.dport)
             back = endpoint_text(entry.reply.dst, entry.reply.dport)
@@ -173,8 +175,8 @@ class Walk:
         )
 
 
-def _on(host: object, network: str) -> bool:
-    return any(interface.network == network for interface in getattr(host, "interfaces").values())
+def _on(host: Host, network: str) -> bool:
+    return any(interface.network == network for interface in host.interfaces.values())
 
 
 def _count(number: int, one: str, many: str = "") -> str:

@@ -98,7 +98,7 @@ def probe() -> list[Feature]:
     tool("ip", "iproute2", False, "ip netns exec LAB-HOST")
     root = "run as root: sudo netemu doctor"
     kernel("root", True, _is_root, root)
-    kernel("network namespaces", True, lambda: _in_scratch(lambda net: "made and freed"), root)
+    kernel("network namespaces", True, lambda: _in_scratch(lambda _: "made and freed"), root)
     kernel("nf_tables", True, lambda: _in_scratch(_try_nft), "load the module: modprobe nf_tables")
     kernel("nft trace events", True, _trace_detail, "load the module: modprobe nf_tables")
     return found
@@ -129,4 +129,6 @@ def _try_nft(net: NetworkNamespace) -> str:
 
 def _trace_detail() -> str:
     carried = trace_carries_conntrack()
-    return "with conntrack state" if carried else "without conntrack state (before Linux 6.16): the taps' rules ask for it"
+    return (
+        "with conntrack state" if carried else "without conntrack state (before Linux 6.16): the taps' rules ask for it"
+    )

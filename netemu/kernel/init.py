@@ -6,6 +6,7 @@ holder is gone, however it went: the files are removed, and with process 1 the k
 It imports nothing of netemu, and little else, to start fast.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -37,14 +38,10 @@ def tidy(left: list[dict[str, str]]) -> None:
 def main() -> None:
     """Wait for the holder's end, then tidy up."""
     signal.signal(signal.SIGCHLD, reap)
-    left: list[dict[str, str]] = []
-    for line in sys.stdin:
-        left.append(json.loads(line))
+    left = [json.loads(line) for line in sys.stdin]
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     tidy(left)
 
 

@@ -50,7 +50,9 @@ class Links:
     async def add_bridge(self, name: str) -> None:
         """A bridge without spanning tree: its ports forward at once."""
         index = self._next(name)
-        await self._ask(f"bridge {name}", self._requests.link("add", ifname=name, index=index, kind="bridge", br_stp_state=0))
+        await self._ask(
+            f"bridge {name}", self._requests.link("add", ifname=name, index=index, kind="bridge", br_stp_state=0)
+        )
 
     async def add_veth(
         self, name: str, other: Links, other_name: str, mac: str | None, other_mac: str | None, mtu: int | None
@@ -129,6 +131,5 @@ class Links:
             return [message async for message in answer] if hasattr(answer, "__aiter__") else answer
         except NetlinkError as error:
             hint = _HINTS.get(error.code, "")
-            raise KernelError(
-                f"host {self.net.name}: {what}: {error.args[1] if len(error.args) > 1 else error}{': ' + hint if hint else ''}"
-            ) from error
+            said = error.args[1] if len(error.args) > 1 else str(error)
+            raise KernelError(f"host {self.net.name}: {what}: {said}{f': {hint}' if hint else ''}") from error

@@ -11,7 +11,11 @@ _MANAGERS = (
     ("pacman", "pacman -S --needed {}"),
     ("apk", "apk add {}"),
 )
-_OTHER_NAMES = {("dnf", "iptables"): "iptables-nft", ("dnf", "iproute2"): "iproute", ("pacman", "iptables"): "iptables-nft"}
+_OTHER_NAMES = {
+    ("dnf", "iptables"): "iptables-nft",
+    ("dnf", "iproute2"): "iproute",
+    ("pacman", "iptables"): "iptables-nft",
+}
 
 
 def install_command(package: str) -> str:

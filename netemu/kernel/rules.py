@@ -23,7 +23,9 @@ def program(tool: Tool, action: str) -> str:
     for name in names:
         if path := shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"):
             return path
-    raise MachineError(f"{names[-1]} is missing: install the package {_PACKAGE[tool]} (apt-get install {_PACKAGE[tool]})")
+    raise MachineError(
+        f"{names[-1]} is missing: install the package {_PACKAGE[tool]} (apt-get install {_PACKAGE[tool]})"
+    )
 
 
 async def load_rules(net: NetworkNamespace, tool: Tool, text: str) -> Completed:

@@ -18,6 +18,8 @@ def write_sysctls(net: NetworkNamespace, values: Iterable[tuple[str, str, bool]]
                     file.write(value)
             except FileNotFoundError as error:
                 if wanted:
-                    raise KernelError(f"host {net.name}: this kernel has no sysctl {name} for a network namespace") from error
+                    raise KernelError(
+                        f"host {net.name}: this kernel has no sysctl {name} for a network namespace"
+                    ) from error
             except OSError as error:
                 raise KernelError(f"host {net.name}: sysctl {name} = {value}: {error.strerror}") from error

@@ -14,7 +14,7 @@ from netemu.errors import CaptureError
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.netlink import GroupReader
 from netemu.kernel.nftables import Nftables
-from netemu.netfilter.conntrack import DST_NAT_DONE, SRC_NAT_DONE, PacketConntrack
+from netemu.netfilter.conntrack import DST_NAT_DONE, SRC_NAT_DONE, Direction, PacketConntrack, State
 from netemu.netfilter.hooks import STAGES, START_PRIORITY, STARTS
 from netemu.netfilter.ruleset import listed_rules
 from netemu.record.capture import TAP_TABLE
@@ -25,21 +25,22 @@ _GROUP = 9
 CANARY_PROTOCOL = 253
 """RFC 3692: for experiments and testing."""
 
+_TRACKED: tuple[tuple[State, Direction], ...] = (
+    ("new", "original"),
+    ("established", "original"),
+    ("established", "reply"),
+    ("related", "original"),
+    ("related", "reply"),
+)
 STATES: tuple[PacketConntrack, ...] = (
     *(
         PacketConntrack(state, direction, known_manips=bits)
-        for state, direction in (
-            ("new", "original"),
-            ("established", "original"),
-            ("established", "reply"),
-            ("related", "original"),
-            ("related", "reply"),
-        )
+        for state, direction in _TRACKED
         for bits in (0, SRC_NAT_DONE, DST_NAT_DONE, SRC_NAT_DONE | DST_NAT_DONE)
     ),
     PacketConntrack("invalid"),
     PacketConntrack("untracked"),
-)  # type: ignore[misc]
+)
 """What a tap's rules tell apart where the trace carries no conntrack state."""
 
 
@@ -52,9 +53,7 @@ def table(ask_conntrack: bool) -> str:
             lines.append(f"ip daddr 127.0.0.1 ip protocol {CANARY_PROTOCOL} meta nftrace set 1 drop")
         lines += ["meta nftrace set 1 accept", "}"]
     for stage in STAGES:
-        lines.append(
-            f"chain {stage.name} {{ type filter hook {stage.hook} priority {stage.priority}; policy accept;"
-        )
+        lines.append(f"chain {stage.name} {{ type filter hook {stage.hook} priority {stage.priority}; policy accept;")
         lines += [f"{_matches(state)} accept" for state in STATES] if ask_conntrack else []
         lines += ["accept", "}"]
     return "\n".join([*lines, "}"])
@@ -64,7 +63,9 @@ def _matches(state: PacketConntrack) -> str:
     if state.direction is None:
         return f"ct state {state.state}"
     done = SRC_NAT_DONE | DST_NAT_DONE
-    return f"ct state {state.state} ct direction {state.direction} ct status & {done:#x} == {state.known_manips or 0:#x}"
+    return (
+        f"ct state {state.state} ct direction {state.direction} ct status & {done:#x} == {state.known_manips or 0:#x}"
+    )
 
 
 class TraceTap(GroupReader):

@@ -30,7 +30,9 @@ CARRIER_WITHIN = 5.0
 class Builder:
     """Carries out steps. What it makes is closed by `stack`, in reverse order."""
 
-    def __init__(self, stack: AsyncExitStack, pids: PidSpace, folder: Path, recorder: Recorder | None, source: Source) -> None:
+    def __init__(
+        self, stack: AsyncExitStack, pids: PidSpace, folder: Path, recorder: Recorder | None, source: Source
+    ) -> None:
         self.stack = stack
         self.pids = pids
         self.folder = folder
@@ -116,7 +118,7 @@ class Builder:
             raise RulesError([type(problem)(problem.message + quoted, problem.key, problem.line, problem.file)])
         self.tools[step.host] = (*self.tools.get(step.host, ()), step.tool)
 
-    async def _taps(self, group: list[steps.OpenTaps]) -> None:
+    async def _taps(self, _group: list[steps.OpenTaps]) -> None:
         if self.recorder is None:
             return
         self.stack.push_async_callback(self.recorder.close)
@@ -142,7 +144,9 @@ class Builder:
                     for host, interfaces in names.items()
                 )
         except TimeoutError as error:
-            raise KernelError(f"the kernel did not report every interface running within {CARRIER_WITHIN:g} s") from error
+            raise KernelError(
+                f"the kernel did not report every interface running within {CARRIER_WITHIN:g} s"
+            ) from error
 
     def _carries(self, host: str, name: str) -> bool:
         """Whether an interface will report a carrier: lo has none, a bridge only with a port."""

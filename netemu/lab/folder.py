@@ -96,7 +96,9 @@ def _ensure_base() -> None:
         raise MachineError(f"{BASE} can't be made: {error.strerror}") from error
     found = BASE.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise PrivilegeError(f"{BASE} must be a folder of mode 0700 that belongs to the user who runs labs: run it with sudo")
+        raise PrivilegeError(
+            f"{BASE} must be a folder of mode 0700 that belongs to the user who runs labs: run it with sudo"
+        )
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class Host:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     async def run(self, *command: str, input: bytes = b"", within: float | None = None) -> Completed:
-        """Run a command to its end. Raises UsageError if there is no such program, TimeoutError after `within` seconds."""
+        """Run a command to its end; UsageError if there is no such program, TimeoutError after `within` seconds."""
         async with asyncio.timeout(within):
             return await run(command, self.net, self.pids, input=input)
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from netemu.check.explain import Surroundings
 from netemu.check.report import Report, check_record
@@ -79,7 +80,7 @@ class Lab:
             raise UsageError(f"lab {self.topology.name} has no host '{host}': there are {there}")
         return self.hosts[host]
 
-    async def __aenter__(self) -> Lab:
+    async def __aenter__(self) -> Self:
         start = time.perf_counter()
         try:
             await self._build()

@@ -28,7 +28,13 @@ async def start_service(host: Host, step: StartService, source: Source) -> None:
     with log.open("wb") as output:
         try:
             process = start(
-                step.service.command, host.net, host.pids, stdout=output, stderr=output, folder=folder, environment=ENVIRONMENT
+                step.service.command,
+                host.net,
+                host.pids,
+                stdout=output,
+                stderr=output,
+                folder=folder,
+                environment=ENVIRONMENT,
             )
         except UsageError as error:
             raise ServiceError(source.problem(str(error), (*step.path, "command"))) from error
@@ -43,7 +49,11 @@ async def start_service(host: Host, step: StartService, source: Source) -> None:
         if readiness.done():
             readiness.result()
             return
-        what = f"ended with exit code {process.returncode}" if ending.done() else f"was not ready within {step.service.ready.within}"
+        what = (
+            f"ended with exit code {process.returncode}"
+            if ending.done()
+            else f"was not ready within {step.service.ready.within}"
+        )
         raise ServiceError(source.problem(f"service {step.name} on {host.name} {what}{_quote(log)}", step.path))
     finally:
         for task in (ending, readiness):

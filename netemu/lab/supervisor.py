@@ -126,4 +126,3 @@ def _let_go_of_terminal() -> None:
     for fd in (0, 1, 2):
         os.dup2(nothing, fd)
     os.close(nothing)
-

@@ -93,7 +93,7 @@ def listed_rules(text: str) -> Ruleset:
 
 
 def tied(saved: list[Rule], listed: Ruleset) -> Ruleset:
-    """iptables' rules with nf_tables' handles, by their place in their chain; and the rules that iptables does not list."""
+    """iptables' rules with nf_tables' handles, by their place in their chain; then those iptables does not list."""
     handles = {rule.key: rule.handle for rule in listed.rules}
     owned = {(rule.family, rule.table) for rule in saved}
     others = tuple(rule for rule in listed.rules if (rule.family, rule.table) not in owned)

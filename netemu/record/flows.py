@@ -106,7 +106,11 @@ class _Joiner:
             if key in self.tracked:
                 flow = self.tracked[key]
                 direction = next(
-                    (hit[1] for seen in journey.sightings if (hit := self.tuples.get(seen.headers.tuple)) and hit[0] is flow),
+                    (
+                        hit[1]
+                        for seen in journey.sightings
+                        if (hit := self.tuples.get(seen.headers.tuple)) and hit[0] is flow
+                    ),
                     "original",
                 )
                 return flow, direction

@@ -98,20 +98,19 @@ def journeys(captures: Sequence[HostCapture], segment_of: Mapping[Member, str]) 
     """Join all captures' sightings; `segment_of` tells which segment a (host, interface) is on."""
     frames = {capture.host: list(_frames(capture)) for capture in captures}
     found = {capture.host: passes(capture) for capture in captures}
-    leaves = {id(each): None for host in found for each in found[host]}
+    leaves: dict[int, _Frame | None] = {id(each): None for host in found for each in found[host]}
     entered: set[int] = set()
     for capture in captures:
         _join_host(frames[capture.host], found[capture.host], capture.interfaces, leaves, entered)
     _join_wires(frames, segment_of)
     starts: list[tuple[int, _Frame | Pass]] = []
-    for host in found:
-        latest = 0
-        for frame in frames[host]:
-            if not frame.claimed and frame.kind != OTHERHOST:
-                starts.append((frame.sighting.time_ns or 0, frame))
-        for each in found[host]:
-            frame_out = leaves[id(each)]
-            latest = frame_out.sighting.time_ns or latest if frame_out else latest
+    for host, mine in found.items():
+        unclaimed = (frame for frame in frames[host] if not frame.claimed and frame.kind != OTHERHOST)
+        starts.extend((frame.sighting.time_ns or 0, frame) for frame in unclaimed)
+        latest = 0  # a pass that no wire dates comes after the one before it
+        for each in mine:
+            left = leaves[id(each)]
+            latest = left.sighting.time_ns or latest if left else latest
             if id(each) not in entered and each.sightings:
                 starts.append((latest, each))
     starts.sort(key=lambda start: start[0])
@@ -143,12 +142,12 @@ def _join_host(
     for each in found:
         if not each.sightings:
             continue
-        if each.start == "prerouting" and each.iif in interfaces:
+        if each.start == "prerouting" and each.iif is not None and each.iif in interfaces:
             arrived = _take(waiting, Point(each.host, interfaces[each.iif], "in"), each.packets[0])
             if arrived is not None:
                 arrived.enters = each
                 entered.add(id(each))
-        if each.stage.startswith("postrouting") and each.oif in interfaces:
+        if each.stage.startswith("postrouting") and each.oif is not None and each.oif in interfaces:
             left = _take(waiting, Point(each.host, interfaces[each.oif], "out"), each.packets[-1])
             if left is not None:
                 left.claimed = True

@@ -14,7 +14,7 @@ from netemu.netfilter.hooks import STAGE
 from netemu.netfilter.messages import MSG_TRACE, SUBSYS_NFTABLES, TraceEvent, messages, trace_event
 from netemu.netfilter.ruleset import Rule, Ruleset
 from netemu.record.capture import TAP_TABLE, HostCapture
-from netemu.record.headers import Headers, Split, decode
+from netemu.record.headers import Split, decode
 from netemu.record.sighting import Sighting
 from netemu.topology.points import Point
 
@@ -136,4 +136,3 @@ class _Builder:
         if event.kind == "rule" and rule is None:
             rule = Rule(family, event.table, event.chain, -1, f"handle {event.handle}")
         return RuleTurn(self.host, family, event.table, event.chain, rule, verdict, nat)
-

@@ -48,9 +48,7 @@ def read_document(text: str, file: str | None = None) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = " ".join(part for part in (error.context, error.problem) if part)
-        raise TopologyError(
-            Problem(f"not YAML: {message}", line=mark.line + 1 if mark else None, file=file)
-        ) from error
+        raise TopologyError(Problem(f"not YAML: {message}", line=mark.line + 1 if mark else None, file=file)) from error
     except YAMLError as error:
         raise TopologyError(Problem(f"not YAML: {str(error).splitlines()[0]}", file=file)) from error
     document = Document(None, file)
@@ -77,6 +75,7 @@ class _Reader:
             return self._mapping(node, path)
         if isinstance(node, SequenceNode):
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        assert isinstance(node, ScalarNode)
         return self._scalar(node, path)
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:

@@ -35,7 +35,9 @@ class PacketExpectation(Strict):
     traffic: Name
     packet: PacketSelector
     at: PointName | None = None
-    path: tuple[PointName, ...] | None = Field(default=None, description="every wire point the packet crosses, in order")
+    path: tuple[PointName, ...] | None = Field(
+        default=None, description="every wire point the packet crosses, in order"
+    )
     src: EndpointPattern | None = None
     dst: EndpointPattern | None = None
     ttl: int | None = Field(default=None, ge=0, le=255)
@@ -91,7 +93,9 @@ class CounterExpectation(Strict):
 def _kind(value: Any) -> str:
     if not isinstance(value, dict):
         return type(value).__name__
-    return next((f"{key.capitalize()}Expectation" for key in ("conntrack", "counter") if key in value), "PacketExpectation")
+    return next(
+        (f"{key.capitalize()}Expectation" for key in ("conntrack", "counter") if key in value), "PacketExpectation"
+    )
 
 
 Expectation = Annotated[

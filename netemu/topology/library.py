@@ -30,4 +30,5 @@ def find(lab: str) -> Path:
     for folder in _FOLDERS:
         if (folder / f"{lab}.yaml").is_file():
             return folder / f"{lab}.yaml"
-    raise UsageError(f"no lab named '{lab}'\nnetemu comes with: {', '.join(names())}; a file is given by its path, as in ./{lab}.yaml")
+    known = f"netemu comes with: {', '.join(names())}; a file is given by its path, as in ./{lab}.yaml"
+    raise UsageError(f"no lab named '{lab}'\n{known}")

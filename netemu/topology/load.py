@@ -73,15 +73,16 @@ def _problems(error: ValidationError, value: Any, source: Source) -> list[Proble
     return list(problems.values())
 
 
-def _path_in(value: Any, location: tuple[int | str, ...]) -> Path:
+def _path_in(document: Any, location: tuple[int | str, ...]) -> Path:
     """The part of pydantic's location that is in the document: it also names unions' branches."""
     path: list[int | str] = []
+    value: Any = document
     for position, part in enumerate(location):
         if part == "[key]":
             break
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+        if (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        ):
             value = value[part]
         elif isinstance(value, dict) and position == len(location) - 1:
             pass

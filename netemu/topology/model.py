@@ -21,7 +21,8 @@ class Network(Strict):
     """A layer-2 segment that hosts attach to: a bridge in a namespace of its own."""
 
     subnets: tuple[Subnet, ...] = Field(
-        default=(), description="where its addresses must lie; without it, every interface must share a subnet with another"
+        default=(),
+        description="where its addresses must lie; without it, every interface must share a subnet with another",
     )
 
 
@@ -72,14 +73,14 @@ class Service(Strict):
 class Host(Strict):
     """A network namespace with all that belongs to it."""
 
-    interfaces: dict[InterfaceName, Interface] = {}
+    interfaces: dict[InterfaceName, Interface] = Field(default={})
     routes: tuple[Route, ...] = ()
     forwarding: bool = Field(default=False, description="whether it routes packets between its interfaces")
-    sysctls: dict[SysctlName, str | int] = {}
+    sysctls: dict[SysctlName, str | int] = Field(default={})
     iptables: str | None = Field(default=None, description="rules for iptables-restore")
     ip6tables: str | None = Field(default=None, description="rules for ip6tables-restore")
     nft: str | None = Field(default=None, description="rules for nft -f")
-    services: dict[Name, Service] = {}
+    services: dict[Name, Service] = Field(default={})
 
 
 class Link(Strict):
@@ -93,7 +94,7 @@ class Topology(Strict):
 
     name: Name
     description: str = ""
-    networks: dict[Name, Network] = {}
+    networks: dict[Name, Network] = Field(default={})
     hosts: dict[Name, Host] = Field(min_length=1)
     links: tuple[Link, ...] = ()
     traffic: tuple[Traffic, ...] = ()

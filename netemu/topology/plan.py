@@ -125,7 +125,7 @@ def plan(topology: Topology) -> tuple[Step, ...]:
     steps += _ends(topology)
     for tool in ("iptables", "ip6tables", "nft"):
         texts = ((name, path, getattr(host, tool)) for name, host, path in hosts)
-        steps += [LoadRules(name, (*path, tool), tool, text) for name, path, text in texts if text]  # type: ignore[arg-type]
+        steps += [LoadRules(name, (*path, tool), tool, text) for name, path, text in texts if text]
     steps += [OpenTaps(name, path) for name, _, path in hosts]
     for name, host, path in hosts:
         for interface_name, interface in host.interfaces.items():

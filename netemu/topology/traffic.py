@@ -41,7 +41,9 @@ class Traffic(Strict):
     source: Name = Field(alias="from", description="the host that sends")
     http: Annotated[str, AfterValidator(_check_url)] | None = Field(default=None, description="an address to GET, once")
     udp: Datagrams | None = None
-    command: tuple[str, ...] | None = Field(default=None, min_length=1, description="a command that sends; it must exit 0")
+    command: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="a command that sends; it must exit 0"
+    )
     within: Duration = Field(default="3s", description="how long until the answer must be there")
 
     @model_validator(mode="after")

@@ -40,7 +40,9 @@ class Endpoint:
         try:
             address = None if host == "*" else str(ip_address(host))
         except ValueError:
-            raise ValueError(f"'{text}' is no endpoint: write ADDRESS:PORT, with * for any, as in 192.168.0.1:*") from None
+            raise ValueError(
+                f"'{text}' is no endpoint: write ADDRESS:PORT, with * for any, as in 192.168.0.1:*"
+            ) from None
         if port != "*" and not 0 <= int(port) <= 65535:
             raise ValueError(f"'{text}': a port is 0 to 65535")
         return cls(address, None if port == "*" else int(port), text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
@@ -37,7 +37,7 @@ def faults(topology: Topology) -> list[Fault]:
 
 
 def segments(topology: Topology) -> dict[str, list[tuple[str, str]]]:
-    """Each segment's members as (host, interface): networks by name, links as `link 0`, `link 1`, …"""
+    """Each segment's members as (host, interface); networks go by their names, links by `link 0`, `link 1`."""
     members: dict[str, list[tuple[str, str]]] = {name: [] for name in topology.networks}
     for host_name, host in topology.hosts.items():
         for interface_name, interface in host.interfaces.items():
@@ -70,21 +70,25 @@ def _links(topology: Topology) -> Iterator[Fault]:
     for index, link in enumerate(topology.links):
         for side, text in enumerate(link.endpoints):
             path: Path = ("links", index, "endpoints", side)
-            host, interface = split_endpoint(text)
+            end_host, interface = split_endpoint(text)
             if not interface:
                 yield Fault(path, f"'{text}' is no link end: write HOST:INTERFACE")
-            elif host not in topology.hosts:
-                yield Fault(path, f"no host '{host}': there are {', '.join(topology.hosts)}")
-            elif interface not in topology.hosts[host].interfaces:
-                there = ", ".join(topology.hosts[host].interfaces) or "none"
-                yield Fault(path, f"no interface '{interface}' on host '{host}': there are {there}")
-            elif (host, interface) in linked:
-                yield Fault(path, f"{text} is an end of links[{linked[host, interface]}] already")
+            elif end_host not in topology.hosts:
+                yield Fault(path, f"no host '{end_host}': there are {', '.join(topology.hosts)}")
+            elif interface not in topology.hosts[end_host].interfaces:
+                there = ", ".join(topology.hosts[end_host].interfaces) or "none"
+                yield Fault(path, f"no interface '{interface}' on host '{end_host}': there are {there}")
+            elif (end_host, interface) in linked:
+                yield Fault(path, f"{text} is an end of links[{linked[end_host, interface]}] already")
             else:
-                linked[host, interface] = index
+                linked[end_host, interface] = index
+    yield from _loose_ends(topology, linked)
+
+
+def _loose_ends(topology: Topology, linked: Mapping[tuple[str, str], int]) -> Iterator[Fault]:
     for host_name, host in topology.hosts.items():
         for name, interface_ in host.interfaces.items():
-            path = ("hosts", host_name, "interfaces", name)
+            path: Path = ("hosts", host_name, "interfaces", name)
             if name == "lo":
                 yield Fault(path, "lo is always there; it can't be set here")
             elif interface_.network is None and (host_name, name) not in linked:
@@ -135,9 +139,7 @@ def _subnets(topology: Topology) -> Iterator[Fault]:
                         yield Fault(path, f"{address} is outside its network '{segment}', which is {nets}")
                 elif others and not any(_share_a_subnet(mine, other) for _, mine in members[end] for other in others):
                     nets = ", ".join(sorted({str(other.network) for other in others}))
-                    yield Fault(
-                        path, f"{address} is outside its network '{segment}', where the others are in {nets}"
-                    )
+                    yield Fault(path, f"{address} is outside its network '{segment}', where the others are in {nets}")
 
 
 def _share_a_subnet(one: Interface, other: Interface) -> bool:
