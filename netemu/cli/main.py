@@ -38,7 +38,7 @@ def complain(error: BaseException) -> int:
     return INTERNAL
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="netemu")
 def cli() -> None:
     """Networks of real Linux namespaces whose every packet is recorded, followed and checked.
@@ -53,7 +53,7 @@ def cli() -> None:
 @json_option
 @all_option
 def up(lab: str, as_json: bool, unfold: bool) -> None:
-    """Build LAB, send its traffic, show each packet's walk and the verdict, and leave it up."""
+    """Build LAB, send its traffic, show each packet's walk and the verdict; leave it up."""
     from netemu.cli import labs
 
     sys.exit(labs.up(lab, as_json, unfold))
@@ -93,7 +93,10 @@ def ls(as_json: bool) -> None:
 @click.argument("host")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(lab: str, host: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND on HOST of LAB, with this terminal and its exit code: netemu exec nodeport A -- ip route."""
+    """Run COMMAND on HOST of LAB, with this terminal and its exit code.
+
+    For example: netemu exec nodeport A -- ip route
+    """
     from netemu.cli import held
 
     words = list(command[1:] if command[0] == "--" else command)
@@ -106,7 +109,10 @@ def exec_(lab: str, host: str, command: tuple[str, ...]) -> None:
 @click.argument("file")
 @json_option
 def validate(file: str, as_json: bool) -> None:
-    """Say whether FILE (or a topology that comes with netemu) can be built, and what is wrong with it if not."""
+    """Say whether FILE can be built, and what is wrong with it if not.
+
+    FILE may also be the name of a topology that comes with netemu.
+    """
     from netemu.cli import files
 
     sys.exit(files.validate(file, as_json))

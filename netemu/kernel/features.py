@@ -48,15 +48,6 @@ def trace_carries_conntrack() -> bool:
         net.close()
 
 
-def tracks(net: NetworkNamespace) -> bool:
-    """Whether connection tracking is switched on in a namespace: whether its hooks are registered."""
-    nft = Nftables(net)
-    try:
-        return any("conntrack" in line for line in nft.list("list hooks").splitlines())
-    finally:
-        nft.close()
-
-
 def _loopback_up() -> None:
     """Set lo up in the namespace that the calling thread is in (netdevice(7))."""
     import fcntl

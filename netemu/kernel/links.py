@@ -57,9 +57,14 @@ class Links:
     async def add_veth(
         self, name: str, other: Links, other_name: str, mac: str | None, other_mac: str | None, mtu: int | None
     ) -> None:
-        """A veth pair: one end here, the other in another namespace, in one request."""
+        """A veth pair: one end here, the other in another namespace, in one request.
+
+        The ends never have the same index: the kernel takes such a device for one without a lower device, and reports
+        its carrier only at its once-a-second look (linkwatch_urgent_event in net/core/link_watch.c).
+        """
         peer: dict[str, Any] = {"ifname": other_name, "net_ns_fd": other.net.fd}
-        ends: dict[str, Any] = {"ifname": name, "index": self._next(name), "kind": "veth", "peer": peer}
+        index = self._next(name, avoid=max(other.index.values()) + 1)
+        ends: dict[str, Any] = {"ifname": name, "index": index, "kind": "veth", "peer": peer}
         for end, address in ((ends, mac), (peer, other_mac)):
             if address is not None:
                 end["address"] = address
@@ -117,8 +122,9 @@ class Links:
         self._requests.close()
         self._events.close()
 
-    def _next(self, name: str) -> int:
-        self.index[name] = max(self.index.values()) + 1
+    def _next(self, name: str, avoid: int = 0) -> int:
+        index = max(self.index.values()) + 1
+        self.index[name] = index + 1 if index == avoid else index
         return self.index[name]
 
     async def _find(self, name: str) -> int:

@@ -37,7 +37,7 @@ class Listening:
 
     async def until(self, port: int) -> None:
         """Return once `port` is listened on."""
-        while port not in self.ports():
+        while port not in self.ports():  # noqa: ASYNC110  there is no event to wait on, see above
             await asyncio.sleep(_BETWEEN_LOOKS)
 
     def close(self) -> None:

@@ -9,7 +9,16 @@ from netemu.errors import MachineError
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.nftables import Nftables
 from netemu.kernel.process import Completed, run
-from netemu.netfilter.ruleset import Rule, Ruleset, listed_rules, saved_rules, tied
+from netemu.netfilter.ruleset import (
+    Rule,
+    Ruleset,
+    complained_line,
+    listed_rules,
+    prefix,
+    saved_rules,
+    tied,
+    uses_conntrack,
+)
 from netemu.record.capture import TAP_TABLE
 
 Tool = Literal["iptables", "ip6tables", "nft"]
@@ -32,6 +41,45 @@ async def load_rules(net: NetworkNamespace, tool: Tool, text: str) -> Completed:
     """Have the tool load `text`; the caller looks at its exit code and its words."""
     command = [program(tool, "restore"), "-f", "-"] if tool == "nft" else [program(tool, "restore")]
     return await run(command, net, input=text.encode())
+
+
+async def refused_line(tool: Tool, text: str, message: str) -> int | None:
+    """The 1-based line of `text` that the tool refuses; None if no single line is at fault.
+
+    The tools name the line that they were at, which for some faults is the table's COMMIT: then the shortest part of
+    the text that they refuse, tried in scratch namespaces, tells.
+    """
+    lines = text.splitlines()
+    line = complained_line(message)
+    if tool == "nft" or (line is not None and line <= len(lines) and lines[line - 1].lstrip().startswith("-")):
+        return line if line is not None and line <= len(lines) else None
+    if not await _refuses(tool, prefix(text, len(lines))):
+        return None
+    good, bad = 0, len(lines)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if await _refuses(tool, prefix(text, middle)):
+            bad = middle
+        else:
+            good = middle
+    return bad
+
+
+async def _refuses(tool: Tool, text: str) -> bool:
+    net = NetworkNamespace.create("scratch")
+    try:
+        return (await load_rules(net, tool, text)).returncode != 0
+    finally:
+        net.close()
+
+
+def tracks(net: NetworkNamespace) -> bool:
+    """Whether a host's rules have switched connection tracking on there."""
+    nft = Nftables(net)
+    try:
+        return uses_conntrack(nft.list())
+    finally:
+        nft.close()
 
 
 async def read_rules(net: NetworkNamespace, tools: tuple[Tool, ...]) -> Ruleset:

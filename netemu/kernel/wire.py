@@ -9,8 +9,10 @@ import asyncio
 import os
 import socket
 import struct
+from typing import cast
 
 from scapy.arch.linux import L2ListenSocket
+from scapy.packet import Packet
 
 from netemu.errors import CaptureError
 from netemu.kernel.namespace import NetworkNamespace
@@ -43,6 +45,13 @@ class PacketSocket(L2ListenSocket):  # type: ignore[misc]
         self.ins.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
         self.ins.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.auxdata_available = True
+
+    @property
+    def LL(self) -> type[Packet]:  # noqa: N802  scapy's name
+        """The class that scapy dissects frames with."""
+        from scapy.layers.l2 import Ether
+
+        return cast(type[Packet], Ether)
 
     def receive(self) -> RawFrame:
         """The next frame, with its interface, packet type and time to the nanosecond. BlockingIOError if none."""

@@ -14,12 +14,12 @@ from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.offloads import switch_off
 from netemu.kernel.pidspace import PidSpace
-from netemu.kernel.rules import Tool, load_rules
+from netemu.kernel.rules import Tool, load_rules, refused_line
 from netemu.kernel.sysctl import write_sysctls
 from netemu.lab.host import Host
 from netemu.lab.recorder import Recorder
 from netemu.lab.services import start_service
-from netemu.netfilter.ruleset import complained_line
+from netemu.netfilter.ruleset import complaint
 from netemu.topology import plan as steps
 from netemu.topology.load import Source
 
@@ -110,12 +110,12 @@ class Builder:
     async def _load(self, step: steps.LoadRules) -> None:
         done = await load_rules(self.links[step.host].net, step.tool, step.text)
         if done.returncode:
-            said = " ".join(done.stderr.split()) or f"exit {done.returncode}"
-            line = complained_line(done.stderr)
-            problem = self.source.problem(f"{step.tool} refused these rules: {said}", step.path, line)
-            text = step.text.splitlines()
-            quoted = f"\n    {text[line - 1].strip()}" if line is not None and line <= len(text) else ""
-            raise RulesError([type(problem)(problem.message + quoted, problem.key, problem.line, problem.file)])
+            line = await refused_line(step.tool, step.text, done.stderr)
+            quoted = f": {step.text.splitlines()[line - 1].strip()}" if line is not None else ""
+            message = (
+                f"{step.tool} refuses {'this rule' if line else 'these rules'}{quoted}\n    {complaint(done.stderr)}"
+            )
+            raise RulesError(self.source.problem(message, step.path, line))
         self.tools[step.host] = (*self.tools.get(step.host, ()), step.tool)
 
     async def _taps(self, _group: list[steps.OpenTaps]) -> None:

@@ -7,10 +7,10 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from netemu.kernel.features import trace_carries_conntrack, tracks
+from netemu.kernel.features import trace_carries_conntrack
 from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.rules import Tool, read_rules
+from netemu.kernel.rules import Tool, read_rules, tracks
 from netemu.kernel.trace import TraceTap
 from netemu.kernel.tracking import ConntrackTap, dump_entries
 from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket

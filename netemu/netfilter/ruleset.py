@@ -6,6 +6,19 @@ import re
 from dataclasses import dataclass, replace
 
 _RULE = re.compile(r"^\[(\d+):(\d+)\] (-A (\S+).*)$")
+_NOISE = re.compile(
+    r"^\S*tables\S*-restore( v\S+( \(\S+\))?)?: (line \d+: )?|Error occurred at line: \d+"
+    r"|Try `[^`]*' for more information\.|^[^\s:]+:\d+:\d+-\d+: Error: ",
+    re.MULTILINE,
+)
+_NFT = re.compile(r"[^\s:]+:\d+:\d+-\d+: ")
+_QUOTED = re.compile(r'((?:match|target) )?"[^"]*"')
+_TRACKS = re.compile(
+    r"^\t\ttype nat hook |^\t\t.*\b(ct (?!count set)\S+|masquerade|synproxy|flow add)\b"
+    r'|xt match "?(conntrack|state|connmark|connlimit|connbytes|connlabel|helper|cluster|nat|socket)\b'
+    r'|xt target "?(CT|CONNMARK|CONNSECMARK|SYNPROXY|SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP)\b',
+    re.MULTILINE,
+)
 _TABLE = re.compile(r"^table (\S+) (\S+) \{")
 _CHAIN = re.compile(r"^\tchain (\S+) \{")
 _HANDLE = re.compile(r"^\t\t(.*\S) # handle (\d+)$")
@@ -92,6 +105,15 @@ def listed_rules(text: str) -> Ruleset:
     return Ruleset(tuple(rules), frozenset(nat))
 
 
+def uses_conntrack(text: str) -> bool:
+    """Whether rules in the output of `nft list ruleset` switch connection tracking on.
+
+    NAT chains do (nf_nat_inet_register_fn), and every expression or extension that looks at a packet's entry
+    (nft_ct_get_init, the xt_… modules' checkentry), each by nf_ct_netns_get. Comments and names do not count.
+    """
+    return _TRACKS.search(_QUOTED.sub(lambda match: match[0] if match[1] else '""', text)) is not None
+
+
 def tied(saved: list[Rule], listed: Ruleset) -> Ruleset:
     """iptables' rules with nf_tables' handles, by their place in their chain; then those iptables does not list."""
     handles = {rule.key: rule.handle for rule in listed.rules}
@@ -106,3 +128,20 @@ def complained_line(message: str) -> int | None:
     if match is None:
         return None
     return int(next(group for group in match.groups() if group is not None))
+
+
+def complaint(message: str) -> str:
+    """What a restore tool complains about, in one line, without the parts that only speak of its own input."""
+    said = message.strip().splitlines()
+    if said and _NFT.match(said[0]):
+        said = said[:1]  # nft goes on with the text itself, marked
+    return " ".join(_NOISE.sub(" ", "\n".join(said)).split()) or "it did not say why"
+
+
+def prefix(text: str, lines: int) -> str:
+    """The first lines of an iptables-restore text, its last table committed."""
+    kept = text.splitlines()[:lines]
+    opened = [line.strip() for line in kept if line.strip().startswith("*") or line.strip() == "COMMIT"]
+    if opened and opened[-1] != "COMMIT":
+        kept.append("COMMIT")
+    return "\n".join([*kept, ""])

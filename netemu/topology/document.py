@@ -35,9 +35,9 @@ class Document:
         return self.lines[path]
 
     def text_line(self, path: Path, line: int) -> int | None:
-        """The file's line for line `line` (1-based) of the block text at `path`."""
+        """The file's line for line `line` (1-based) of the text at `path`; where it begins, if it is no `|` block."""
         first = self.text_lines.get(path)
-        return None if first is None else first + line - 1
+        return self.line(path) if first is None else first + line - 1
 
 
 def read_document(text: str, file: str | None = None) -> Document:
@@ -92,8 +92,8 @@ class _Reader:
         return result
 
     def _scalar(self, node: ScalarNode, path: Path) -> Any:
-        block = getattr(node, "style", None) in ("|", ">")
-        self.document.text_lines[path] = node.start_mark.line + (2 if block else 1)
+        if getattr(node, "style", None) == "|":
+            self.document.text_lines[path] = node.start_mark.line + 2
         try:
             return self.yaml.constructor.construct_object(node)
         except YAMLError as error:

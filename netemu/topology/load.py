@@ -80,13 +80,11 @@ def _path_in(document: Any, location: tuple[int | str, ...]) -> Path:
     for position, part in enumerate(location):
         if part == "[key]":
             break
-        if (isinstance(value, dict) and part in value) or (
-            isinstance(value, list) and isinstance(part, int) and part < len(value)
-        ):
+        if isinstance(part, int) and isinstance(value, list) and part < len(value):  # noqa: SIM114  typed apart
             value = value[part]
-        elif isinstance(value, dict) and position == len(location) - 1:
-            pass
-        else:
+        elif isinstance(part, str) and isinstance(value, dict) and part in value:
+            value = value[part]
+        elif not isinstance(value, dict) or position < len(location) - 1:
             continue
         path.append(part)
     return tuple(path)
