@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from netemu.check.verdict import Check, Verdict
 
 MOST = 4
 """How many are told in full; the others a line each."""
+_INDENT = " " * 9
 _STYLE = {Verdict.FAIL: "bold red", Verdict.UNPROVEN: "bold yellow"}
 
 
@@ -31,30 +33,32 @@ def failures(console: Console, report: Report, unfold: bool) -> None:
 
 
 def _told(console: Console, check: Check) -> None:
-    indent = " " * 9
-    if check.reason:
-        console.print(f"{indent}{check.reason}")
-    keys = [key for key in check.expected if key != "fault"]
-    if keys:
+    """The reason, the two sides where there are two, and the packet as it was just before."""
+    room = console.width - len(_INDENT)
+    for line in wrap(check.reason, room, subsequent_indent="  "):
+        console.print(f"{_INDENT}{line}")
+    if check.actual and (keys := [key for key in check.expected if key != "fault"]):
         width = max(len(key) for key in keys)
         wanted = {key: _shown(check.expected[key]) for key in keys}
         column = max(len("expected"), *(len(text) for text in wanted.values()))
-        console.print(Text(f"{indent}{'':<{width}}  {'expected':<{column}}  actual", "dim"))
+        console.print(Text(f"{_INDENT}{'':<{width}}  {'expected':<{column}}  actual", "dim"))
         for key in keys:
-            actual = _shown(check.actual[key]) if key in check.actual else "not seen there"
-            parts = key not in check.actual or key in check.reason
-            console.print(
-                Text.assemble(
-                    f"{indent}{key:<{width}}  {wanted[key]:<{column}}  ", (actual, "bold red" if parts else "")
-                )
-            )
+            actual = _clipped(_shown(check.actual[key]), room - width - column - 4)
+            style = "bold red" if key in check.reason else ""
+            console.print(Text.assemble(f"{_INDENT}{key:<{width}}  {wanted[key]:<{column}}  ", (actual, style)))
+    elif check.expected.keys() - {"fault"}:
+        console.print(
+            _INDENT + _clipped("expected " + ", ".join(f"{k} {_shown(v)}" for k, v in check.expected.items()), room)
+        )
     if check.before:
         before = dict(check.before)
-        place = before.pop("point", "")
-        view = f"{before.pop('src', '')} → {before.pop('dst', '')}   " + "   ".join(
-            f"{k} {v}" for k, v in before.items()
-        )
-        console.print(Text(f"{indent}just before, at {place}: {view}", "dim"))
+        place, ends = before.pop("point", ""), f"{before.pop('src', '')} → {before.pop('dst', '')}"
+        view = "   ".join([ends, *(f"{key} {value}" for key, value in before.items())])
+        console.print(Text(f"{_INDENT}just before, at {place}: {view}", "dim"))
+
+
+def _clipped(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: max(room - 1, 0)]}…"
 
 
 def _shown(value: Any) -> str:

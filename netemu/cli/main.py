@@ -48,7 +48,7 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(short_help="Build LAB, show its packets' walks and the verdict, leave it up.")
 @click.argument("lab")
 @json_option
 @all_option
@@ -88,7 +88,11 @@ def ls(as_json: bool) -> None:
     held.ls(as_json)
 
 
-@cli.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@cli.command(
+    "exec",
+    short_help="Run a command on a host of LAB.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 @click.argument("lab")
 @click.argument("host")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -126,7 +130,7 @@ def schema() -> None:
     files.schema()
 
 
-@cli.command()
+@cli.command(short_help="Try what labs need of this machine.")
 @json_option
 def doctor(as_json: bool) -> None:
     """Try what labs need of this machine, and say what installs what is missing."""

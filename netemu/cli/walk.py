@@ -50,6 +50,7 @@ class Walk:
         if right:
             room = self.console.width - line.cell_len - Text.assemble(right).cell_len
             line = Text.assemble(line, " " * max(room, _GAP), right)
+        line.rstrip()
         self.console.print(line)
 
     def _heading(self) -> None:
@@ -89,7 +90,8 @@ class Walk:
             told[key] = journey
             self._packet(journey)
         self._folded(alike)
-        self._line()
+        if flow.entries:
+            self._line()
         for host, entry in flow.entries.items():
             label = f"conntrack at {host}   "
             original = endpoint_text(entry.original.src, entry.original.sport)

@@ -1,0 +1,64 @@
+"""The topologies that come with netemu: by name, and what each must hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+import netemu
+from netemu.errors import UsageError
+from netemu.topology.library import find, names
+from netemu.topology.load import load
+
+
+def test_the_checkouts_topologies_are_known_by_name():
+    folder = Path(__file__).parents[2] / "topologies"
+    assert names() == sorted(file.stem for file in folder.glob("*.yaml"))
+    assert "nodeport" in names()
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_shipped_topology_loads_and_is_named_as_its_file(name):
+    topology, _ = load(find(name))
+    assert topology.name == name
+    assert topology.description
+    assert topology.traffic
+    assert topology.expect
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_shipped_topology_fits_the_published_schema(name):
+    document = YAML(typ="safe", pure=True).load(find(name))
+    jsonschema.Draft202012Validator(netemu.schema()).validate(document)
+
+
+@pytest.mark.parametrize("lab", ["here.yaml", "here.yml", "./here.yaml", "./noending"])
+def test_a_path_means_that_file(lab, tmp_path, monkeypatch):
+    (tmp_path / lab).touch()
+    monkeypatch.chdir(tmp_path)
+    assert find(lab).resolve() == (tmp_path / lab).resolve()
+
+
+def test_a_bare_name_never_means_a_file_of_the_current_folder(tmp_path, monkeypatch):
+    for file in ("mine.yaml", "mine", "nodeport.yaml", "nodeport"):
+        (tmp_path / file).touch()
+    monkeypatch.chdir(tmp_path)
+    assert tmp_path not in find("nodeport").parents
+    with pytest.raises(UsageError, match=r"as in \./mine\.yaml"):
+        find("mine")
+
+
+@pytest.mark.parametrize("lab", ["", "nosuch", "NODEPORT", ".", "nodeport\0"])
+def test_an_unknown_name_is_told_with_those_there_are(lab):
+    with pytest.raises(UsageError) as caught:
+        find(lab)
+    assert "nodeport" in str(caught.value).splitlines()[1]
+
+
+@pytest.mark.parametrize("lab", ["nosuch.yaml", "./nosuch", "../topologies/nosuch.yaml", "/"])
+def test_a_path_that_is_no_file_is_told(lab):
+    with pytest.raises(UsageError, match=f"no topology file {lab}"):
+        find(lab)
