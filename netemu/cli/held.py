@@ -50,6 +50,8 @@ def exec_(lab: str, host: str, command: list[str]) -> int:
     _, (net, pids) = ask(_name(lab), {"do": "enter", "host": host}, descriptors=2)
     setns(pids, CLONE_NEWPID)
     setns(net, CLONE_NEWNET)
+    for fd in (pids, net):
+        os.close(fd)
     sys.stdout.flush()
     child = os.fork()
     if child == 0:

@@ -6,6 +6,7 @@ It is bound to no interface: such a socket is there before an interface comes up
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import struct
@@ -135,7 +136,9 @@ class WireTap(SocketReader):
             frame = self.packets.receive()
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.ENETDOWN:
+                raise
             return True  # an interface went down: the socket says so once, and goes on
         if frame.data[12:14] == CANARY:
             self._canary(frame)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from netemu.lab.lab import Lab
 
 SOCKET = "control"
+DOWN_WITHIN = 30.0
+"""Seconds that a lab's process may take to end."""
 _LINE = 65536
 _CREDENTIALS = struct.Struct("3i")
 
@@ -88,27 +90,28 @@ def ask(name: str, request: dict[str, Any], descriptors: int = 0) -> tuple[dict[
         try:
             sock.connect(str(BASE / name / SOCKET))
             pid, _, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-            sock.sendall(json.dumps(request).encode())
-            data, fds, _, _ = socket.recv_fds(sock, _LINE, descriptors)
+            holder = os.pidfd_open(pid)
         except PermissionError as error:
             raise PrivilegeError(f"lab {name} is another user's: run it with sudo") from error
-        except (FileNotFoundError, ConnectionError) as error:
+        except (FileNotFoundError, ConnectionError, ProcessLookupError) as error:
             raise UsageError(f"lab {name} is not ready: it is still coming up, or going down") from error
-        if request["do"] == "down":
-            _until_gone(pid)
+        try:
+            sock.sendall(json.dumps(request).encode())
+            data, fds, _, _ = socket.recv_fds(sock, _LINE, descriptors)
+            if request["do"] == "down":
+                _until_gone(holder, pid)
+        except ConnectionError as error:
+            raise UsageError(f"lab {name} went down meanwhile") from error
+        finally:
+            os.close(holder)
+    for fd in fds:
+        os.set_inheritable(fd, False)
     answer = json.loads(data or b"{}")
     if "error" in answer:
         raise UsageError(answer["error"])
     return answer, list(fds)
 
 
-def _until_gone(pid: int) -> None:
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        if not select.select([fd], [], [], 30)[0]:
-            raise NetemuError(f"process {pid} does not end; kill -9 {pid} frees everything it holds")
-    finally:
-        os.close(fd)
+def _until_gone(holder: int, pid: int) -> None:
+    if not select.select([holder], [], [], DOWN_WITHIN)[0]:
+        raise NetemuError(f"process {pid} does not end; kill -9 {pid} frees everything it holds")

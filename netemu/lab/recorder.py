@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from netemu.kernel.features import trace_carries_conntrack
@@ -52,14 +53,15 @@ class Recorder:
     def open(self, net: NetworkNamespace, links: Links, tools: tuple[Tool, ...]) -> None:
         """Bind one host's taps; from now on they store what they see."""
         ask = self.ask_conntrack if self.ask_conntrack is not None else not trace_carries_conntrack()
-        wire = WireTap(net, self.buffer)
-        try:
+        with ExitStack() as undo:
+            wire = WireTap(net, self.buffer)
+            undo.callback(wire.close)
             trace = TraceTap(net, self.buffer, ask and tracks(net))
-        except BaseException:
-            wire.close()
-            raise
-        conntrack = ConntrackTap(net, self.buffer)
-        self.taps[net.name] = _HostTaps(net, links, tools, wire, trace, conntrack, sending_socket(net))
+            undo.callback(trace.close)
+            conntrack = ConntrackTap(net, self.buffer)
+            undo.callback(conntrack.close)
+            self.taps[net.name] = _HostTaps(net, links, tools, wire, trace, conntrack, sending_socket(net))
+            undo.pop_all()
         for tap in (wire, trace, conntrack):
             tap.start()
 

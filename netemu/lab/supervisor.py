@@ -7,6 +7,7 @@ the terminal. Until then it goes when its parent goes; afterwards it stays until
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -82,7 +83,8 @@ async def _supervise(topology: Path, parent: socket.socket, present: Present) ->
         facts = _facts(lab, topology)
         (lab.folder.path / "lab.json").write_text(json.dumps(facts))
         server = ControlServer(lab, lab.folder.path, facts)
-        present(report)
+        with contextlib.suppress(BrokenPipeError):  # whoever read has seen enough; the lab stays up
+            present(report)
         loop.remove_reader(parent)
         _flush()
         nothing_asked = not report.checks

@@ -22,6 +22,8 @@ from netemu.topology.traffic import Datagrams, Traffic
 from netemu.topology.values import Endpoint, endpoint_text, seconds
 
 _LINGER = 1
+_CLOSE_WITHIN = 0.5
+"""Seconds for a server to close after its answer, as `Connection: close` asks it to."""
 
 
 @dataclass(slots=True)
@@ -92,16 +94,17 @@ async def _http(host: Host, url: str, going: _Going) -> str:
         await loop.sock_sendall(sock, http.send(h11.Request(method="GET", target=path, headers=head)) or b"")
         http.send(h11.EndOfMessage())
         status, ended = 0, False
-        while True:
-            data = await loop.sock_recv(sock, 65536)
-            http.receive_data(data)
+        while not ended:
+            http.receive_data(await loop.sock_recv(sock, 65536))
             while not ended and (event := http.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
                 status = event.status_code if isinstance(event, h11.Response) else status
                 ended = isinstance(event, h11.EndOfMessage | h11.ConnectionClosed)
-            if not data:
-                break
         if not status:
             raise ConnectionResetError(errno.ECONNRESET, "closed without an answer")
+        with contextlib.suppress(TimeoutError):  # the answer is there; a server that does not close is not waited for
+            async with asyncio.timeout(_CLOSE_WITHIN):
+                while await loop.sock_recv(sock, 65536):
+                    pass
         await asyncio.to_thread(_close_acknowledged, sock)
         return str(status)
     finally:

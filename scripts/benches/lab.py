@@ -14,21 +14,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from figures import Figure, table
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 NETEMU = str(ROOT / ".venv/bin/netemu")
 SCRIPT = str(ROOT / "scripts/netemu")
 PARTS = ("up", "traffic", "check", "down")
+
+LACKING = 4
+"""netemu's exit code when the machine lacks something, and ours then."""
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 APART = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -38,6 +40,12 @@ INSTALL_MININET = "apt-get install -y --no-install-recommends mininet bridge-uti
 
 class RunError(click.ClickException):
     """A measured command failed, so there is nothing to measure."""
+
+
+class LackError(RunError):
+    """It failed for something that this machine lacks, root for one."""
+
+    exit_code = LACKING
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,8 @@ def run(command: Sequence[str], given: str = "") -> Finished:
         output = out.read()
         if process.returncode != 0:
             said = err.read().strip() or unproved(output) or "it said nothing"
-            raise RunError(f"{' '.join(command)} exited {process.returncode}: {said}")
+            failure = LackError if process.returncode == LACKING else RunError
+            raise failure(f"{' '.join(command)} exited {process.returncode}: {said}")
     return Finished(output, wall * 1000, usage.ru_maxrss / 1024)
 
 
@@ -80,32 +89,6 @@ def unproved(output: str) -> str:
         return output.strip()
     missed = [check for check in report["checks"] if check["verdict"] != "pass"]
     return "\n".join([f"verdict {report['verdict']}, {report['capture']}", *(json.dumps(check) for check in missed)])
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One row: what is measured, in which unit, the most it should be, and which other row it is compared with."""
-
-    label: str
-    unit: str = "ms"
-    aim: float | None = None
-    beside: str | None = None
-    values: list[float] = field(default_factory=list)
-
-    def numbers(self, figures: Mapping[str, Figure]) -> dict[str, Any]:
-        """The figure as `--json` prints it."""
-        middle = median(self.values)
-        numbers: dict[str, Any] = {
-            "unit": self.unit,
-            "median": middle,
-            "min": min(self.values),
-            "max": max(self.values),
-        }
-        if self.aim is not None:
-            numbers |= {"aim": self.aim, "held": middle < self.aim}
-        if self.beside is not None:
-            numbers["ratio"] = middle / median(figures[self.beside].values)
-        return {key: round(value, 2) if isinstance(value, float) else value for key, value in numbers.items()}
 
 
 def netemu_figures() -> dict[str, Figure]:
@@ -168,32 +151,15 @@ def mininet_installed() -> bool:
     return asked.returncode == 0
 
 
-def table(netemu: Mapping[str, Figure], mininet: Mapping[str, Figure], runs: int) -> Table:
-    """All rows, within 100 columns."""
-    grid = Table(box=None, pad_edge=False, title=f"scripts/bench lab: medians of {runs} runs", title_justify="left")
-    grid.add_column("")
-    for name in ("median", "min", "max"):
-        grid.add_column(name, justify="right")
-    grid.add_column("")
-    grid.add_column("")
-    for figure in [*netemu.values(), *mininet.values()]:
-        numbers, note = figure.numbers(netemu), ""
-        if figure.aim is not None:
-            note = f"aim < {figure.aim:.0f}  " + ("ok" if numbers["held"] else "[bold red]over[/]")
-        elif figure.beside is not None:
-            note = f"{numbers['ratio']:.2f} × netemu's"
-        grid.add_row(figure.label, *(f"{numbers[key]:.1f}" for key in ("median", "min", "max")), figure.unit, note)
-    return grid
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--runs", type=click.IntRange(min=1), default=10, show_default=True, help="How many rounds are counted.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 def bench(runs: int, as_json: bool) -> None:
     """Measure what a user of the nodeport lab waits for: netemu's processes, their parts, and Mininet's beside them.
 
-    Mininet builds the same hosts and rules and sends the same request, but records and checks nothing. Aims are
-    printed, not enforced; the exit code is 1 when a run fails or its verdict is not pass.
+    Mininet builds the same hosts and rules and sends the HTTP request, but no datagrams, and records and checks
+    nothing. Aims are printed, not enforced. Exit codes: 0 measured, 1 when a run fails or its verdict is not pass,
+    4 when the machine lacks something.
     """
     rules = YAML(typ="safe").load(ROOT / "topologies/nodeport.yaml")["hosts"]["B"]["iptables"]
     with_mininet = mininet_installed()
@@ -212,7 +178,9 @@ def bench(runs: int, as_json: bool) -> None:
             found["install_mininet"] = INSTALL_MININET
         click.echo(json.dumps(found))
         return
-    Console(width=None if sys.stdout.isatty() else 100, highlight=False).print(table(netemu, mininet, runs))
+    Console(width=None if sys.stdout.isatty() else 100, highlight=False).print(
+        table(f"scripts/bench lab: medians of {runs} runs", netemu, mininet)
+    )
     if not with_mininet:
         click.echo(f"Mininet is not installed, so not measured: {INSTALL_MININET}")
 

@@ -1,9 +1,9 @@
-"""A scene for each test: see record_scene.py."""
+"""Scenes for checks: a record of the NodePort, with or without something wrong. See record_scene.py."""
 
 from __future__ import annotations
 
 import pytest
-from record_scene import NodePort, Scene
+from record_scene import CLIENT, SERVICE, NodePort, Scene, tcp
 
 
 @pytest.fixture
@@ -15,3 +15,11 @@ def scene() -> Scene:
 def lab(scene: Scene) -> NodePort:
     """The NodePort's hosts, before anything was sent."""
     return NodePort(scene)
+
+
+@pytest.fixture
+def hello(lab: NodePort) -> NodePort:
+    """The NodePort after SYN, SYN ACK and ACK, its traffic item named hello."""
+    lab.handshake()
+    lab.scene.exchange("hello", "A", tcp(CLIENT, SERVICE).tuple)
+    return lab

@@ -36,7 +36,7 @@ def test_forward_has_no_nat():
 
 
 def test_the_trace_is_switched_on_before_anything_else_and_where_a_pass_begins():
-    assert START_PRIORITY < PRIORITY["defragmentation"]
+    assert PRIORITY["defragmentation"] > START_PRIORITY
     assert STARTS == ("prerouting", "output")
 
 

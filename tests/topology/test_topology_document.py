@@ -58,8 +58,8 @@ def test_every_line_of_a_quoted_text_is_where_the_text_stands():
     assert [document.text_line(("hosts", "A", "iptables"), line) for line in (1, 2)] == [14, 14]
 
 
-def test_what_is_no_text_has_no_text_line():
-    assert read_document(TEXT).text_line(("hosts", "A"), 1) is None
+def test_a_line_of_what_is_not_there_is_that_of_what_is_around_it():
+    assert read_document(TEXT).text_line(("hosts", "A", "ip6tables"), 3) == 5
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ ALIAS_BOMB = "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n" + "".join(
         ("a: 1\nb: !!int x\n", 2, "'x' can't be read"),
         ("a: 1\nb: !!float x\n", 2, "'x' can't be read"),
         ("a: \0\n", None, "not YAML"),
-        ("a: &x [*x]\n", 1, "in itself"),
-        pytest.param(f"a: {'[' * 3000}{']' * 3000}\n", 1, "deep", id="deep"),
-        pytest.param(ALIAS_BOMB, 6, "too many values", id="alias bomb"),
+        ("a: &x [*x]\n", 1, "deep"),
+        pytest.param(f"a: {'[' * 1000}{']' * 1000}\n", 1, "deep", id="deep"),
+        pytest.param(ALIAS_BOMB, 1, "too many values", id="alias bomb"),
     ],
 )
 def test_a_fault_is_told_with_its_line(text, line, says):

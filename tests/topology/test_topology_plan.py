@@ -96,7 +96,9 @@ def test_every_interface_has_one_end_one_address_each_and_comes_up(topology):
         ends = [step.interface for step in of(MakeEnd, topology, name)]
         assert sorted(ends) == sorted(host.interfaces)
         assert sorted(step.interface for step in of(BringUp, topology, name)) == sorted([*host.interfaces, "lo"])
-        addresses = {(interface, address) for interface in host.interfaces for address in host.interfaces[interface].addresses}
+        addresses = {
+            (interface, address) for interface in host.interfaces for address in host.interfaces[interface].addresses
+        }
         assert {(step.interface, step.address) for step in of(AddAddress, topology, name)} == addresses
 
 
@@ -172,7 +174,9 @@ def test_what_would_hide_the_truth_is_off_unless_asked_for(name, value):
 
 
 def test_only_the_topologys_own_sysctls_are_wanted():
-    wanted = [(step.name, step.value, step.path) for step in of(SetSysctl, pair(sysctls={"net.core.x": 7})) if step.wanted]
+    wanted = [
+        (step.name, step.value, step.path) for step in of(SetSysctl, pair(sysctls={"net.core.x": 7})) if step.wanted
+    ]
     assert wanted == [("net.core.x", "7", ("hosts", "A", "sysctls", "net.core.x"))]
 
 

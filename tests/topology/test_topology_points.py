@@ -50,6 +50,6 @@ def test_any_text_is_a_point_that_reads_the_same_or_a_value_error(text):
     ],
 )
 def test_what_is_no_point_is_told_what_a_point_looks_like(text, says):
-    with pytest.raises(ValueError, match="point|way|stage") as caught:
+    with pytest.raises(ValueError, match=r"point|way|stage") as caught:
         Point.parse(text)
     assert says in str(caught.value)
