@@ -27,32 +27,55 @@ if TYPE_CHECKING:
         TopologyError,
         UsageError,
     )
+    from netemu.kernel.features import Feature, probe
     from netemu.kernel.process import Completed
+    from netemu.lab.held import HeldLab, labs_up
     from netemu.lab.host import Host
     from netemu.lab.lab import Lab
-    from netemu.record.record import Record
+    from netemu.lab.supervisor import hold
+    from netemu.netfilter.ruleset import Rule
+    from netemu.record.flows import Flow
+    from netemu.record.journeys import Journey
+    from netemu.record.record import Exchange, Record
+    from netemu.record.rewrites import Rewrite
+    from netemu.record.sighting import Sighting
+    from netemu.topology.library import find
     from netemu.topology.load import load
     from netemu.topology.model import Topology, schema
+    from netemu.topology.points import Point
 
 _HOMES = {
     "CaptureError": "netemu.errors",
     "Check": "netemu.check.verdict",
     "Completed": "netemu.kernel.process",
+    "Exchange": "netemu.record.record",
+    "Feature": "netemu.kernel.features",
+    "Flow": "netemu.record.flows",
+    "HeldLab": "netemu.lab.held",
     "Host": "netemu.lab.host",
+    "Journey": "netemu.record.journeys",
     "KernelError": "netemu.errors",
     "Lab": "netemu.lab.lab",
     "MachineError": "netemu.errors",
     "NetemuError": "netemu.errors",
+    "Point": "netemu.topology.points",
     "PrivilegeError": "netemu.errors",
     "Record": "netemu.record.record",
     "Report": "netemu.check.report",
+    "Rewrite": "netemu.record.rewrites",
+    "Rule": "netemu.netfilter.ruleset",
     "RulesError": "netemu.errors",
     "ServiceError": "netemu.errors",
+    "Sighting": "netemu.record.sighting",
     "Topology": "netemu.topology.model",
     "TopologyError": "netemu.errors",
     "UsageError": "netemu.errors",
     "Verdict": "netemu.check.verdict",
+    "find": "netemu.topology.library",
+    "hold": "netemu.lab.supervisor",
+    "labs_up": "netemu.lab.held",
     "load": "netemu.topology.load",
+    "probe": "netemu.kernel.features",
     "report_json": "netemu.check.report",
     "schema": "netemu.topology.model",
 }
@@ -61,21 +84,34 @@ __all__ = [
     "CaptureError",
     "Check",
     "Completed",
+    "Exchange",
+    "Feature",
+    "Flow",
+    "HeldLab",
     "Host",
+    "Journey",
     "KernelError",
     "Lab",
     "MachineError",
     "NetemuError",
+    "Point",
     "PrivilegeError",
     "Record",
     "Report",
+    "Rewrite",
+    "Rule",
     "RulesError",
     "ServiceError",
+    "Sighting",
     "Topology",
     "TopologyError",
     "UsageError",
     "Verdict",
+    "find",
+    "hold",
+    "labs_up",
     "load",
+    "probe",
     "report_json",
     "schema",
 ]

@@ -89,8 +89,7 @@ class Packet:
         elif self.proto == "udp":
             head, where = struct.pack("!HHHH", sport, dport, 8 + len(self.payload), 0), 6
         elif self.proto in ("icmp", "icmp6"):
-            head, where = struct.pack("!BBHHH", *self.icmp, 0, self.ip_id and sport, self.seq), 2
-            head = struct.pack("!BBHHH", *self.icmp, 0, sport, self.seq)
+            head, where = struct.pack("!BBHHH", *self.icmp, 0, sport, self.seq), 2
         else:
             return self.payload
         whole = head + self.payload
@@ -214,7 +213,11 @@ class Host:
 
     def sends(self, packet: Packet, out: str, ct: Ct | None = None, **more) -> Walk:
         """The host makes a packet and sends it, untouched."""
-        return self.makes(packet, out, ct, **more).through("output", "output.nat", "postrouting", "postrouting.nat").leaves()
+        return (
+            self.makes(packet, out, ct, **more)
+            .through("output", "output.nat", "postrouting", "postrouting.nat")
+            .leaves()
+        )
 
     def rule(self, table: str, chain: str, text: str, family: str = "ip", counts: bool = True) -> Rule:
         """Load a rule; it counts the packets that match it, unless `counts` is false."""
@@ -224,7 +227,9 @@ class Host:
         self.counted[rule.key] = 0 if counts else None
         return rule
 
-    def entry(self, id: int, original: Packet, reply: Packet, *status: str, tcp_state: str | None = None, **more) -> None:
+    def entry(
+        self, id: int, original: Packet, reply: Packet, *status: str, tcp_state: str | None = None, **more
+    ) -> None:
         """A conntrack event of an entry (`dumped=True`: an entry of the dump at the end; `deleted=True`: its end)."""
         body = attribute(0x8001, _tuple(original)) + attribute(0x8002, _tuple(reply)) + attribute(12, u32(id))
         body += attribute(3, u32(sum(STATUS_BITS[word] for word in status)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from netemu.check.verdict import Check, Verdict, believed
-from netemu.netfilter.conntrack import Entry, status_names
+from netemu.netfilter.conntrack import Entry
 from netemu.record.record import Record
 from netemu.topology.expectation import ConntrackExpectation, CounterExpectation
 from netemu.topology.values import Endpoint, endpoint_text
@@ -48,7 +48,7 @@ def _judge(name: str, expectation: ConntrackExpectation, entry: Entry | None) ->
     actual: dict[str, Any] = {key: endpoint_text(*found[key]) for key in expected if key != "status"}
     wrong = [key for key in actual if not Endpoint.parse(expected[key]).matches(*found[key])]
     if expectation.status:
-        actual["status"] = list(status_names(entry.status))
+        actual["status"] = list(entry.status_names)
         wrong += [bit for bit in expectation.status if bit not in actual["status"]]
     verdict = Verdict.FAIL if wrong else Verdict.PASS
     return Check(name, verdict, point, expected, actual, reason=", ".join(wrong))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from netemu.record.journeys import Journey
 from netemu.record.sighting import Sighting
-from netemu.topology.values import endpoint_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,8 @@ def looks(seen: Sighting) -> dict[str, object]:
     h = seen.headers
     view: dict[str, object] = {
         "point": str(seen.point),
-        "src": endpoint_text(h.src, h.sport),
-        "dst": endpoint_text(h.dst, h.dport),
+        "src": h.source,
+        "dst": h.destination,
         "ttl": h.ttl,
     }
     if seen.ct is not None:

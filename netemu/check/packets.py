@@ -13,7 +13,7 @@ from netemu.record.record import Exchange, Record
 from netemu.record.sighting import Sighting
 from netemu.topology.expectation import PacketExpectation
 from netemu.topology.points import Point
-from netemu.topology.values import Endpoint, endpoint_text
+from netemu.topology.values import Endpoint
 
 UNKNOWN = "unknown"
 
@@ -146,8 +146,8 @@ def _actual(key: str, expectation: PacketExpectation, journey: Journey, seen: Si
         manips = ct.manips if ct is not None else ()
         return UNKNOWN if manips is None else "both" if len(manips) == 2 else manips[0] if manips else "none"
     values: dict[str, Any] = {
-        "src": endpoint_text(h.src, h.sport),
-        "dst": endpoint_text(h.dst, h.dport),
+        "src": h.source,
+        "dst": h.destination,
         "ttl": h.ttl,
         "ct": ct.state if ct is not None else "none",
         "direction": ct.direction if ct is not None else None,

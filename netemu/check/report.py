@@ -82,7 +82,7 @@ def report_json(report: Report) -> dict[str, Any]:
                 "host": host,
                 "original": _tuple(entry.original),
                 "reply": _tuple(entry.reply),
-                "status": list(status_names(entry.status)),
+                "status": list(entry.status_names),
                 "state": entry.tcp_state,
             }
             for flow in record.flows

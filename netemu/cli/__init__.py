@@ -1,6 +1,7 @@
 """The command line: each command only calls the public API and prints what it gives.
 
-main        the commands, their options, and what an error looks like
+main        the commands and their options
+complaint   what an error looks like, and its exit code
 labs        up, run
 held        down, ls, exec: what is asked of labs that are up
 files       validate, schema

@@ -8,8 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from netemu.check.report import Report
-from netemu.check.verdict import Check, Verdict
+from netemu import Check, Report, Verdict
 
 MOST = 4
 """How many are told in full; the others a line each."""

@@ -6,10 +6,8 @@ import json
 
 import click
 
-from netemu.errors import TopologyError
-from netemu.topology.library import find
-from netemu.topology.load import load
-from netemu.topology.model import schema as topology_schema
+from netemu import TopologyError, find, load
+from netemu import schema as topology_schema
 
 
 def validate(file: str, as_json: bool) -> int:

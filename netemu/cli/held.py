@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sys
 import time
 from pathlib import Path
 
 import click
 
-from netemu.errors import UsageError
-from netemu.kernel.syscalls import CLONE_NEWNET, CLONE_NEWPID, setns
-from netemu.lab.control import ask
-from netemu.lab.folder import names_up
+from netemu import HeldLab, UsageError, labs_up
 
 
 def down(lab: str) -> None:
     """Take a lab down that is up."""
     start = time.perf_counter()
-    ask(_name(lab), {"do": "down"})
-    click.echo(f"{_name(lab)} is down ({(time.perf_counter() - start) * 1000:.0f} ms)")
+    held = _held(lab)
+    held.down()
+    click.echo(f"{held.name} is down ({(time.perf_counter() - start) * 1000:.0f} ms)")
 
 
 def ls(as_json: bool) -> None:
     """List the labs that are up."""
     found = []
-    for name in names_up():
+    for name in labs_up():
         try:
-            found.append(ask(name, {"do": "show"})[0])
+            found.append(HeldLab(name).show())
         except UsageError:
             found.append({"lab": name, "hosts": [], "file": "", "pid": None, "since": None})  # coming up, or going down
     if as_json:
@@ -46,30 +41,14 @@ def ls(as_json: bool) -> None:
 
 
 def exec_(lab: str, host: str, command: list[str]) -> int:
-    """Run a command on a host, as a child of this process: terminal, input and signals are its own; its exit code."""
-    _, (net, pids) = ask(_name(lab), {"do": "enter", "host": host}, descriptors=2)
-    setns(pids, CLONE_NEWPID)
-    setns(net, CLONE_NEWNET)
-    for fd in (pids, net):
-        os.close(fd)
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        try:
-            os.execvp(command[0], command)  # noqa: S606  no shell, as it should be
-        except OSError as error:
-            os.write(2, f"netemu: {command[0]}: {os.strerror(error.errno or 0)}\n".encode())
-        os._exit(127)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda given, _: os.kill(child, given))
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return code if code >= 0 else 128 - code
+    """Run a command on a host; its exit code."""
+    return _held(lab).run(host, command)
 
 
-def _name(lab: str) -> str:
-    """The name of the lab that is meant: a file means the lab that it names."""
-    from netemu.topology.load import load
+def _held(lab: str) -> HeldLab:
+    """The lab that is meant: a file means the lab that it names."""
+    if "/" not in lab and not lab.endswith((".yaml", ".yml")):
+        return HeldLab(lab)
+    from netemu import load
 
-    return load(Path(lab))[0].name if "/" in lab or lab.endswith((".yaml", ".yml")) else lab
+    return HeldLab(load(Path(lab))[0].name)

@@ -8,15 +8,10 @@ import signal
 
 import click
 
-from netemu.check.report import Report, report_json
+from netemu import Lab, Report, Topology, find, hold, load, report_json
+from netemu.cli.complaint import complain
 from netemu.cli.console import console
-from netemu.cli.main import complain
 from netemu.cli.walk import Walk
-from netemu.lab.lab import Lab
-from netemu.lab.supervisor import hold
-from netemu.topology.library import find
-from netemu.topology.load import load
-from netemu.topology.model import Topology
 
 
 def _present(report: Report, topology: Topology, as_json: bool, unfold: bool) -> None:

@@ -7,8 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from netemu.errors import MachineError
-from netemu.kernel.features import probe
+from netemu import MachineError, probe
 
 
 def doctor(as_json: bool) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -10,32 +9,10 @@ from typing import Any, NoReturn
 
 import click
 
-from netemu import errors
-
-INTERRUPTED = 130
-INTERNAL = 70
+from netemu.cli.complaint import complain
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 all_option = click.option("--all", "unfold", is_flag=True, help="Print every packet, also those alike to one before.")
-
-
-def complain(error: BaseException) -> int:
-    """Print an error as a person should see it; its exit code."""
-    if isinstance(error, errors.NetemuError):
-        click.echo(f"netemu: {error}", err=True)
-        return error.exit_code
-    if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
-        click.echo("netemu: interrupted, everything taken down", err=True)
-        return INTERRUPTED
-    if isinstance(error, BrokenPipeError):
-        return 0
-    if os.environ.get("NETEMU_DEBUG"):
-        sys.excepthook(type(error), error, error.__traceback__)
-    else:
-        click.echo(
-            f"netemu: a fault of netemu's own: {type(error).__name__}: {error}\n(NETEMU_DEBUG=1 shows where)", err=True
-        )
-    return INTERNAL
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

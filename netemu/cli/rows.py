@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netemu.record.journeys import Journey
-from netemu.record.rewrites import Rewrite
-from netemu.record.sighting import Sighting
-from netemu.topology.values import endpoint_text
+from netemu import Journey, Rewrite, Sighting
 
 BOTH = 2
 
@@ -39,7 +36,7 @@ def rows(journey: Journey, numbers: dict[tuple[str, str], int]) -> list[Row]:
             ttl = seen.headers.ttl if ttl is not None else None
             continue
         h = seen.headers
-        ends = (endpoint_text(h.src, h.sport), endpoint_text(h.dst, h.dport))
+        ends = (h.source, h.destination)
         parts = [f"{ends[0]} → {ends[1]}"] if ends != shown else []
         parts += [f"ttl {h.ttl}"] if h.ttl != ttl else []
         shown, ttl = ends, h.ttl

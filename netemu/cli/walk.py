@@ -7,17 +7,9 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from netemu.check.report import Report
-from netemu.check.verdict import Verdict
+from netemu import Exchange, Flow, Journey, Report, Rule, Topology, Verdict
 from netemu.cli.failures import failures
 from netemu.cli.rows import Row, decided, likeness, rows
-from netemu.netfilter.conntrack import status_names
-from netemu.netfilter.ruleset import Rule
-from netemu.record.flows import Flow
-from netemu.record.journeys import Journey
-from netemu.record.record import Exchange
-from netemu.topology.model import Host, Topology
-from netemu.topology.values import endpoint_text
 
 COLOUR = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.UNPROVEN: "bold yellow"}
 _TIME, _GAP = 7, 2
@@ -59,7 +51,7 @@ class Walk:
         up = self.report.timing_ms.get("up")
         self._line((topology.name, "bold"), what, right=f"up in {up:.0f} ms" if up is not None else "")
         networks = [
-            f"{', '.join(name for name, host in topology.hosts.items() if _on(host, network))} on {network}"
+            f"{', '.join(dict.fromkeys(host for host, _ in topology.members(network)))} on {network}"
             for network in topology.networks
         ]
         links = [" to ".join(link.endpoints) for link in topology.links]
@@ -94,17 +86,12 @@ class Walk:
             self._line()
         for host, entry in flow.entries.items():
             label = f"conntrack at {host}   "
-            original = endpoint_text(entry.original.src, entry.original.sport)
-            reply = endpoint_text(entry.reply.src, entry.reply.sport)
-            width = max(len(original), len(reply))
-            status = [
-                name.upper().replace("-", "_") for name in status_names(entry.status) if name not in _QUIET_STATUS
-            ]
+            original, reply = entry.original, entry.reply
+            width = max(len(original.source), len(reply.source))
+            status = [bit.upper().replace("-", "_") for bit in entry.status_names if bit not in _QUIET_STATUS]
             state = [f"{entry.original.proto} {entry.tcp_state}"] if entry.tcp_state else [entry.original.proto]
-            to = endpoint_text(entry.original.dst, entry.original.dport)
-            back = endpoint_text(entry.reply.dst, entry.reply.dport)
-            self._line((label, "bold"), f"original  {original:<{width}} → {to}")
-            self._line(" " * len(label), f"reply     {reply:<{width}} → {back}")
+            self._line((label, "bold"), f"original  {original.source:<{width}} → {original.destination}")
+            self._line(" " * len(label), f"reply     {reply.source:<{width}} → {reply.destination}")
             self._line(" " * len(label), (", ".join(state + status), "dim"))
 
     def _packet(self, journey: Journey) -> None:
@@ -175,10 +162,6 @@ class Walk:
             f"{_count(len(report.checks), 'check')}: {counts}; {report.record.sightings} sightings, {lost}",
             right=Text(str(report.verdict), COLOUR[report.verdict]),
         )
-
-
-def _on(host: Host, network: str) -> bool:
-    return any(interface.network == network for interface in host.interfaces.values())
 
 
 def _count(number: int, one: str, many: str = "") -> str:

@@ -8,5 +8,6 @@ traffic      a topology's traffic items, sent
 recorder     all hosts' taps: proven, running, read out
 folder       the private folders that labs keep things in, and the names of labs that are up
 supervisor   the process that holds a lab which is up
-control      what other commands ask of a supervisor
+control      what is asked of a supervisor, over its socket
+held         `HeldLab`: a lab that another process holds
 """

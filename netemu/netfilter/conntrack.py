@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from netemu.topology.values import endpoint_text
+
 Direction = Literal["original", "reply"]
 State = Literal["new", "established", "related", "invalid", "untracked"]
 
@@ -100,6 +102,16 @@ class Tuple:
     dport: int | None
 
     @property
+    def source(self) -> str:
+        """Source address and port as people write them."""
+        return endpoint_text(self.src, self.sport)
+
+    @property
+    def destination(self) -> str:
+        """Destination address and port as people write them."""
+        return endpoint_text(self.dst, self.dport)
+
+    @property
     def inverse(self) -> Tuple:
         """The other direction, as an answer would have it without NAT."""
         return Tuple(self.proto, self.dst, self.dport, self.src, self.sport)
@@ -114,6 +126,11 @@ class Entry:
     reply: Tuple
     status: int
     tcp_state: str | None = None
+
+    @property
+    def status_names(self) -> tuple[str, ...]:
+        """The names of the status bits that are set."""
+        return status_names(self.status)
 
     def updated(self, newer: Entry) -> Entry:
         """This entry after an event of the same id: its last status and TCP state."""

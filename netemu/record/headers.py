@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from netemu.netfilter.conntrack import Tuple
 from netemu.netfilter.messages import PROTOCOLS
+from netemu.topology.values import endpoint_text
 
 ETHERNET = 14
 IPV4, ARP, VLAN, IPV6 = 0x0800, 0x0806, 0x8100, 0x86DD
@@ -39,6 +40,16 @@ class Headers:
     length: int = 0
     icmp: tuple[int, int] | None = None
     icmp_id: int | None = None
+
+    @property
+    def source(self) -> str:
+        """Source address and port as people write them."""
+        return endpoint_text(self.src, self.sport)
+
+    @property
+    def destination(self) -> str:
+        """Destination address and port as people write them."""
+        return endpoint_text(self.dst, self.dport)
 
     @property
     def tuple(self) -> Tuple:

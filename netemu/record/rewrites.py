@@ -14,7 +14,6 @@ from netemu.netfilter.hooks import STAGE
 from netemu.record.passes import RuleTurn
 from netemu.record.sighting import Sighting
 from netemu.topology.points import Point
-from netemu.topology.values import endpoint_text
 
 Cause = Literal["rule", "conntrack", "route", "null-binding", "unknown"]
 
@@ -36,8 +35,8 @@ def rewrites(before: Sighting, after: Sighting, turns: list[RuleTurn]) -> list[R
     was, now = before.headers, after.headers
     found: list[Rewrite] = []
     for name, old, new in (
-        ("dst", endpoint_text(was.dst, was.dport), endpoint_text(now.dst, now.dport)),
-        ("src", endpoint_text(was.src, was.sport), endpoint_text(now.src, now.sport)),
+        ("dst", was.destination, now.destination),
+        ("src", was.source, now.source),
     ):
         if old != new:
             by, rule = _cause(after, turns)

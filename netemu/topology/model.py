@@ -100,6 +100,15 @@ class Topology(Strict):
     traffic: tuple[Traffic, ...] = ()
     expect: tuple[Expectation, ...] = ()
 
+    def members(self, network: str) -> tuple[tuple[str, str], ...]:
+        """The (host, interface) pairs on a network, in order."""
+        return tuple(
+            (host_name, name)
+            for host_name, host in self.hosts.items()
+            for name, interface in host.interfaces.items()
+            if interface.network == network
+        )
+
     @model_validator(mode="before")
     @classmethod
     def _empty_sections_are_empty(cls, value: Any) -> Any:

@@ -38,11 +38,7 @@ def faults(topology: Topology) -> list[Fault]:
 
 def segments(topology: Topology) -> dict[str, list[tuple[str, str]]]:
     """Each segment's members as (host, interface); networks go by their names, links by `link 0`, `link 1`."""
-    members: dict[str, list[tuple[str, str]]] = {name: [] for name in topology.networks}
-    for host_name, host in topology.hosts.items():
-        for interface_name, interface in host.interfaces.items():
-            if interface.network in members:
-                members[interface.network].append((host_name, interface_name))
+    members = {name: list(topology.members(name)) for name in topology.networks}
     for index, link in enumerate(topology.links):
         members[f"link {index}"] = [split_endpoint(end) for end in link.endpoints]
     return members

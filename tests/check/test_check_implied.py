@@ -78,8 +78,8 @@ def test_traffic_of_which_no_packet_was_seen_fails_too(lab: NodePort):
     assert (check.verdict, check.point, check.reason) == (FAIL, "A", "network is unreachable; A sent nothing")
 
 
-def test_where_the_sender_does_not_know_of_a_tap_that_was_not_alive_nothing_is_said_of_what_it_sent(lab: NodePort):
-    """The fault stands, whatever the taps saw; but that nothing was sent needs a tap known to see."""
+def test_that_a_host_sent_nothing_is_not_said_where_its_taps_were_not_alive(lab: NodePort):
+    """The fault stands whatever the taps saw, but 'nothing was seen there' needs a tap known to see."""
     lab.scene.exchange("hello", "A", fault="no answer within 3s")
     lab.a.fault("wire", alive=False)
     assert "sent nothing" not in answered(lab).reason

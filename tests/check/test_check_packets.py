@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from record_scene import (
     BOTH_NATED,
@@ -21,6 +23,7 @@ from record_scene import (
 from netemu.check.explain import Surroundings
 from netemu.check.packets import check_packets
 from netemu.check.verdict import Check, Verdict
+from netemu.netfilter.conntrack import PacketConntrack
 from netemu.topology.expectation import PacketExpectation
 
 NOWHERE = Surroundings()
@@ -76,7 +79,12 @@ def test_each_field_passes_where_it_holds(hello: NodePort, packet: str, at: str,
         ("request.first", "B@prerouting", {"by": "rule"}, {"by": None}),
         ("request.first", "B@forward", {"by": "rule"}, {"by": None}),
         ("request.first", "B@prerouting.nat", {"src": CLIENT, "by": "rule"}, {"src": CLIENT, "by": None}),
-        ("request.first", "B@prerouting.nat", {"rule": "REDIRECT"}, {"rule": "-A PREROUTING -p tcp -j DNAT --to-destination 172.26.0.3:8080"}),
+        (
+            "request.first",
+            "B@prerouting.nat",
+            {"rule": "REDIRECT"},
+            {"rule": "-A PREROUTING -p tcp -j DNAT --to-destination 172.26.0.3:8080"},
+        ),
         ("request.nth", "B@prerouting.nat", {"rule": "DNAT"}, {"rule": None}),
         ("request.first", "B@prerouting", {"ct": "established"}, {"ct": "new"}),
         ("request.first", "C@prerouting", {"ct": "new"}, {"ct": "none"}),
@@ -260,10 +268,6 @@ def test_manips_that_this_kernels_taps_cannot_tell_are_unproven(lab: NodePort):
     """A state without status and without the tap rules that would tell the manips."""
     tracked(lab, None)
     record = lab.scene.record()
-    from dataclasses import replace
-
-    from netemu.netfilter.conntrack import PacketConntrack
-
     journey = record.journeys[0]
     journey.sightings = tuple(replace(seen, ct=PacketConntrack("new", "original")) for seen in journey.sightings)
     asked = PacketExpectation(traffic="hello", packet="request.first", at="B@prerouting", manip="none")
@@ -319,7 +323,10 @@ def test_a_check_is_named_after_its_traffic_its_packet_and_its_place(hello: Node
 
 def test_expected_and_actual_hold_the_same_keys(hello: NodePort):
     for packet, asked in (
-        ("request.first", {"at": "B@prerouting.nat", "src": CLIENT, "dst": POD, "by": "rule", "rule": "DNAT", "ttl": 9}),
+        (
+            "request.first",
+            {"at": "B@prerouting.nat", "src": CLIENT, "dst": POD, "by": "rule", "rule": "DNAT", "ttl": 9},
+        ),
         ("request.first", {"path": THERE[:2]}),
         ("request.all", {"at": "B@postrouting.nat", "manip": "both", "walked": True, "direction": "original"}),
     ):

@@ -47,7 +47,10 @@ def test_padding_of_a_short_frame_is_no_payload():
 
 
 def test_an_echo_has_its_id_on_both_sides_of_its_tuple():
-    asked, answered = read(echo("10.0.0.1", "10.0.0.2", 77, 3).frame()), read(echo_reply("10.0.0.2", "10.0.0.1", 77).frame())
+    asked, answered = (
+        read(echo("10.0.0.1", "10.0.0.2", 77, 3).frame()),
+        read(echo_reply("10.0.0.2", "10.0.0.1", 77).frame()),
+    )
     assert (asked.icmp, asked.icmp_id, asked.seq, asked.sport) == ((8, 0), 77, 3, None)
     assert asked.tuple == Tuple("icmp", "10.0.0.1", 77, "10.0.0.2", 77)
     assert asked.tuple.inverse == answered.tuple

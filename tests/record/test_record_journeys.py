@@ -165,7 +165,9 @@ def test_a_broadcast_is_one_journey_to_all_who_got_it(scene: Scene):
     call = udp("192.168.0.1:4000", "192.168.0.255:67", b"anyone")
     a.sends(call, "eth0")
     b.gets("eth0", call, kind=BROADCAST).delivered()
-    c.gets("eth0", call, kind=BROADCAST).through("prerouting", "prerouting.nat").falls_through("filter", "INPUT", "drop")
+    c.gets("eth0", call, kind=BROADCAST).through("prerouting", "prerouting.nat").falls_through(
+        "filter", "INPUT", "drop"
+    )
     (told,) = scene.stories()
     at_c = ["C:eth0 in", "C@prerouting", "C@prerouting.nat"]
     assert told == [*SENT, *AT_B[:-1], *at_c, "delivered at B@input.nat"]
@@ -276,7 +278,7 @@ def test_a_drop_by_a_policy_names_the_chain(scene: Scene):
 
 
 def test_a_packet_dropped_in_the_raw_table_ends_there_by_that_rule(scene: Scene):
-    """raw is at -300 and mangle at -150, before a tap's first stage at -101; only the tap's start, -450, comes before."""
+    """raw is at -300, before a tap's first stage at -101; only the tap's start, at -450, comes before it."""
     a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
     deny = b.rule("raw", "PREROUTING", "-A PREROUTING -j DROP")
     a.sends(QUESTION, "eth0")
@@ -313,7 +315,11 @@ def test_a_locally_made_reset_begins_its_own_journey_after_the_packet_it_answers
     walk.matches(reject, "drop")
     a.gets("eth0", reset).delivered()
     told = scene.stories()
-    assert told[0] == [*SENT, *AT_B[:3], "dropped at B@prerouting.nat by INPUT -A INPUT -j REJECT --reject-with tcp-reset"]
+    assert told[0] == [
+        *SENT,
+        *AT_B[:3],
+        "dropped at B@prerouting.nat by INPUT -A INPUT -j REJECT --reject-with tcp-reset",
+    ]
     assert (told[1][0], told[1][-1]) == ("B@output", "delivered at A@input.nat")
 
 

@@ -23,7 +23,9 @@ def turn(text: str, verdict: str = "accept", nat: bool = True, chain: str = "PRE
 
 def changes(stage: str, was: Headers, now: Headers, turns=(), ct: PacketConntrack | None = TRACKED) -> list[str]:
     after = Point("B", stage=stage) if stage else Point("B", "eth0", "out")
-    found = rewrites(Sighting(Point("B", stage="prerouting"), None, was, ct), Sighting(after, None, now, ct), list(turns))
+    found = rewrites(
+        Sighting(Point("B", stage="prerouting"), None, was, ct), Sighting(after, None, now, ct), list(turns)
+    )
     return [f"{c.field} {c.before} => {c.after} by {c.by}: {c.rule}" for c in found]
 
 
@@ -38,7 +40,12 @@ def test_a_nat_chain_that_was_walked_and_matched_is_a_rewrite_by_rule():
 
 
 def test_the_rule_named_is_the_last_final_one_not_the_jump_to_its_chain():
-    turns = [turn("-j KUBE-SERVICES", "jump KUBE-SERVICES"), turn("-j MARK", "continue"), turn("-j DNAT"), turn("policy")]
+    turns = [
+        turn("-j KUBE-SERVICES", "jump KUBE-SERVICES"),
+        turn("-j MARK", "continue"),
+        turn("-j DNAT"),
+        turn("policy"),
+    ]
     assert changes("prerouting.nat", PLAIN, DNATED, turns) == ["dst 10.0.0.2:80 => 10.9.9.9:8080 by rule: -j DNAT"]
 
 
@@ -48,7 +55,9 @@ def test_an_address_that_changed_with_no_chain_walked_comes_from_conntrack():
 
 def test_a_filter_rule_on_the_way_is_not_taken_for_the_one_that_rewrote():
     turns = [turn("-j ACCEPT", nat=False, chain="FORWARD")]
-    assert changes("postrouting.nat", PLAIN, SNATED, turns) == ["src 10.0.0.1:4000 => 10.0.0.2:61000 by conntrack: None"]
+    assert changes("postrouting.nat", PLAIN, SNATED, turns) == [
+        "src 10.0.0.1:4000 => 10.0.0.2:61000 by conntrack: None"
+    ]
 
 
 def test_a_port_changed_by_a_chain_that_matched_nothing_is_a_null_binding():

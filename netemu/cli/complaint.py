@@ -1,0 +1,34 @@
+"""What an error looks like to a person, and which exit code it has."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from netemu import NetemuError
+
+INTERRUPTED = 130
+INTERNAL = 70
+
+
+def complain(error: BaseException) -> int:
+    """Print an error as a person should see it; its exit code."""
+    if isinstance(error, NetemuError):
+        click.echo(f"netemu: {error}", err=True)
+        return error.exit_code
+    from asyncio import CancelledError
+
+    if isinstance(error, KeyboardInterrupt | CancelledError):
+        click.echo("netemu: interrupted, everything taken down", err=True)
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        return 0
+    if os.environ.get("NETEMU_DEBUG"):
+        sys.excepthook(type(error), error, error.__traceback__)
+    else:
+        click.echo(
+            f"netemu: a fault of netemu's own: {type(error).__name__}: {error}\n(NETEMU_DEBUG=1 shows where)", err=True
+        )
+    return INTERNAL
