@@ -11,7 +11,7 @@ from netemu.record.sighting import Sighting
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a reason may refer to: which hosts forward, and each host's own addresses."""
+    """What a reason may refer to: which hosts forward."""
 
     forwarding: Mapping[str, bool] = field(default_factory=dict)
 
@@ -28,7 +28,9 @@ def last_seen(journey: Journey, around: Surroundings) -> str:
     if stage.startswith("prerouting"):
         if not around.forwarding.get(host, True):
             return f"last seen at {end.at}: {host} does not forward (forwarding: false)"
-        return f"last seen at {end.at}: {host} has no route for it"
+        if (seen := journey.at(end.at)) is not None and seen.headers.ttl <= 1:
+            return f"last seen at {end.at}: its TTL ran out at {host}"
+        return f"last seen at {end.at}: {host} has no route for it, or could not send it on"
     if stage:
         return f"last seen at {end.at}: {host} took it no further"
     if end.at.way == "out":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from netemu.check.explain import Surroundings, last_seen, looks
 from netemu.check.verdict import Check, Verdict, believed
 from netemu.record.record import Exchange, Record
@@ -15,7 +17,8 @@ def check_answered(exchange: Exchange, record: Record, around: Surroundings) -> 
     journeys = [journey for flow in record.flows_of(exchange) for journey in flow.journeys]
     seen = {"fault": exchange.fault}
     if not journeys:
-        reason = f"{exchange.fault}; {exchange.host} sent nothing"
+        nothing = "its taps were not sound" if record.unsound({exchange.host}) else f"{exchange.host} sent nothing"
+        reason = f"{exchange.fault}; {nothing}"
         return Check(name, Verdict.FAIL, exchange.host, {"fault": None}, seen, reason=reason)
     decisive = next((journey for journey in reversed(journeys) if not journey.complete), journeys[-1])
     side = "request" if decisive.direction == "original" else "reply"
@@ -42,7 +45,12 @@ def check_counters_agree(host: str, record: Record) -> Check | None:
         return None
     matches = record.matches(host)
     texts = {rule.key: rule.text for rule in record.rules[host]}
-    apart = [key for key in counters if counters[key] != matches.get(key, 0)]
+    twice = {text for text, times in Counter(texts.values()).items() if times > 1}
+    for rule in record.rules[host]:
+        if rule.text in twice:
+            texts[rule.key] = f"{rule.text} ({rule.table} {rule.chain} {rule.position + 1})"
+    traced = {rule.key for rule in record.rules[host] if rule.handle is not None}
+    apart = [key for key in counters if key in traced and counters[key] != matches.get(key, 0)]
     expected = {texts[key]: counters[key] for key in apart}
     actual = {texts[key]: matches.get(key, 0) for key in apart}
     reason = (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from netemu.check.explain import Surroundings, last_seen, looks
 from netemu.check.verdict import Check, Verdict, believed
 from netemu.netfilter.conntrack import Direction
+from netemu.netfilter.hooks import STAGE
 from netemu.record.journeys import Journey
 from netemu.record.record import Exchange, Record
 from netemu.record.sighting import Sighting
@@ -25,7 +27,8 @@ def check_packets(expectation: PacketExpectation, record: Record, around: Surrou
     exchange = record.exchange(expectation.traffic)
     if exchange is None:
         return Check(name, Verdict.UNPROVEN, point, reason=f"traffic {expectation.traffic} was not sent in this record")
-    touched = {Point.parse(point).host, exchange.host}
+    places = expectation.path or (point,)
+    touched = {exchange.host, *(Point.parse(place).host for place in places)}
     selected = _selected(expectation, record, exchange)
     if not selected:
         reason = _nothing(expectation, record, exchange, around)
@@ -35,26 +38,13 @@ def check_packets(expectation: PacketExpectation, record: Record, around: Surrou
     order = {Verdict.FAIL: 0, Verdict.UNPROVEN: 1, Verdict.PASS: 2}
     decisive = min(results, key=lambda check: order[check.verdict])
     touched |= {seen.point.host for journey in selected for seen in journey.sightings}
-    return believed(_with_journeys(decisive, selected), record, touched)
+    decisive = replace(decisive, journeys=tuple(journey.id for journey in selected))
+    return believed(decisive, record, touched)
 
 
 def _name(expectation: PacketExpectation) -> str:
     where = expectation.at if expectation.path is None else f"path to {expectation.path[-1].split(' ')[0]}"
     return f"{expectation.traffic} {expectation.packet} {where}"
-
-
-def _with_journeys(check: Check, journeys: list[Journey]) -> Check:
-    return Check(
-        check.name,
-        check.verdict,
-        check.point,
-        check.expected,
-        check.actual,
-        check.journey,
-        tuple(journey.id for journey in journeys),
-        check.before,
-        check.reason,
-    )
 
 
 def _selected(expectation: PacketExpectation, record: Record, exchange: Exchange) -> list[Journey]:
@@ -141,9 +131,13 @@ def _actual(key: str, expectation: PacketExpectation, journey: Journey, seen: Si
         fields = [name for name in ("src", "dst") if getattr(expectation, name) is not None]
         fields = ["ttl"] if expectation.by == "route" else fields or ["src", "dst"]
         here = [change for change in journey.rewrites if change.at == seen.point and change.field in fields]
-        return None if not here else here[0].by if key == "by" else here[0].rule
+        if here:
+            return here[0].by if key == "by" else here[0].rule
+        stage = STAGE.get(seen.point.stage or "")  # a rule may match and change nothing
+        turn = journey.matched(seen.point) if stage is not None and stage.nat in fields else None
+        return None if turn is None else "rule" if key == "by" else turn.text
     if key == "manip":
-        manips = ct.manips if ct is not None else ()
+        manips = ct.manips if ct is not None and ct.direction is not None else ()
         return UNKNOWN if manips is None else "both" if len(manips) == 2 else manips[0] if manips else "none"
     values: dict[str, Any] = {
         "src": h.source,

@@ -16,6 +16,7 @@ from netemu.record.journeys import Journey
 from netemu.record.record import Record
 from netemu.record.sighting import Sighting
 from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, Expectation, PacketExpectation
+from netemu.topology.points import Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ def _check(check: Check) -> dict[str, Any]:
 
 
 def _journey(journey: Journey) -> dict[str, Any]:
+    walked = journey.walked
     return {
         "id": journey.id,
         "flow": journey.flow,
@@ -125,7 +127,7 @@ def _journey(journey: Journey) -> dict[str, Any]:
         "nth": journey.nth,
         "proto": journey.first.headers.proto,
         "complete": journey.complete,
-        "sightings": [_sighting(seen, journey) for seen in journey.sightings],
+        "sightings": [_sighting(seen, walked) for seen in journey.sightings],
         "rewrites": [
             {
                 "at": str(change.at),
@@ -149,9 +151,8 @@ def _journey(journey: Journey) -> dict[str, Any]:
     }
 
 
-def _sighting(seen: Sighting, journey: Journey) -> dict[str, Any]:
+def _sighting(seen: Sighting, walked: frozenset[Point]) -> dict[str, Any]:
     h = seen.headers
-    nat = seen.point.stage is not None and seen.point.stage.endswith(".nat")
     return {
         "point": str(seen.point),
         "host": seen.point.host,
@@ -167,7 +168,7 @@ def _sighting(seen: Sighting, journey: Journey) -> dict[str, Any]:
         "flags": h.flags,
         "length": h.length,
         "ct": _conntrack(seen.ct) if seen.ct is not None else None,
-        "walked": seen.point in journey.walked if nat else None,
+        "walked": seen.point in walked if seen.point.is_nat else None,
     }
 
 

@@ -49,12 +49,12 @@ def status_names(bits: int) -> tuple[str, ...]:
     return tuple(name for name, bit in STATUS_BITS.items() if bits & bit)
 
 
-def state_name(bits: int) -> State:
-    """The state in an NF_CT_STATE_BIT word; ValueError if none is set."""
+def state_name(bits: int) -> State | None:
+    """The state in an NF_CT_STATE_BIT word; None if none is set."""
     for bit, name in STATE_BITS:
         if bits & bit:
             return name
-    raise ValueError(f"no conntrack state in {bits:#x}")
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,10 +41,28 @@ _VERDICTS = {
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
-_U16 = struct.Struct("!H")
-_U32 = struct.Struct("!I")
-_I32 = struct.Struct("!i")
-_U64 = struct.Struct("!Q")
+
+
+class Attributes(dict[int, bytes]):
+    """A message's attributes by their number; one that is missing, or of another size than asked, is None."""
+
+    def number(self, kind: int, size: int = 4) -> int | None:
+        """An unsigned number in network byte order."""
+        value = self.get(kind)
+        return None if value is None or len(value) != size else int.from_bytes(value, "big")
+
+    def text(self, kind: int) -> str:
+        """A text, without its closing zero; empty if it is not there."""
+        return self.get(kind, b"").rstrip(b"\0").decode("utf-8", "replace")
+
+    def address(self, kind: int) -> str | None:
+        """An IPv4 or IPv6 address."""
+        value = self.get(kind, b"")
+        return str(ip_address(value)) if len(value) in (4, 16) else None
+
+    def nested(self, kind: int) -> Attributes:
+        """The attributes inside this one; none if it is not there."""
+        return attributes(self.get(kind, b""))
 
 
 def messages(buffer: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -58,9 +76,9 @@ def messages(buffer: bytes) -> Iterator[tuple[int, int, bytes]]:
         offset += (length + 3) & ~3
 
 
-def attributes(payload: bytes, offset: int = 0) -> dict[int, bytes]:
+def attributes(payload: bytes, offset: int = 0) -> Attributes:
     """The attributes from `offset` on, by their number (without the nested and byte-order flags)."""
-    found: dict[int, bytes] = {}
+    found = Attributes()
     while offset + 4 <= len(payload):
         length, kind = _ATTRIBUTE.unpack_from(payload, offset)
         if length < 4 or offset + length > len(payload):
@@ -97,82 +115,64 @@ class TraceEvent:
 def trace_event(payload: bytes) -> TraceEvent | None:
     """A trace event from an NFT_MSG_TRACE payload; None if it lacks what every event has."""
     a = attributes(payload, GENERATION)
-    if not {1, 2, 4, 6} <= a.keys():
-        return None
-    kind = _KINDS.get(_U32.unpack(a[4])[0])
-    if kind is None:
+    id, kind = a.number(6), _KINDS.get(a.number(4) or 0)
+    if id is None or kind is None or not {1, 2} <= a.keys():
         return None
     verdict, target = "", None
     if 5 in a:
-        nested = attributes(a[5])
-        code = _I32.unpack(nested[1])[0] if 1 in nested else -1
-        verdict = _VERDICTS.get(code if code < 0 else code & 0xFF, str(code))
-        target = _text(nested[2]) if 2 in nested else None
-    elif 16 in a:
-        verdict = _VERDICTS.get(_U32.unpack(a[16])[0] & 0xFF, "")
+        nested = a.nested(5)
+        code = nested.number(1) or 0
+        signed = code - (1 << 32) if code >= 1 << 31 else code & 0xFF
+        verdict = _VERDICTS.get(signed, str(signed))
+        target = nested.text(2) or None
+    elif (policy := a.number(16)) is not None:
+        verdict = _VERDICTS.get(policy & 0xFF, "")
     return TraceEvent(
-        id=_U32.unpack(a[6])[0],
-        family=_FAMILIES.get(_U32.unpack(a[15])[0]) if 15 in a else None,
-        table=_text(a[1]),
-        chain=_text(a[2]),
+        id=id,
+        family=_FAMILIES.get(a.number(15) or 0),
+        table=a.text(1),
+        chain=a.text(2),
         kind=kind,
-        handle=_U64.unpack(a[3])[0] if 3 in a else None,
+        handle=a.number(3, 8),
         verdict=verdict,
         target=target,
         network=a.get(8, b""),
         transport=a.get(9, b""),
-        iif=_U32.unpack(a[10])[0] if 10 in a else None,
-        oif=_U32.unpack(a[12])[0] if 12 in a else None,
+        iif=a.number(10),
+        oif=a.number(12),
         ct=_trace_conntrack(a),
     )
 
 
-def _trace_conntrack(a: dict[int, bytes]) -> PacketConntrack | None:
+def _trace_conntrack(a: Attributes) -> PacketConntrack | None:
     """The CT_ attributes of Linux 6.16 and later; a status of 0 is left out (nf_trace_fill_ct_info)."""
-    if 21 not in a:
+    state = state_name(a.number(21) or 0)
+    if state is None:
         return None
-    state = state_name(_U32.unpack(a[21])[0])
-    if 18 not in a:
+    id = a.number(18)
+    if id is None:
         return PacketConntrack(state)
-    return PacketConntrack(
-        state,
-        direction="reply" if 19 in a and a[19][0] else "original",
-        id=_U32.unpack(a[18])[0],
-        status=_U32.unpack(a[20])[0] if 20 in a else 0,
-    )
+    return PacketConntrack(state, "reply" if a.number(19, 1) else "original", id, status=a.number(20) or 0)
 
 
 def conntrack_entry(payload: bytes) -> Entry | None:
     """An entry from a conntrack message's payload; None if it lacks a tuple or its id."""
     a = attributes(payload, GENERATION)
-    if not {1, 2, 12} <= a.keys():
+    id, original, reply = a.number(12), _tuple(a.nested(1)), _tuple(a.nested(2))
+    if id is None or original is None or reply is None:
         return None
-    original, reply = _tuple(a[1]), _tuple(a[2])
-    if original is None or reply is None:
+    tcp = a.nested(4).nested(1).number(1, 1)
+    state = TCP_STATES[tcp] if tcp is not None and tcp < len(TCP_STATES) else None
+    return Entry(id, original, reply, a.number(3) or 0, state)
+
+
+def _tuple(a: Attributes) -> Tuple | None:
+    ip, proto = a.nested(1), a.nested(2)
+    src, dst = ip.address(1) or ip.address(3), ip.address(2) or ip.address(4)
+    number = proto.number(1, 1)
+    if src is None or dst is None or number is None:
         return None
-    tcp = attributes(attributes(a[4]).get(1, b"")) if 4 in a else {}
-    state = TCP_STATES[tcp[1][0]] if 1 in tcp and tcp[1][0] < len(TCP_STATES) else None
-    return Entry(_U32.unpack(a[12])[0], original, reply, _U32.unpack(a[3])[0] if 3 in a else 0, state)
-
-
-def _tuple(payload: bytes) -> Tuple | None:
-    a = attributes(payload)
-    ip, proto = attributes(a.get(1, b"")), attributes(a.get(2, b""))
-    src, dst = ip.get(1) or ip.get(3), ip.get(2) or ip.get(4)
-    if src is None or dst is None or 1 not in proto:
-        return None
-    number = proto[1][0]
-    sport, dport = proto.get(2), proto.get(3)
-    if sport is None:
-        sport = dport = proto.get(4) or proto.get(7)
-    return Tuple(
-        PROTOCOLS.get(number, str(number)),
-        str(ip_address(src)),
-        _U16.unpack(sport)[0] if sport else None,
-        str(ip_address(dst)),
-        _U16.unpack(dport)[0] if dport else None,
-    )
-
-
-def _text(value: bytes) -> str:
-    return value.rstrip(b"\0").decode("utf-8", "replace")
+    sport, dport = proto.number(2, 2), proto.number(3, 2)
+    if sport is None:  # an ICMP echo's id stands for both
+        sport = dport = proto.number(4, 2) if 4 in proto else proto.number(7, 2)
+    return Tuple(PROTOCOLS.get(number, str(number)), src, sport, dst, dport)

@@ -7,23 +7,27 @@ from dataclasses import dataclass, replace
 
 _RULE = re.compile(r"^\[(\d+):(\d+)\] (-A (\S+).*)$")
 _NOISE = re.compile(
-    r"^\S*tables\S*-restore( v\S+( \(\S+\))?)?: (line \d+: )?|Error occurred at line: \d+"
+    r"^\S*tables\S*-restore( v\S+( \(\S+\))?)?: (\S*tables\S*-restore: )?(line \d+:? (?!failed$))?"
+    r"|Error occurred at line: \d+"
     r"|Try `[^`]*' for more information\.|^[^\s:]+:\d+:\d+-\d+: Error: ",
     re.MULTILINE,
 )
 _NFT = re.compile(r"[^\s:]+:\d+:\d+-\d+: ")
 _QUOTED = re.compile(r'((?:match|target) )?"[^"]*"')
 _TRACKS = re.compile(
-    r"^\t\ttype nat hook |^\t\t.*\b(ct (?!count set)\S+|masquerade|synproxy|flow add)\b"
+    r"^\t\ttype nat hook |^\t\t(?!typeof )(.* )?(ct (?!count set)[a-z]\S*|masquerade|synproxy|flow add)(?= |$)"
     r'|xt match "?(conntrack|state|connmark|connlimit|connbytes|connlabel|helper|cluster|nat|socket)\b'
     r'|xt target "?(CT|CONNMARK|CONNSECMARK|SYNPROXY|SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP)\b',
     re.MULTILINE,
 )
 _TABLE = re.compile(r"^table (\S+) (\S+) \{")
 _CHAIN = re.compile(r"^\tchain (\S+) \{")
-_HANDLE = re.compile(r"^\t\t(.*\S) # handle (\d+)$")
+_HANDLE = re.compile(r"^\t\t(.*?) *# handle (\d+)$")
 _COUNTER = re.compile(r"counter packets (\d+) bytes \d+")
-_LINE = re.compile(r"[Ee]rror occurred at line: (\d+)|\bline (\d+)(?: failed|:)|^[^\s:]+:(\d+):\d+-\d+: ", re.MULTILINE)
+_LINE = re.compile(
+    r"[Ee]rror occurred at line: (\d+)|\bline (\d+)(?: failed|:)|expected at line (\d+)|^[^\s:]+:([1-9]\d*):\d+-\d+: ",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def saved_rules(text: str, family: str) -> list[Rule]:
     rules: list[Rule] = []
     table = ""
     count: dict[tuple[str, str], int] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith("*"):
             table = line[1:].strip()
         elif match := _RULE.match(line):
@@ -86,7 +90,7 @@ def listed_rules(text: str) -> Ruleset:
     nat: set[tuple[str, str, str]] = set()
     place: tuple[str, ...] = ()
     position = 0
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.split()
         if match := _TABLE.match(line):
             place = (match[1], match[2])
@@ -97,9 +101,10 @@ def listed_rules(text: str) -> Ruleset:
         elif len(place) == 3 and words[:2] == ["type", "nat"]:
             nat.add((place[0], place[1], place[2]))
         elif len(place) == 3 and (match := _HANDLE.match(line)):
-            counter = _COUNTER.search(match[1])
+            head, quote, comment = match[1].partition(' comment "')
+            counter = _COUNTER.search(head)
             packets = int(counter[1]) if counter else None
-            shown = " ".join(_COUNTER.sub("counter", match[1]).split())
+            shown = " ".join(_COUNTER.sub("counter", head).split()) + quote + comment
             rules.append(Rule(place[0], place[1], place[2], position, shown, packets, int(match[2])))
             position += 1
     return Ruleset(tuple(rules), frozenset(nat))

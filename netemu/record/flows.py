@@ -7,6 +7,7 @@ is used again under another entry is another flow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -32,6 +33,7 @@ class Flow:
     original: Tuple
     entries: dict[str, Entry] = field(default_factory=dict)
     journeys: list[Journey] = field(default_factory=list)
+    counts: Counter[Direction] = field(default_factory=Counter)
 
     def packets(self, direction: Direction) -> list[Journey]:
         """The journeys of one direction, in order."""
@@ -76,7 +78,8 @@ class _Joiner:
         keys = self._entry_keys(journey)
         flow, direction = self._find(journey, keys)
         journey.flow, journey.direction = flow.id, direction
-        journey.nth = 1 + len(flow.packets(direction))
+        flow.counts[direction] += 1
+        journey.nth = flow.counts[direction]
         flow.journeys.append(journey)
         for key in keys:
             self.tracked[key] = flow
@@ -118,9 +121,18 @@ class _Joiner:
             hit = self.tuples.get(seen.headers.tuple)
             if hit is not None and not any(self._other_entry(hit[0], key) for key in keys):
                 return hit
-        flow = Flow(len(self.flows) + 1, journey.first.headers.tuple)
+        original = journey.first.headers.tuple
+        direction = self._told_direction(journey)
+        if direction == "reply":  # the record began after the connection's first packet
+            original = self.entries[keys[0]].original if keys else original.inverse
+        flow = Flow(len(self.flows) + 1, original)
         self.flows.append(flow)
-        return flow, "original"
+        return flow, direction
+
+    def _told_direction(self, journey: Journey) -> Direction:
+        """The direction that conntrack tells; without it, a flow's first packet is an original one."""
+        told = (seen.ct.direction for seen in journey.sightings if seen.ct is not None and seen.ct.state != "related")
+        return next((direction for direction in told if direction is not None), "original")
 
     def _other_entry(self, flow: Flow, key: EntryKey) -> bool:
         known = flow.entries.get(key[0])

@@ -11,12 +11,17 @@ from netemu.netfilter.messages import PROTOCOLS
 from netemu.topology.values import endpoint_text
 
 ETHERNET = 14
-IPV4, ARP, VLAN, IPV6 = 0x0800, 0x0806, 0x8100, 0x86DD
+IPV4, IPV6 = 0x0800, 0x86DD
+VLAN_TAGS = {0x8100, 0x88A8}
+"""IEEE 802.1Q's tag and 802.1ad's, a provider bridge's."""
+NETWORK_SEEN = 40
+"""How many bytes of the network header the nft trace carries (NFT_TRACETYPE_NETWORK_HSIZE)."""
 TRANSPORT_SEEN = 20
 """How many bytes of the transport header the nft trace carries (NFT_TRACETYPE_TRANSPORT_HSIZE)."""
 
 _TCP_FLAGS = ((0x02, "SYN"), (0x01, "FIN"), (0x04, "RST"), (0x08, "PSH"), (0x10, "ACK"), (0x20, "URG"))
 _ICMP_ECHO = {("icmp", 0), ("icmp", 8), ("icmp6", 128), ("icmp6", 129)}
+_EXTENSIONS, _FRAGMENT = {0, 43, 44, 51, 60}, 44
 _CHECKSUM = {"tcp": 16, "udp": 6, "icmp": 2, "icmp6": 2}
 
 
@@ -60,10 +65,15 @@ class Headers:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A packet's network header and as much of its transport header as is there, still as bytes."""
+    """A packet's network header and as much of its transport header as is there, still as bytes.
+
+    `protocol` is the transport's number where IPv6 extension headers lie in between and it is known: a frame tells
+    it, the nft trace does not.
+    """
 
     network: bytes
     transport: bytes
+    protocol: int | None = None
 
 
 def split_frame(frame: bytes) -> Split | None:
@@ -72,20 +82,30 @@ def split_frame(frame: bytes) -> Split | None:
     if len(frame) < start:
         return None
     kind = int.from_bytes(frame[12:14], "big")
-    while kind == VLAN and len(frame) >= start + 4:
+    while kind in VLAN_TAGS and len(frame) >= start + 4:
         kind = int.from_bytes(frame[start + 2 : start + 4], "big")
         start += 4
-    if kind == IPV4 and len(frame) >= start + 20:
+    version = frame[start] >> 4 if len(frame) > start else 0
+    if kind == IPV4 and version == 4 and len(frame) >= start + 20:
         size = (frame[start] & 0xF) * 4
         end = start + int.from_bytes(frame[start + 2 : start + 4], "big")
-    elif kind == IPV6 and len(frame) >= start + 40:
-        size = 40
+        if size < 20 or len(frame) < start + size:
+            return None
+        return Split(frame[start : start + size], frame[start + size : min(end, len(frame))])
+    if kind == IPV6 and version == 6 and len(frame) >= start + 40:
         end = start + 40 + int.from_bytes(frame[start + 4 : start + 6], "big")
-    else:
-        return None
-    if size < 20 or len(frame) < start + size:
-        return None
-    return Split(frame[start : start + size], frame[start + size : min(end, len(frame))])
+        protocol, offset = _past_extensions(frame, frame[start + 6], start + 40)
+        return Split(frame[start : start + 40], frame[offset : min(end, len(frame))], protocol)
+    return None
+
+
+def _past_extensions(frame: bytes, protocol: int, offset: int) -> tuple[int | None, int]:
+    """The transport's protocol and place behind IPv6 extension headers (RFC 8200, 4); None where there are none."""
+    first = offset
+    while protocol in _EXTENSIONS and offset + 8 <= len(frame):
+        length = 8 if protocol == _FRAGMENT else (frame[offset + 1] + 1) * 8
+        protocol, offset = frame[offset], offset + length
+    return (protocol if offset > first else None), offset
 
 
 def decode(packet: Split) -> Headers | None:
@@ -100,6 +120,8 @@ def decode(packet: Split) -> Headers | None:
     elif version == 6 and len(network) >= 40:
         size, number, ttl, first = struct.unpack_from("!H", network, 4)[0], network[6], network[7], 0
         src, dst = str(IPv6Address(network[8:24])), str(IPv6Address(network[24:40]))
+        if packet.protocol is not None:
+            number, size = packet.protocol, len(transport)
     else:
         return None
     proto = PROTOCOLS.get(number, str(number))
@@ -139,7 +161,7 @@ def identity(packet: Split) -> bytes:
     Both headers without their checksums (a locally made packet has a partial one until it leaves), the transport
     header cut where the nft trace cuts it.
     """
-    network, transport = packet.network, packet.transport[:TRANSPORT_SEEN]
+    network, transport = packet.network[:NETWORK_SEEN], packet.transport[:TRANSPORT_SEEN]
     if network[0] >> 4 == 4:
         number, network = network[9], network[:10] + network[12:]
     else:

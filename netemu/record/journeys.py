@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from netemu.netfilter.conntrack import Direction
 from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture
 from netemu.record.headers import Split, decode, identity, split_frame
 from netemu.record.passes import Pass, RuleTurn, passes
-from netemu.record.rewrites import Rewrite, rewrites, walked
+from netemu.record.rewrites import Rewrite, matched, rewrites, walked
 from netemu.record.sighting import Sighting
 from netemu.topology.points import Point
 
@@ -43,7 +43,6 @@ class Journey:
     rewrites: tuple[Rewrite, ...]
     end: End
     complete: bool
-    order: int = 0
     id: int = 0
     flow: int = 0
     direction: Direction = "original"
@@ -63,7 +62,12 @@ class Journey:
     def walked(self) -> frozenset[Point]:
         """The .nat points that were reached by walking a nat chain."""
         pairs = zip(self.sightings, self.turns, strict=True)
-        return frozenset(seen.point for seen, turns in pairs if seen.point.stage and walked(list(turns)))
+        return frozenset(seen.point for seen, turns in pairs if seen.point.is_nat and walked(turns))
+
+    def matched(self, point: Point) -> RuleTurn | None:
+        """The nat rule that was matched just before a .nat point, or None."""
+        pairs = zip(self.sightings, self.turns, strict=True)
+        return next((matched(turns) for seen, turns in pairs if seen.point == point and point.is_nat), None)
 
     @property
     def start_ns(self) -> int | None:
@@ -89,6 +93,7 @@ class _Frame:
     data: bytes
     kind: int
     key: bytes
+    protocol: int | None = None
     leads_to: list[_Frame] = field(default_factory=list)
     enters: Pass | None = None
     claimed: bool = False
@@ -98,10 +103,9 @@ def journeys(captures: Sequence[HostCapture], segment_of: Mapping[Member, str]) 
     """Join all captures' sightings; `segment_of` tells which segment a (host, interface) is on."""
     frames = {capture.host: list(_frames(capture)) for capture in captures}
     found = {capture.host: passes(capture) for capture in captures}
-    leaves: dict[int, _Frame | None] = {id(each): None for host in found for each in found[host]}
-    entered: set[int] = set()
+    ties = _Ties()
     for capture in captures:
-        _join_host(frames[capture.host], found[capture.host], capture.interfaces, leaves, entered)
+        _join_host(frames[capture.host], found[capture.host], capture.interfaces, ties)
     _join_wires(frames, segment_of)
     starts: list[tuple[int, _Frame | Pass]] = []
     for host, mine in found.items():
@@ -109,12 +113,34 @@ def journeys(captures: Sequence[HostCapture], segment_of: Mapping[Member, str]) 
         starts.extend((frame.sighting.time_ns or 0, frame) for frame in unclaimed)
         latest = 0  # a pass that no wire dates comes after the one before it
         for each in mine:
-            left = leaves[id(each)]
-            latest = left.sighting.time_ns or latest if left else latest
-            if id(each) not in entered and each.sightings:
+            dated = ties.came(each) or ties.left(each)
+            latest = (dated.sighting.time_ns or latest) if dated is not None else latest
+            if ties.came(each) is None and each.sightings:
                 starts.append((latest, each))
     starts.sort(key=lambda start: start[0])
-    return [_journey(start, leaves, order) for order, (_, start) in enumerate(starts)]
+    return [_journey(start, ties) for _, start in starts]
+
+
+class _Ties:
+    """Which frame each pass came from, and which it became."""
+
+    def __init__(self) -> None:
+        self._came: dict[int, _Frame] = {}
+        self._left: dict[int, _Frame] = {}
+
+    def came(self, each: Pass) -> _Frame | None:
+        return self._came.get(id(each))
+
+    def left(self, each: Pass) -> _Frame | None:
+        return self._left.get(id(each))
+
+    def tie_arrival(self, each: Pass, frame: _Frame) -> None:
+        frame.enters = each
+        self._came[id(each)] = frame
+
+    def tie_departure(self, each: Pass, frame: _Frame) -> None:
+        frame.claimed = True
+        self._left[id(each)] = frame
 
 
 def _frames(capture: HostCapture) -> Iterator[_Frame]:
@@ -124,34 +150,36 @@ def _frames(capture: HostCapture) -> Iterator[_Frame]:
         if packet is None or headers is None:
             continue
         point = Point(capture.host, raw.interface, "out" if raw.kind == OUTGOING else "in")
-        yield _Frame(Sighting(point, raw.time_ns, headers), raw.data, raw.kind, identity(packet))
+        yield _Frame(Sighting(point, raw.time_ns, headers), raw.data, raw.kind, identity(packet), packet.protocol)
 
 
-def _join_host(
-    frames: list[_Frame],
-    found: list[Pass],
-    interfaces: Mapping[int, str],
-    leaves: dict[int, _Frame | None],
-    entered: set[int],
-) -> None:
+def _join_host(frames: list[_Frame], found: list[Pass], interfaces: Mapping[int, str], ties: _Ties) -> None:
     """Tie each pass to the frame that it came from and to the frame that it became."""
     waiting: dict[tuple[Point, bytes], deque[_Frame]] = defaultdict(deque)
     for frame in frames:
         if frame.kind != OTHERHOST:
             waiting[frame.sighting.point, frame.key].append(frame)
     for each in found:
-        if not each.sightings:
-            continue
-        if each.start == "prerouting" and each.iif is not None and each.iif in interfaces:
-            arrived = _take(waiting, Point(each.host, interfaces[each.iif], "in"), each.packets[0])
+        came_by, leaves_by = interfaces.get(each.iif or 0), interfaces.get(each.oif or 0)
+        if each.start == "prerouting" and each.arrived is not None and came_by is not None:
+            arrived = _take(waiting, Point(each.host, came_by, "in"), each.arrived)
             if arrived is not None:
-                arrived.enters = each
-                entered.add(id(each))
-        if each.stage.startswith("postrouting") and each.oif is not None and each.oif in interfaces:
-            left = _take(waiting, Point(each.host, interfaces[each.oif], "out"), each.packets[-1])
+                ties.tie_arrival(each, arrived)
+        if each.stage.startswith("postrouting") and each.left is not None and leaves_by is not None:
+            left = _take(waiting, Point(each.host, leaves_by, "out"), each.left)
             if left is not None:
-                left.claimed = True
-                leaves[id(each)] = left
+                ties.tie_departure(each, left)
+        _name_protocol(each, ties)
+
+
+def _name_protocol(each: Pass, ties: _Ties) -> None:
+    """Behind IPv6 extension headers the trace does not tell the transport's protocol: the frame does."""
+    frame = ties.came(each) or ties.left(each)
+    if frame is None or frame.protocol is None:
+        return
+    for place, seen in enumerate(each.sightings):
+        headers = replace(seen.headers, proto=frame.sighting.headers.proto)
+        each.sightings[place] = replace(seen, headers=headers)
 
 
 def _take(waiting: Mapping[tuple[Point, bytes], deque[_Frame]], point: Point, packet: Split) -> _Frame | None:
@@ -166,7 +194,7 @@ def _join_wires(frames: dict[str, list[_Frame]], segment_of: Mapping[Member, str
     for host, seen in frames.items():
         for frame in seen:
             member = (host, str(frame.sighting.point.interface))
-            segment = segment_of.get(member, f"{host} lo" if member[1] == "lo" else "")
+            segment = segment_of.get(member, f"{host} {member[1]}")
             if frame.kind == OUTGOING:
                 sent.append((segment, member, frame))
             else:
@@ -180,47 +208,57 @@ def _join_wires(frames: dict[str, list[_Frame]], segment_of: Mapping[Member, str
                     frame.leads_to.append(came)
 
 
-def _journey(start: _Frame | Pass, leaves: dict[int, _Frame | None], order: int) -> Journey:
-    sightings: list[Sighting] = []
-    turns: list[list[RuleTurn]] = []
-    changes: list[Rewrite] = []
-    end: End | None = None
-    rest: list[RuleTurn] = []
-
-    def see(sighting: Sighting, met: list[RuleTurn]) -> None:
-        if sightings:
-            changes.extend(rewrites(sightings[-1], sighting, met))
-        sightings.append(sighting)
-        turns.append(met)
-
-    stack: list[_Frame | Pass] = [start]
+def _journey(start: _Frame | Pass, ties: _Ties) -> Journey:
+    walk = _Walk()
+    stack: list[tuple[_Frame | Pass, Sighting | None]] = [(start, None)]
     while stack:
-        node = stack.pop()
+        node, before = stack.pop()
         if isinstance(node, _Frame):
-            see(node.sighting, [])
-            stack.extend(reversed(node.leads_to))
+            walk.see(node.sighting, [], before)
+            stack.extend((frame, node.sighting) for frame in reversed(node.leads_to))
             if node.enters is not None:
-                stack.append(node.enters)
+                stack.append((node.enters, node.sighting))
             elif not node.leads_to:
-                end = end or End("unseen", node.sighting.point)
+                walk.end = walk.end or End("unseen", node.sighting.point)
             continue
         for sighting, met in zip(node.sightings, node.turns, strict=True):
-            see(sighting, met)
-        rest.extend(node.rest)
-        out = leaves[id(node)]
+            walk.see(sighting, met, before)
+            before = sighting
+        walk.rest.extend(node.rest)
+        out = ties.left(node)
         if out is not None:
-            stack.append(out)
+            stack.append((out, before))
         else:
-            end = end or _pass_end(node)
-    assert end is not None
-    complete = end.kind == "delivered" and (isinstance(start, Pass) and start.start == "output")
-    return Journey(
-        tuple(sightings), tuple(tuple(met) for met in turns), tuple(rest), tuple(changes), end, complete, order
-    )
+            walk.end = walk.end or _pass_end(node, before)
+    return walk.journey(begun_here=isinstance(start, Pass) and start.start == "output")
 
 
-def _pass_end(node: Pass) -> End:
-    at = node.sightings[-1].point
+class _Walk:
+    """A journey as it is put together; `see` takes the sighting before, which in a broadcast is not the last one."""
+
+    def __init__(self) -> None:
+        self.sightings: list[Sighting] = []
+        self.turns: list[tuple[RuleTurn, ...]] = []
+        self.changes: list[Rewrite] = []
+        self.rest: list[RuleTurn] = []
+        self.end: End | None = None
+
+    def see(self, sighting: Sighting, met: list[RuleTurn], before: Sighting | None) -> None:
+        if before is not None:
+            self.changes.extend(rewrites(before, sighting, met))
+        self.sightings.append(sighting)
+        self.turns.append(tuple(met))
+
+    def journey(self, *, begun_here: bool) -> Journey:
+        assert self.end is not None
+        complete = begun_here and self.end.kind == "delivered"
+        parts = (tuple(self.sightings), tuple(self.turns), tuple(self.rest), tuple(self.changes))
+        return Journey(*parts, self.end, complete)
+
+
+def _pass_end(node: Pass, before: Sighting | None) -> End:
+    last = node.sightings[-1] if node.sightings else before
+    assert last is not None
     if (turn := node.dropped_by) is not None:
-        return End("dropped", at, turn)
-    return End("delivered" if node.stage == "input.nat" else "unseen", at)
+        return End("dropped", last.point, turn)
+    return End("delivered" if node.stage == "input.nat" else "unseen", last.point)

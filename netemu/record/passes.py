@@ -16,7 +16,7 @@ from netemu.netfilter.ruleset import Rule, Ruleset
 from netemu.record.capture import TAP_TABLE, HostCapture
 from netemu.record.headers import Split, decode
 from netemu.record.sighting import Sighting
-from netemu.topology.points import Point
+from netemu.topology.points import HOOK_STAGES, Point
 
 START = "start-"
 """The tap chains that switch a packet's trace on are named `start-HOOK`; the others are named after their stage."""
@@ -44,7 +44,8 @@ class RuleTurn:
 class Pass:
     """One packet's way through one host's hooks: `start` is `prerouting` or `output` ("" if its start was lost).
 
-    `turns` holds, for each sighting, the rules that were matched between it and the one before.
+    `turns` holds, for each sighting, the rules that were matched between it and the one before; `rest` those after
+    the last. `arrived` is the packet as it was before any rule; `left` as it was at its last stage.
     """
 
     host: str
@@ -52,7 +53,8 @@ class Pass:
     sightings: list[Sighting] = field(default_factory=list)
     turns: list[list[RuleTurn]] = field(default_factory=list)
     rest: list[RuleTurn] = field(default_factory=list)
-    packets: list[Split] = field(default_factory=list)
+    arrived: Split | None = None
+    left: Split | None = None
     iif: int | None = None
     oif: int | None = None
 
@@ -80,7 +82,30 @@ def passes(capture: HostCapture) -> list[Pass]:
     builder = _Builder(capture.host, capture.rules_after, capture.states)
     for event in trace_events(capture.trace):
         builder.take(event)
-    return builder.found
+    for each in builder.found:
+        _see_dropped_output(each)
+    return [each for each in builder.found if each.sightings or each.start == "prerouting"]
+
+
+def _see_dropped_output(each: Pass) -> None:
+    """A packet that its own host drops before the first stage (in the raw table) is seen nowhere else but here."""
+    headers = decode(each.arrived) if each.arrived is not None else None
+    if each.start == "output" and not each.sightings and headers is not None:
+        each.sightings.append(Sighting(Point(each.host, stage="output"), None, headers))
+        each.turns.append([])
+
+
+_ORDER = {stage: place for place, stage in enumerate(HOOK_STAGES)}
+_AFTER_OUTPUT = {"output", "output.nat", "postrouting", "postrouting.nat"}
+
+
+def _comes_after(stage: str, last: str) -> bool:
+    """Whether a pass whose last stage was `last` can come to `stage`."""
+    if not last:
+        return True
+    if last in {"input.nat", "postrouting.nat"} or (last in _AFTER_OUTPUT and stage not in _AFTER_OUTPUT):
+        return False
+    return _ORDER.get(stage, 0) > _ORDER[last]
 
 
 class _Builder:
@@ -99,11 +124,15 @@ class _Builder:
         """Add one event to the pass it belongs to, or begin one."""
         tap = event.table == TAP_TABLE
         if tap and event.chain.startswith(START):
-            self._begin(event.id, event.chain.removeprefix(START))
+            begun = self._begin(event.id, event.chain.removeprefix(START))
+            begun.arrived, begun.iif = Split(event.network, event.transport), event.iif
             return
-        current = self.under_way.get(event.id) or self._begin(event.id, "")
+        current = self.under_way.get(event.id)
+        if current is None or (tap and not _comes_after(event.chain, current.stage)):
+            current = self._begin(event.id, "")  # its start was lost
         if not tap:
-            current.rest.append(self._turn(event))
+            if event.kind == "policy" or event.handle is not None:
+                current.rest.append(self._turn(event))
         elif event.chain in STAGE and event.network:
             self._see(current, event)
 
@@ -119,7 +148,8 @@ class _Builder:
             return
         ct = self.states.get((event.chain, event.handle or 0)) if self.states else event.ct
         current.sightings.append(Sighting(Point(self.host, stage=event.chain), None, headers, ct))
-        current.packets.append(packet)
+        current.arrived = current.arrived or packet
+        current.left = packet
         current.turns.append(current.rest)
         current.rest = []
         current.iif = event.iif if current.iif is None else current.iif

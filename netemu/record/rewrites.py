@@ -7,6 +7,7 @@ for a free tuple (nf_nat_alloc_null_binding); TTL falls by routing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,7 @@ class Rewrite:
     rule: str | None = None
 
 
-def rewrites(before: Sighting, after: Sighting, turns: list[RuleTurn]) -> list[Rewrite]:
+def rewrites(before: Sighting, after: Sighting, turns: Sequence[RuleTurn]) -> list[Rewrite]:
     """What changed from one sighting to the next; `turns` are the rules matched between them."""
     was, now = before.headers, after.headers
     found: list[Rewrite] = []
@@ -46,18 +47,18 @@ def rewrites(before: Sighting, after: Sighting, turns: list[RuleTurn]) -> list[R
     return found
 
 
-def walked(turns: list[RuleTurn]) -> bool:
+def walked(turns: Sequence[RuleTurn]) -> bool:
     """Whether a nat chain was walked, by the turns between a stage and its .nat stage."""
     return any(turn.nat for turn in turns)
 
 
-def matched(turns: list[RuleTurn]) -> RuleTurn | None:
+def matched(turns: Sequence[RuleTurn]) -> RuleTurn | None:
     """The nat rule that ended the walk: the last one whose verdict was final."""
     final = [turn for turn in turns if turn.nat and turn.rule is not None and turn.verdict in ("accept", "drop")]
     return final[-1] if final else None
 
 
-def _cause(after: Sighting, turns: list[RuleTurn]) -> tuple[Cause, str | None]:
+def _cause(after: Sighting, turns: Sequence[RuleTurn]) -> tuple[Cause, str | None]:
     stage = STAGE.get(after.point.stage or "")
     if stage is None or stage.nat is None:
         return "unknown", None

@@ -42,6 +42,13 @@ class Document:
 
 def read_document(text: str, file: str | None = None) -> Document:
     """Parse one YAML document; TopologyError with its line on any fault."""
+    try:
+        return _read(text, file)
+    except RecursionError as error:
+        raise TopologyError(Problem("the document is nested too deeply", line=1, file=file)) from error
+
+
+def _read(text: str, file: str | None) -> Document:
     yaml = YAML(typ="safe", pure=True)
     try:
         root = yaml.compose(text)
@@ -96,8 +103,9 @@ class _Reader:
             self.document.text_lines[path] = node.start_mark.line + 2
         try:
             return self.yaml.constructor.construct_object(node)
-        except YAMLError as error:
-            raise self._fault(f"'{node.value}' can't be read: {error}", node.start_mark.line + 1) from error
+        except (YAMLError, ValueError) as error:
+            reason = getattr(error, "problem", None) or str(error)
+            raise self._fault(f"'{node.value}' can't be read: {reason}", node.start_mark.line + 1) from error
 
     def _fault(self, message: str, line: int) -> TopologyError:
         return TopologyError(Problem(message, line=line, file=self.document.file))

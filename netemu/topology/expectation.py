@@ -36,12 +36,12 @@ class PacketExpectation(Strict):
     packet: PacketSelector
     at: PointName | None = None
     path: tuple[PointName, ...] | None = Field(
-        default=None, description="every wire point the packet crosses, in order"
+        default=None, min_length=1, description="every wire point the packet crosses, in order"
     )
     src: EndpointPattern | None = None
     dst: EndpointPattern | None = None
     ttl: int | None = Field(default=None, ge=0, le=255)
-    by: Literal["rule", "conntrack", "route"] | None = Field(
+    by: Literal["rule", "conntrack", "route", "null-binding"] | None = Field(
         default=None, description="what made the rewrite that is seen at this point"
     )
     rule: str | None = Field(default=None, description="a part of the text of the nat rule that made it")

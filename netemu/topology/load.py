@@ -97,6 +97,10 @@ def _message(fault: Any, path: Path) -> str:
         return _unknown_key(str(path[-1]), fault["loc"])
     if kind == "missing":
         return "is missing"
+    if kind in ("union_tag_invalid", "model_type", "dict_type"):
+        return "a mapping is due here, as in {key: value}"
+    if kind == "tuple_type":
+        return "a list is due here, as in [one, two]"
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     if kind == "string_pattern_mismatch":

@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_interface,
+    ip_network,
+)
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StrictInt, StringConstraints, model_validator
 
 from netemu.topology.expectation import Expectation
 from netemu.topology.strict import Strict
 from netemu.topology.traffic import Traffic
 from netemu.topology.values import Duration, InterfaceName, MacAddress, Name, Port
 
-Address = IPv4Interface | IPv6Interface
-Subnet = IPv4Network | IPv6Network
+
+def _check_written(value: Any) -> Any:
+    if isinstance(value, bool | int | float):
+        raise ValueError(f"'{value}' is a bare number: an address is due here")  # noqa: TRY004  pydantic wants it
+    return value
+
+
+def _check_address(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _check_written(value)
+    if "/" not in value:
+        raise ValueError(f"'{value}' needs its prefix length, as in {value}/24")
+    try:
+        return ip_interface(value)
+    except ValueError:
+        raise ValueError(f"'{value}' is no address: write ADDRESS/PREFIX, as in 192.168.0.1/24") from None
+
+
+def _check_subnet(value: Any) -> Any:
+    if not isinstance(value, str) or value == "default":
+        return _check_written(value)
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"'{value}' is no network: {error}") from None
+
+
+Address = Annotated[IPv4Interface | IPv6Interface, BeforeValidator(_check_address)]
+Subnet = Annotated[IPv4Network | IPv6Network, BeforeValidator(_check_subnet)]
+Gateway = Annotated[IPv4Address | IPv6Address, BeforeValidator(_check_written)]
 SysctlName = Annotated[str, StringConstraints(pattern=r"^net(\.[A-Za-z0-9_-]+)+$")]
 
 
@@ -32,14 +69,14 @@ class Interface(Strict):
     network: Name | None = None
     addresses: tuple[Address, ...] = Field(default=(), description="with prefix length, as in 192.168.0.1/24")
     mac: MacAddress | None = None
-    mtu: int | None = Field(default=None, ge=68, le=65535)
+    mtu: int | None = Field(default=None, ge=68, le=65535, strict=True)
 
 
 class Route(Strict):
     """One route of a host's main table."""
 
-    to: Literal["default"] | Subnet
-    via: IPv4Address | IPv6Address | None = None
+    to: Annotated[Literal["default"] | IPv4Network | IPv6Network, BeforeValidator(_check_subnet)]
+    via: Gateway | None = None
     dev: InterfaceName | None = None
 
     @model_validator(mode="after")
@@ -75,8 +112,8 @@ class Host(Strict):
 
     interfaces: dict[InterfaceName, Interface] = Field(default={})
     routes: tuple[Route, ...] = ()
-    forwarding: bool = Field(default=False, description="whether it routes packets between its interfaces")
-    sysctls: dict[SysctlName, str | int] = Field(default={})
+    forwarding: bool = Field(default=False, strict=True, description="whether it routes packets between its interfaces")
+    sysctls: dict[SysctlName, str | StrictInt] = Field(default={})
     iptables: str | None = Field(default=None, description="rules for iptables-restore")
     ip6tables: str | None = Field(default=None, description="rules for ip6tables-restore")
     nft: str | None = Field(default=None, description="rules for nft -f")
@@ -120,4 +157,17 @@ class Topology(Strict):
 
 def schema() -> dict[str, Any]:
     """The topology file's JSON Schema (draft 2020-12)."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Topology.model_json_schema()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_only_fitting_keys(Topology.model_json_schema()),
+    }
+
+
+def _only_fitting_keys(node: Any) -> Any:
+    """pydantic writes a key's pattern as patternProperties, which lets other keys pass."""
+    if isinstance(node, list):
+        return [_only_fitting_keys(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    closed = {"additionalProperties": False} if "patternProperties" in node else {}
+    return {key: _only_fitting_keys(value) for key, value in node.items()} | closed

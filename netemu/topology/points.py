@@ -37,15 +37,20 @@ class Point:
     @classmethod
     def parse(cls, text: str) -> Point:
         """Read `B:eth0 in` or `B@forward`; ValueError says what a point looks like."""
-        if match := _WIRE.match(text):
+        if match := _WIRE.fullmatch(text):
             return cls(match[1], interface=match[2], way="in" if match[3] == "in" else "out")
-        if (match := _HOOK.match(text)) and match[2] in HOOK_STAGES:
+        if (match := _HOOK.fullmatch(text)) and match[2] in HOOK_STAGES:
             return cls(match[1], stage=match[2])
         if match:
             raise ValueError(f"no hook stage '{match[2]}': there are {', '.join(HOOK_STAGES)}")
-        if re.match(r"^[^:@\s]+:[^:@\s]+$", text):
+        if re.fullmatch(r"[^:@\s]+:[^:@\s]+", text):
             raise ValueError(f"'{text}' needs its way: '{text} in' or '{text} out'")
         raise ValueError(f"'{text}' is no point: write 'B:eth0 in', 'B:eth0 out' or B@prerouting.nat")
+
+    @property
+    def is_nat(self) -> bool:
+        """Whether this is a hook point just after the nat table's turn."""
+        return self.stage is not None and self.stage.endswith(".nat")
 
     def __str__(self) -> str:
         if self.stage is not None:

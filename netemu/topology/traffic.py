@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -15,7 +16,14 @@ def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError(f"'{url}' is no HTTP address: write http://ADDRESS:PORT/PATH")
-    Endpoint.parse(f"[{parts.hostname}]:{parts.port or 80}")
+    try:
+        ip_address(parts.hostname)
+    except ValueError:
+        raise ValueError(
+            f"'{url}' is no HTTP address: write http://ADDRESS:PORT/PATH, the address in numbers"
+        ) from None
+    if parts.port == 0:
+        raise ValueError(f"'{url}': a port is 1 to 65535")
     return url
 
 

@@ -15,7 +15,7 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 
 def seconds(duration: str) -> float:
     """Seconds in a duration such as `300ms`; ValueError on a bare number or an unknown unit."""
-    match = _DURATION.match(duration)
+    match = _DURATION.fullmatch(duration)
     if match is None:
         raise ValueError(f"'{duration}' is no duration: write a number with its unit (us, ms, s, min), as in 300ms")
     return float(match[1]) * _SECONDS[match[2]]

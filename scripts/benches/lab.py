@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from figures import Figure, table
 from rich.console import Console
 from rich.progress import track
-from figures import Figure, table
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]

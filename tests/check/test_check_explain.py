@@ -33,7 +33,9 @@ def test_a_host_that_does_not_forward_says_so(scene: Scene):
 
 def test_a_host_that_forwards_but_took_it_no_further_has_no_route(scene: Scene):
     scene.host("B", eth0="lan").gets("eth0", PACKET).through("prerouting", "prerouting.nat")
-    assert why(scene, Surroundings({"B": True})) == "last seen at B@prerouting.nat: B has no route for it"
+    assert why(scene, Surroundings({"B": True})) == (
+        "last seen at B@prerouting.nat: B has no route for it, or could not send it on"
+    )
 
 
 def test_a_packet_whose_ttl_ran_out_is_not_said_to_lack_a_route(scene: Scene):

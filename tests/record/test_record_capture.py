@@ -12,7 +12,7 @@ from netemu.record.capture import BROADCAST, HOST, MULTICAST, OTHERHOST, OUTGOIN
 def test_the_packet_types_are_the_systems_own():
     names = ("HOST", "BROADCAST", "MULTICAST", "OTHERHOST", "OUTGOING")
     theirs = [getattr(socket, f"PACKET_{name}") for name in names]
-    assert [HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING] == theirs
+    assert theirs == [HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING]
 
 
 @pytest.mark.parametrize(("lost", "alive", "sound"), [(0, True, True), (1, True, False), (0, False, False)])

@@ -44,7 +44,7 @@ def test_a_packet_is_chosen_by_direction_and_ordinal(selector):
         ({"at": "B@forward", "packet": "answer.first"}, "pattern"),
         ({"at": "B@forward", "src": "nobody:80"}, "is no endpoint"),
         ({"at": "B@forward", "ttl": 256}, "less than or equal to 255"),
-        ({"at": "B@forward", "by": "magic"}, "'rule', 'conntrack' or 'route'"),
+        ({"at": "B@forward", "by": "magic"}, "'rule', 'conntrack', 'route' or 'null-binding'"),
         ({"at": "B@forward", "ct": "NEW"}, "'new', 'established'"),
         ({"at": "B@forward", "manip": "dnat"}, "'none', 'src', 'dst' or 'both'"),
         ({"at": "B@forward", "dts": "10.0.0.1"}, "Extra inputs"),
