@@ -35,7 +35,7 @@ install_packages() { # Debian's names; other distributions' where they differ
 
 find_python() { # the first Python that is new enough and can make virtual environments
   local name
-  for name in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
+  for name in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
     if "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       command -v "$name"; return 0
     fi
@@ -55,6 +55,9 @@ setup() {
   [ -e "$stamp" ] || python=$(find_python) || missing+=(python3 python3-venv)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
   if up_to_date "$stamp"; then return; fi
+  if [ -e "$venv" ] && ! [ -w "$venv" ]; then
+    fail "$venv is another user's: run this as that user (root, as a rule: sudo $0)"
+  fi
   if ! [ -x "$venv/bin/python" ] || [ "$(cat "$venv/.set-up" 2>/dev/null)" != "$root" ]; then
     python=$(find_python) || fail "no Python 3.11 or newer that can make virtual environments"
     say "making the virtual environment in .venv with $python"

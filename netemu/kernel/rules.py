@@ -12,9 +12,9 @@ from netemu.kernel.process import Completed, run
 from netemu.netfilter.ruleset import (
     Rule,
     Ruleset,
+    committed_part,
     complained_line,
     listed_rules,
-    prefix,
     saved_rules,
     tied,
     uses_conntrack,
@@ -53,12 +53,12 @@ async def refused_line(tool: Tool, text: str, message: str) -> int | None:
     line = complained_line(message)
     if tool == "nft" or (line is not None and line <= len(lines) and lines[line - 1].lstrip().startswith("-")):
         return line if line is not None and line <= len(lines) else None
-    if not await _refuses(tool, prefix(text, len(lines))):
+    if not await _refuses(tool, committed_part(text, len(lines))):
         return None
     good, bad = 0, len(lines)
     while bad - good > 1:
         middle = (good + bad) // 2
-        if await _refuses(tool, prefix(text, middle)):
+        if await _refuses(tool, committed_part(text, middle)):
             bad = middle
         else:
             good = middle

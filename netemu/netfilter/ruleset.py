@@ -143,7 +143,7 @@ def complaint(message: str) -> str:
     return " ".join(_NOISE.sub(" ", "\n".join(said)).split()) or "it did not say why"
 
 
-def prefix(text: str, lines: int) -> str:
+def committed_part(text: str, lines: int) -> str:
     """The first lines of an iptables-restore text, its last table committed."""
     kept = text.splitlines()[:lines]
     opened = [line.strip() for line in kept if line.strip().startswith("*") or line.strip() == "COMMIT"]

@@ -13,7 +13,7 @@ from netemu.errors import Problem, TopologyError
 
 Path = tuple[str | int, ...]
 
-MOST_NODES = 1_000_000
+MOST_NODES = 100_000
 """A document that unfolds (by aliases) to more values than this is refused."""
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from netemu.netfilter.ruleset import (
     Rule,
     Ruleset,
+    committed_part,
     complained_line,
     complaint,
     listed_rules,
-    prefix,
     saved_rules,
     tied,
     uses_conntrack,
@@ -356,4 +356,4 @@ RULES = "*raw\n-A OUTPUT -j ACCEPT\nCOMMIT\n# nat\n*nat\n-A PREROUTING -j ACCEPT
     ],
 )
 def test_the_first_lines_of_a_rules_text_are_committed(lines, expected):
-    assert prefix(RULES, lines) == expected
+    assert committed_part(RULES, lines) == expected
