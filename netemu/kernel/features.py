@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from netemu.errors import NetemuError
+from netemu.errors import KernelError, MachineError, NetemuError
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.netlink import netfilter_socket
 from netemu.kernel.nftables import Nftables
@@ -17,6 +17,16 @@ from netemu.netfilter.messages import GENERATION, attributes, messages
 
 _CT_STATE = 21
 _NFTRACE_GROUP = 9
+
+
+@cache
+def require_nf_tables() -> None:
+    """Raise MachineError if this kernel has no nf_tables, which rules and hook taps need alike."""
+    try:
+        _in_scratch(_try_nft)
+    except (KernelError, OSError) as error:
+        said = str(error).splitlines()[0]
+        raise MachineError(f"this kernel has no nf_tables ({said}): load it with modprobe nf_tables") from error
 
 
 @cache

@@ -18,6 +18,7 @@ from typing import Self
 from netemu.check.explain import Surroundings
 from netemu.check.report import Report, check_record
 from netemu.errors import TopologyError, UsageError
+from netemu.kernel.features import require_nf_tables
 from netemu.kernel.pidspace import PidSpace
 from netemu.lab.build import Builder
 from netemu.lab.folder import LabFolder
@@ -98,6 +99,7 @@ class Lab:
     async def _build(self) -> None:
         self.folder = LabFolder()
         self._stack.callback(self.folder.close)
+        require_nf_tables()
         link = self.folder.claim(self.topology.name) if self.named else None
         self.pids = PidSpace()
         self._stack.push_async_callback(self.pids.close)

@@ -261,6 +261,24 @@ def test_doctor_names_a_missing_tool_and_what_installs_it(tmp_path):
     assert "install -y nftables" in done.stdout
 
 
+WITHOUT_NF_TABLES = """
+import netemu.kernel.nftables as nftables
+from netemu.errors import KernelError
+def refused(self, commands, flags):
+    raise KernelError("host probe: nft: Error: Could not process rule: Operation not supported")
+nftables.Nftables._run = refused
+from netemu.cli.main import main; main(["run", "nodeport"])
+"""
+
+
+def test_a_kernel_without_nf_tables_is_told_and_exits_4():
+    """A kernel's lack can't be provoked: libnftables' refusal is played."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_NF_TABLES], capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert done.stderr.startswith("netemu: this kernel has no nf_tables (")
+    assert "modprobe nf_tables" in done.stderr
+
+
 AS_NOBODY = """
 import os, sys
 import netemu.cli.labs, netemu.cli.held, netemu.cli.machine, netemu.cli.main as main
