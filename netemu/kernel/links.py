@@ -48,11 +48,14 @@ class Links:
         return {index: name for name, index in self.index.items()}
 
     async def add_bridge(self, name: str) -> None:
-        """A bridge without spanning tree: its ports forward at once."""
+        """A bridge without spanning tree: its ports forward at once.
+
+        Without multicast snooping, too: a bridge that snoops joins the all-snoopers group, and its own IGMP and MLD
+        reports would be in the record (br_multicast_join_snoopers in net/bridge/br_multicast.c).
+        """
         index = self._next(name)
-        await self._ask(
-            f"bridge {name}", self._requests.link("add", ifname=name, index=index, kind="bridge", br_stp_state=0)
-        )
+        what = {"kind": "bridge", "br_stp_state": 0, "br_mcast_snooping": 0}
+        await self._ask(f"bridge {name}", self._requests.link("add", ifname=name, index=index, **what))
 
     async def add_veth(
         self, name: str, other: Links, other_name: str, mac: str | None, other_mac: str | None, mtu: int | None
