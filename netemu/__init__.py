@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from netemu.record.record import Exchange, Record
     from netemu.record.rewrites import Rewrite
     from netemu.record.sighting import Sighting
+    from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, PacketExpectation
     from netemu.topology.library import find
     from netemu.topology.load import load
     from netemu.topology.model import Topology, schema
@@ -48,6 +49,8 @@ _HOMES = {
     "CaptureError": "netemu.errors",
     "Check": "netemu.check.verdict",
     "Completed": "netemu.kernel.process",
+    "ConntrackExpectation": "netemu.topology.expectation",
+    "CounterExpectation": "netemu.topology.expectation",
     "Exchange": "netemu.record.record",
     "Feature": "netemu.kernel.features",
     "Flow": "netemu.record.flows",
@@ -58,6 +61,7 @@ _HOMES = {
     "Lab": "netemu.lab.lab",
     "MachineError": "netemu.errors",
     "NetemuError": "netemu.errors",
+    "PacketExpectation": "netemu.topology.expectation",
     "Point": "netemu.topology.points",
     "PrivilegeError": "netemu.errors",
     "Record": "netemu.record.record",
@@ -84,6 +88,8 @@ __all__ = [
     "CaptureError",
     "Check",
     "Completed",
+    "ConntrackExpectation",
+    "CounterExpectation",
     "Exchange",
     "Feature",
     "Flow",
@@ -94,6 +100,7 @@ __all__ = [
     "Lab",
     "MachineError",
     "NetemuError",
+    "PacketExpectation",
     "Point",
     "PrivilegeError",
     "Record",

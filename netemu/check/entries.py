@@ -51,7 +51,8 @@ def _judge(name: str, expectation: ConntrackExpectation, entry: Entry | None) ->
         actual["status"] = list(entry.status_names)
         wrong += [bit for bit in expectation.status if bit not in actual["status"]]
     verdict = Verdict.FAIL if wrong else Verdict.PASS
-    return Check(name, verdict, point, expected, actual, reason=", ".join(wrong))
+    parted = tuple(dict.fromkeys(key if key in expected else "status" for key in wrong))
+    return Check(name, verdict, point, expected, actual, wrong=parted, reason=", ".join(wrong))
 
 
 def check_counter(expectation: CounterExpectation, record: Record) -> Check:
@@ -67,6 +68,9 @@ def check_counter(expectation: CounterExpectation, record: Record) -> Check:
     counted = record.counters.get(host, {}).get(rules[0].key)
     if counted is None:
         return Check(name, Verdict.UNPROVEN, point, expected, reason="the rule has no counter")
-    verdict = Verdict.PASS if counted == expectation.packets else Verdict.FAIL
-    reason = "" if verdict is Verdict.PASS else f"{rules[0].text} counted {counted}"
-    return Check(name, verdict, point, expected, {"packets": counted}, reason=reason)
+    if counted == expectation.packets:
+        return Check(name, Verdict.PASS, point, expected, {"packets": counted})
+    near = record.uncertain.get(host, {}).get(rules[0].key, 0)
+    verdict = Verdict.UNPROVEN if near else Verdict.FAIL
+    reason = f"{rules[0].text} counted {counted}{', and packets came while counters were read' if near else ''}"
+    return Check(name, verdict, point, expected, {"packets": counted}, wrong=("packets",), reason=reason)

@@ -12,12 +12,12 @@ from netemu.netfilter.conntrack import Direction
 from netemu.netfilter.hooks import STAGE
 from netemu.record.journeys import Journey
 from netemu.record.record import Exchange, Record
-from netemu.record.sighting import Sighting
 from netemu.topology.expectation import PacketExpectation
 from netemu.topology.points import Point
 from netemu.topology.values import Endpoint
 
 UNKNOWN = "unknown"
+_ORDER = {Verdict.FAIL: 0, Verdict.UNPROVEN: 1, Verdict.PASS: 2}
 
 
 def check_packets(expectation: PacketExpectation, record: Record, around: Surroundings) -> Check:
@@ -34,9 +34,8 @@ def check_packets(expectation: PacketExpectation, record: Record, around: Surrou
         reason = _nothing(expectation, record, exchange, around)
         return believed(Check(name, Verdict.UNPROVEN, point, _asked(expectation), reason=reason), record, touched)
     judge = _judge_path if expectation.path is not None else _judge_point
-    results = [judge(expectation, journey, around) for journey in selected]
-    order = {Verdict.FAIL: 0, Verdict.UNPROVEN: 1, Verdict.PASS: 2}
-    decisive = min(results, key=lambda check: order[check.verdict])
+    results = [judge(expectation, journey, record, around) for journey in selected]
+    decisive = min(results, key=lambda check: _ORDER[check.verdict])
     touched |= {seen.point.host for journey in selected for seen in journey.sightings}
     decisive = replace(decisive, journeys=tuple(journey.id for journey in selected))
     return believed(decisive, record, touched)
@@ -72,29 +71,37 @@ def _asked(expectation: PacketExpectation) -> dict[str, Any]:
     return asked | ({"path": list(expectation.path)} if expectation.path else {})
 
 
-def _judge_point(expectation: PacketExpectation, journey: Journey, around: Surroundings) -> Check:
+def _judge_point(expectation: PacketExpectation, journey: Journey, record: Record, around: Surroundings) -> Check:
+    """Hold the expectation against every visit of the packet to its point."""
     point = Point.parse(str(expectation.at))
     name, expected = _name(expectation), _asked(expectation)
-    seen = journey.at(point)
-    if seen is None:
+    visits = journey.visits(point)
+    if not visits:
         before = looks(journey.sightings[-1])
         reason = f"{_packet(journey)} never came to {point}: {last_seen(journey, around)}"
         return Check(name, Verdict.FAIL, str(point), expected, {}, journey.id, before=before, reason=reason)
-    actual = {key: _actual(key, expectation, journey, seen) for key in expected}
-    wrong = [key for key in expected if not _fits(key, expected[key], actual[key])]
-    unknown = [key for key in wrong if actual[key] == UNKNOWN]
-    verdict = Verdict.PASS if not wrong else Verdict.UNPROVEN if wrong == unknown else Verdict.FAIL
-    earlier = journey.before(point)
-    reason = ""
+    checks = [_judge_visit(expectation, journey, place, record) for place in visits]
+    return min(checks, key=lambda check: _ORDER[check.verdict])
+
+
+def _judge_visit(expectation: PacketExpectation, journey: Journey, place: int, record: Record) -> Check:
+    point = str(expectation.at)
+    name, expected = _name(expectation), _asked(expectation)
+    actual = {key: _actual(key, expectation, journey, place, record) for key in expected}
+    wrong = tuple(key for key in expected if not _fits(key, expected[key], actual[key]))
+    unknown = tuple(key for key in wrong if actual[key] == UNKNOWN)
+    if not wrong:
+        return Check(name, Verdict.PASS, point, expected, actual, journey.id)
+    verdict = Verdict.UNPROVEN if wrong == unknown else Verdict.FAIL
     if verdict is Verdict.UNPROVEN:
-        reason = f"{_packet(journey)}: {', '.join(unknown)} can't be told at {point} on this kernel"
-    elif wrong:
+        reason = f"{_packet(journey)}: {', '.join(unknown)} can't be told at {point}"
+    else:
         reason = f"{_packet(journey)}: {', '.join(wrong)} at {point}"
-    before = looks(earlier) if earlier is not None and wrong else {}
-    return Check(name, verdict, str(point), expected, actual, journey.id, before=before, reason=reason)
+    before = looks(journey.sightings[place - 1]) if place else {}
+    return Check(name, verdict, point, expected, actual, journey.id, before=before, wrong=wrong, reason=reason)
 
 
-def _judge_path(expectation: PacketExpectation, journey: Journey, around: Surroundings) -> Check:
+def _judge_path(expectation: PacketExpectation, journey: Journey, _record: Record, around: Surroundings) -> Check:
     wanted = list(expectation.path or ())
     crossed = [seen for seen in journey.sightings if seen.point.stage is None]
     actual = [str(seen.point) for seen in crossed]
@@ -124,30 +131,47 @@ def _packet(journey: Journey) -> str:
     return f"{'request' if journey.direction == 'original' else 'reply'} {journey.nth}"
 
 
-def _actual(key: str, expectation: PacketExpectation, journey: Journey, seen: Sighting) -> Any:
-    """What the record tells of one asked key at this sighting."""
+def _actual(key: str, expectation: PacketExpectation, journey: Journey, place: int, record: Record) -> Any:
+    """What the record tells of one asked key at a sighting."""
+    seen = journey.sightings[place]
     h, ct = seen.headers, seen.ct
     if key in ("by", "rule"):
-        fields = [name for name in ("src", "dst") if getattr(expectation, name) is not None]
-        fields = ["ttl"] if expectation.by == "route" else fields or ["src", "dst"]
-        here = [change for change in journey.rewrites if change.at == seen.point and change.field in fields]
-        if here:
-            return here[0].by if key == "by" else here[0].rule
-        stage = STAGE.get(seen.point.stage or "")  # a rule may match and change nothing
-        turn = journey.matched(seen.point) if stage is not None and stage.nat in fields else None
-        return None if turn is None else "rule" if key == "by" else turn.text
+        return _made_by(key, expectation, journey, place)
     if key == "manip":
-        manips = ct.manips if ct is not None and ct.direction is not None else ()
+        manips = None if ct is None else ct.manips if ct.direction is not None else ()
         return UNKNOWN if manips is None else "both" if len(manips) == 2 else manips[0] if manips else "none"
+    if key == "walked":
+        return _walked(journey, place, record)
     values: dict[str, Any] = {
         "src": h.source,
         "dst": h.destination,
         "ttl": h.ttl,
         "ct": ct.state if ct is not None else "none",
         "direction": ct.direction if ct is not None else None,
-        "walked": seen.point in journey.walked,
     }
     return values[key]
+
+
+def _made_by(key: str, expectation: PacketExpectation, journey: Journey, place: int) -> str | None:
+    """What made the rewrite of the asked fields at a sighting, or which rule; None where nothing was rewritten."""
+    fields = [name for name in ("src", "dst") if getattr(expectation, name) is not None]
+    fields = ["ttl"] if expectation.by == "route" else fields or ["src", "dst"]
+    here = [change for change in journey.rewrites if change.place == place and change.field in fields]
+    if here:
+        return here[0].by if key == "by" else here[0].rule
+    stage = STAGE.get(journey.sightings[place].point.stage or "")  # a rule may match and change nothing
+    turn = journey.matched_at(place) if stage is not None and stage.nat in fields else None
+    return None if turn is None else "rule" if key == "by" else turn.text
+
+
+def _walked(journey: Journey, place: int, record: Record) -> bool | str:
+    """Whether a nat chain was walked; unknown where one may have been that no trace shows."""
+    if journey.walked_at(place):
+        return True
+    seen, stage = journey.sightings[place], STAGE[str(journey.sightings[place].point.stage)]
+    before = journey.sightings[place - 1].ct if place else None
+    set_up = before is not None and before.manips is not None and stage.nat in before.manips
+    return False if set_up or seen.point.host not in record.untraced else UNKNOWN
 
 
 def _fits(key: str, expected: Any, actual: Any) -> bool:

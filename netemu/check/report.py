@@ -8,7 +8,7 @@ from typing import Any
 
 from netemu.check.entries import check_counter, check_entry
 from netemu.check.explain import Surroundings
-from netemu.check.implied import check_answered, check_counters_agree
+from netemu.check.implied import check_answered, check_counters_agree, check_taps
 from netemu.check.packets import check_packets
 from netemu.check.verdict import Check, Verdict, overall
 from netemu.netfilter.conntrack import PacketConntrack, Tuple, status_names
@@ -16,7 +16,6 @@ from netemu.record.journeys import Journey
 from netemu.record.record import Record
 from netemu.record.sighting import Sighting
 from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, Expectation, PacketExpectation
-from netemu.topology.points import Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +34,19 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 pass, 1 fail, 3 unproven."""
+        """0 pass, 1 fail, 3 unproven; 0 too where nothing was asked: no traffic, no expectations."""
+        if not self.checks:
+            return 0
         return {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.UNPROVEN: 3}[self.verdict]
 
     def explain(self) -> str:
         """A line for each check that did not pass."""
-        return "\n".join(
-            f"{check.verdict}: {check.name}: expected {check.expected}, saw {check.actual}: {check.reason}"
-            for check in self.checks
-            if check.verdict is not Verdict.PASS
-        )
+        return "\n".join(_told(check) for check in self.checks if check.verdict is not Verdict.PASS)
+
+
+def _told(check: Check) -> str:
+    sides = f": expected {check.expected}, saw {check.actual}" if check.actual else ""
+    return f"{check.verdict}: {check.name}{sides}{': ' + check.reason if check.reason else ''}"
 
 
 def check_record(
@@ -60,7 +62,8 @@ def check_record(
             checks.append(check_entry(expectation, record))
         elif isinstance(expectation, CounterExpectation):
             checks.append(check_counter(expectation, record))
-    if record.exchanges:
+    if record.exchanges or checks:
+        checks.append(check_taps(record, around))
         checks += [check for host in record.rules if (check := check_counters_agree(host, record)) is not None]
     return Report(lab, tuple(checks), record)
 
@@ -68,15 +71,23 @@ def check_record(
 def report_json(report: Report) -> dict[str, Any]:
     """The report as plain values; keys may be added, never renamed."""
     record = report.record
+    traffic = {flow.id: item.name for item in record.exchanges for flow in record.flows_of(item)}
     return {
         "lab": report.lab,
         "verdict": str(report.verdict),
         "checks": [_check(check) for check in report.checks],
         "traffic": [
-            {"name": item.name, "from": item.host, "what": item.what, "result": item.result, "fault": item.fault}
+            {
+                "name": item.name,
+                "from": item.host,
+                "what": item.what,
+                "result": item.result,
+                "fault": item.fault,
+                "flows": [flow.id for flow in record.flows_of(item)],
+            }
             for item in record.exchanges
         ],
-        "journeys": [_journey(journey) for journey in record.journeys],
+        "journeys": [_journey(journey, traffic.get(journey.flow)) for journey in record.journeys],
         "flows": [
             {
                 "id": flow.id,
@@ -98,7 +109,9 @@ def report_json(report: Report) -> dict[str, Any]:
         "capture": {
             "sightings": record.sightings,
             "lost": record.lost,
-            "taps": [{"host": tap.host, "tap": tap.tap, "lost": tap.lost, "alive": tap.alive} for tap in record.health],
+            "taps": [
+                {"host": t.host, "tap": t.tap, "lost": t.lost, "alive": t.alive, "note": t.note} for t in record.health
+            ],
         },
         "timing_ms": {part: round(ms, 2) for part, ms in report.timing_ms.items()},
     }
@@ -118,16 +131,16 @@ def _check(check: Check) -> dict[str, Any]:
     }
 
 
-def _journey(journey: Journey) -> dict[str, Any]:
-    walked = journey.walked
+def _journey(journey: Journey, traffic: str | None) -> dict[str, Any]:
     return {
         "id": journey.id,
+        "traffic": traffic,
         "flow": journey.flow,
         "direction": journey.direction,
         "nth": journey.nth,
         "proto": journey.first.headers.proto,
         "complete": journey.complete,
-        "sightings": [_sighting(seen, walked) for seen in journey.sightings],
+        "sightings": [_sighting(seen, journey.walked_at(place)) for place, seen in enumerate(journey.sightings)],
         "rewrites": [
             {
                 "at": str(change.at),
@@ -151,7 +164,7 @@ def _journey(journey: Journey) -> dict[str, Any]:
     }
 
 
-def _sighting(seen: Sighting, walked: frozenset[Point]) -> dict[str, Any]:
+def _sighting(seen: Sighting, walked: bool) -> dict[str, Any]:
     h = seen.headers
     return {
         "point": str(seen.point),
@@ -168,7 +181,7 @@ def _sighting(seen: Sighting, walked: frozenset[Point]) -> dict[str, Any]:
         "flags": h.flags,
         "length": h.length,
         "ct": _conntrack(seen.ct) if seen.ct is not None else None,
-        "walked": seen.point in walked if seen.point.is_nat else None,
+        "walked": walked if seen.point.is_nat else None,
     }
 
 

@@ -22,7 +22,8 @@ class Verdict(StrEnum):
 class Check:
     """One check: what was expected and what was seen, at the point where they part, and the packet just before it.
 
-    `expected` and `actual` hold the same keys; `journey` is the packet that decided, `journeys` all that were asked.
+    `expected` and `actual` hold the same keys, `wrong` those that part; `journey` is the packet that decided,
+    `journeys` all that were asked.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Check:
     journey: int | None = None
     journeys: tuple[int, ...] = ()
     before: dict[str, Any] = field(default_factory=dict)
+    wrong: tuple[str, ...] = ()
     reason: str = ""
 
 
@@ -49,9 +51,6 @@ def believed(check: Check, record: Record, hosts: set[str]) -> Check:
     unsound = record.unsound(hosts)
     if not unsound:
         return check
-    told = ", ".join(
-        f"{tap.host}'s {tap.tap} tap {f'lost {tap.lost}' if tap.lost else 'was not alive throughout'}"
-        for tap in unsound
-    )
+    told = "; ".join(map(str, unsound))
     reason = f"{told}; without that it would be {check.verdict}{': ' + check.reason if check.reason else ''}"
     return replace(check, verdict=Verdict.UNPROVEN, reason=reason)

@@ -43,7 +43,7 @@ def _told(console: Console, check: Check) -> None:
         console.print(Text(f"{_INDENT}{'':<{width}}  {'expected':<{column}}  actual", "dim"))
         for key in keys:
             actual = _clipped(_shown(check.actual[key]), room - width - column - 4)
-            style = "bold red" if key in check.reason else ""
+            style = "bold red" if key in check.wrong else ""
             console.print(Text.assemble(f"{_INDENT}{key:<{width}}  {wanted[key]:<{column}}  ", (actual, style)))
     elif check.expected.keys() - {"fault"}:
         console.print(

@@ -29,8 +29,8 @@ def rows(journey: Journey, numbers: dict[tuple[str, str], int]) -> list[Row]:
     start = journey.start_ns
     shown: tuple[str, str] | None = None
     ttl: int | None = None
-    for seen in journey.sightings:
-        changes = [change for change in journey.rewrites if change.at == seen.point]
+    for place, seen in enumerate(journey.sightings):
+        changes = [change for change in journey.rewrites if change.place == place]
         if seen.point.stage is not None:
             found += [_change(change, journey, numbers) for change in changes]
             ttl = seen.headers.ttl if ttl is not None else None

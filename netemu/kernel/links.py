@@ -47,6 +47,11 @@ class Links:
         """The interfaces' names by their index."""
         return {index: name for name, index in self.index.items()}
 
+    async def all_names(self) -> dict[int, str]:
+        """The names by index of all interfaces that are there now, or were made by the lab."""
+        there = await self._ask("interfaces", self._requests.link("dump"))
+        return self.names() | {message["index"]: message.get_attr("IFLA_IFNAME") for message in there}
+
     async def add_bridge(self, name: str) -> None:
         """A bridge without spanning tree: its ports forward at once.
 
@@ -58,7 +63,12 @@ class Links:
         await self._ask(f"bridge {name}", self._requests.link("add", ifname=name, index=index, **what))
 
     async def add_veth(
-        self, name: str, other: Links, other_name: str, mac: str | None, other_mac: str | None, mtu: int | None
+        self,
+        name: str,
+        other: Links,
+        other_name: str,
+        macs: tuple[str | None, str | None] = (None, None),
+        mtus: tuple[int | None, int | None] = (None, None),
     ) -> None:
         """A veth pair: one end here, the other in another namespace, in one request.
 
@@ -68,7 +78,7 @@ class Links:
         peer: dict[str, Any] = {"ifname": other_name, "net_ns_fd": other.net.fd}
         index = self._next(name, avoid=max(other.index.values()) + 1)
         ends: dict[str, Any] = {"ifname": name, "index": index, "kind": "veth", "peer": peer}
-        for end, address in ((ends, mac), (peer, other_mac)):
+        for end, address, mtu in zip((ends, peer), macs, mtus, strict=True):
             if address is not None:
                 end["address"] = address
             if mtu is not None:

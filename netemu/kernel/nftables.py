@@ -10,6 +10,7 @@ import ctypes
 
 from netemu.errors import KernelError, MachineError
 from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.packages import install_command
 
 _LIBRARY = "libnftables.so.1"
 _HANDLE = 1 << 3
@@ -58,7 +59,7 @@ def _load() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(_LIBRARY)
     except OSError as error:
-        raise MachineError("libnftables is missing, which nft brings: apt-get install nftables") from error
+        raise MachineError(f"libnftables is missing, which nft brings: {install_command('nftables')}") from error
     library.nft_ctx_new.restype = ctypes.c_void_p
     library.nft_ctx_new.argtypes = [ctypes.c_uint32]
     for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):

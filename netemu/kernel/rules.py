@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from typing import Literal
+from dataclasses import replace
+from pathlib import Path
 
 from netemu.errors import MachineError
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.nftables import Nftables
+from netemu.kernel.packages import install_command
 from netemu.kernel.process import Completed, run
 from netemu.netfilter.ruleset import (
     Rule,
@@ -20,21 +22,19 @@ from netemu.netfilter.ruleset import (
     uses_conntrack,
 )
 from netemu.record.capture import TAP_TABLE
+from netemu.topology.plan import Tool
 
-Tool = Literal["iptables", "ip6tables", "nft"]
-_FAMILY = {"iptables": "ip", "ip6tables": "ip6"}
+_FAMILIES: dict[Tool, str] = {"iptables": "ip", "ip6tables": "ip6"}
+_IPTABLES = {"raw", "mangle", "nat", "filter", "security"}
 _PACKAGE = {"iptables": "iptables", "ip6tables": "iptables", "nft": "nftables"}
 
 
 def program(tool: Tool, action: str) -> str:
-    """The path of the program that does it: iptables' nf_tables variant by its own name, as there are two."""
-    names = ["nft"] if tool == "nft" else [f"{tool}-nft-{action}", f"{tool}-{action}"]
-    for name in names:
-        if path := shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"):
-            return path
-    raise MachineError(
-        f"{names[-1]} is missing: install the package {_PACKAGE[tool]} (apt-get install {_PACKAGE[tool]})"
-    )
+    """The path of the program that does it: iptables' nf_tables variant by its own name, as the other is not traced."""
+    name = "nft" if tool == "nft" else f"{tool}-nft-{action}"
+    if path := shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"):
+        return path
+    raise MachineError(f"{name} is missing: {install_command(_PACKAGE[tool])}")
 
 
 async def load_rules(net: NetworkNamespace, tool: Tool, text: str) -> Completed:
@@ -82,19 +82,29 @@ def tracks(net: NetworkNamespace) -> bool:
         nft.close()
 
 
-async def read_rules(net: NetworkNamespace, tools: tuple[Tool, ...]) -> Ruleset:
-    """The host's rules as the tools list them, with counters and nf_tables' handles; none but for `tools`."""
-    if not tools:
-        return Ruleset()
-    saved: list[Rule] = []
-    for tool in tools:
-        if tool != "nft":
-            done = await run([program(tool, "save"), "-c"], net)
-            saved += saved_rules(done.stdout, _FAMILY[tool])
+async def read_rules(net: NetworkNamespace) -> Ruleset:
+    """All rules of a host, whoever loaded them, with counters and nf_tables' handles."""
     nft = Nftables(net)
     try:
         listed = listed_rules(nft.list())
     finally:
         nft.close()
-    others = tuple(rule for rule in listed.rules if rule.table != TAP_TABLE)
-    return tied(saved, Ruleset(others, listed.nat_chains))
+    listed = replace(listed, rules=tuple(rule for rule in listed.rules if rule.table != TAP_TABLE))
+    saved: list[Rule] = []
+    for tool, family in _FAMILIES.items():
+        if any(rule.family == family and rule.table in _IPTABLES for rule in listed.rules):
+            done = await run([program(tool, "save"), "-c"], net)
+            saved += saved_rules(done.stdout, family)
+    return replace(tied(saved, listed), untraced=_has_legacy_rules(net))
+
+
+def _has_legacy_rules(net: NetworkNamespace) -> bool:
+    """Whether iptables-legacy has tables here: the kernel lists them for the namespace that asks."""
+    with net.entered():
+        for name in ("ip_tables_names", "ip6_tables_names"):
+            try:
+                if Path(f"/proc/thread-self/net/{name}").read_text(encoding="ascii").strip():
+                    return True
+            except FileNotFoundError:
+                continue
+    return False

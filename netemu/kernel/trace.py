@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import ExitStack
 
 from netemu.errors import CaptureError
 from netemu.kernel.namespace import NetworkNamespace
@@ -77,15 +78,19 @@ class TraceTap(GroupReader):
         self.states: dict[tuple[str, int], PacketConntrack] = {}
         self._nonce = b""
         self._proven = asyncio.Event()
-        try:
-            with net.entered():
-                self.sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, CANARY_PROTOCOL)
+        with ExitStack() as undo:
+            undo.callback(self.sock.close)
+            try:
+                with net.entered():
+                    self.sender = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_RAW, CANARY_PROTOCOL))
+            except OSError as error:
+                raise CaptureError(f"host {net.name}: no hook tap: {error.strerror}") from error
             self.nft = Nftables(net)
+            undo.callback(self.nft.close)
             self.nft.run(table(ask_conntrack))
             if ask_conntrack:
                 self.states = self._read_states()
-        except OSError as error:
-            raise CaptureError(f"host {net.name}: no hook tap: {error.strerror}") from error
+            undo.pop_all()
 
     def _read_states(self) -> dict[tuple[str, int], PacketConntrack]:
         handles: dict[str, list[int]] = {}

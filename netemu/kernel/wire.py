@@ -92,11 +92,16 @@ class WireTap(SocketReader):
     def __init__(self, net: NetworkNamespace, buffer: int) -> None:
         try:
             self.packets = PacketSocket(net)
+        except OSError as error:
+            raise CaptureError(f"host {net.name}: no packet socket: {error.strerror}") from error
+        try:
             super().__init__(self.packets.ins, buffer)
         except OSError as error:
+            self.packets.ins.close()
             raise CaptureError(f"host {net.name}: no packet socket: {error.strerror}") from error
         self.frames: list[RawFrame] = []
         self._nonce = b""
+        self._nonces: set[bytes] = set()
         self._missing: set[tuple[str, bool]] = set()
         self._proven = asyncio.Event()
         self._dropped = 0
@@ -104,10 +109,16 @@ class WireTap(SocketReader):
     def expect_canaries(self, nonce: bytes, interfaces: list[str]) -> None:
         """From now on, canaries with `nonce` are looked out for: one out of and one into each interface."""
         self._nonce = nonce
+        self._nonces.add(nonce)
         self._missing = {(name, outgoing) for name in interfaces for outgoing in (True, False)}
         self._proven.clear()
         if not self._missing:
             self._proven.set()
+
+    def give_up(self) -> None:
+        """There will be a canary that is never seen: `proven` does not return for this nonce."""
+        self._missing.add(("", True))
+        self._proven.clear()
 
     async def proven(self) -> None:
         """Return once every canary was seen."""
@@ -140,15 +151,15 @@ class WireTap(SocketReader):
             if error.errno != errno.ENETDOWN:
                 raise
             return True  # an interface went down: the socket says so once, and goes on
-        if frame.data[12:14] == CANARY:
+        if frame.data[12:14] == CANARY and frame.data[14:30] in self._nonces:
             self._canary(frame)
         else:
             self.frames.append(frame)
         return True
 
     def _canary(self, frame: RawFrame) -> None:
-        if not self._nonce or frame.data[14 : 14 + len(self._nonce)] != self._nonce:
-            return
+        if frame.data[14:30] != self._nonce:
+            return  # a late one of an earlier proof
         self._missing.discard((frame.interface, frame.kind == OUTGOING))
         if not self._missing:
             self._proven.set()

@@ -14,7 +14,7 @@ from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.offloads import switch_off
 from netemu.kernel.pidspace import PidSpace
-from netemu.kernel.rules import Tool, load_rules, refused_line
+from netemu.kernel.rules import load_rules, refused_line
 from netemu.kernel.sysctl import write_sysctls
 from netemu.lab.host import Host
 from netemu.lab.recorder import Recorder
@@ -40,7 +40,6 @@ class Builder:
         self.source = source
         self.links: dict[str, Links] = {}
         self.hosts: dict[str, Host] = {}
-        self.tools: dict[str, tuple[Tool, ...]] = {}
 
     async def build(self, plan: Sequence[steps.Step]) -> None:
         """Carry out a whole plan. Raises NetemuError; what was made by then goes with the stack."""
@@ -96,9 +95,8 @@ class Builder:
         for _, pair in groupby(group, lambda step: step.wire):
             one, other = pair
             there = self.links[other.host]
-            await self.links[one.host].add_veth(
-                one.interface, there, other.interface, one.mac, other.mac, one.mtu or other.mtu
-            )
+            macs, mtus = (one.mac, other.mac), (one.mtu, other.mtu)
+            await self._at(one, self.links[one.host].add_veth(one.interface, there, other.interface, macs, mtus))
             if other.port:
                 await there.join_bridge(other.interface, steps.BRIDGE)
         for name, ends in groupby(sorted(group, key=lambda step: step.host), lambda step: step.host):
@@ -116,7 +114,6 @@ class Builder:
                 f"{step.tool} refuses {'this rule' if line else 'these rules'}{quoted}\n    {complaint(done.stderr)}"
             )
             raise RulesError(self.source.problem(message, step.path, line))
-        self.tools[step.host] = (*self.tools.get(step.host, ()), step.tool)
 
     async def _taps(self, _group: list[steps.OpenTaps]) -> None:
         if self.recorder is None:
@@ -124,7 +121,7 @@ class Builder:
         self.stack.push_async_callback(self.recorder.close)
         for name, links in self.links.items():
             if name in self.hosts:
-                self.recorder.open(links.net, links, self.tools.get(name, ()))
+                await self.recorder.open(links.net, links)
             elif len(links.index) > 2:
                 self.recorder.open_bridge(links.net, steps.BRIDGE)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from netemu.check.explain import Surroundings
 from netemu.check.report import Report, check_record
@@ -28,7 +28,7 @@ from netemu.lab.traffic import send
 from netemu.record.record import Exchange, Record, build_record
 from netemu.topology.expectation import Expectation
 from netemu.topology.library import find
-from netemu.topology.load import Source, load
+from netemu.topology.load import Source, expectations_for, load
 from netemu.topology.model import Topology
 from netemu.topology.plan import plan
 from netemu.topology.verify import faults, segments
@@ -173,10 +173,14 @@ class Lab:
             self._recording.exchanges.append(exchange)
         return exchange
 
-    def check(self, record: Record, expect: Sequence[Expectation] | None = None) -> Report:
-        """Hold expectations against a record: the topology's own, unless others are given."""
+    def check(self, record: Record, expect: Sequence[Expectation | Mapping[str, Any]] | None = None) -> Report:
+        """Hold expectations against a record: the topology's own, unless others are given.
+
+        Others are objects, or mappings as in a topology file. Raises TopologyError on one that this lab can't meet:
+        an unknown key, host, traffic item or point.
+        """
         forwarding = {name: host.forwarding for name, host in self.topology.hosts.items()}
-        expectations = self.topology.expect if expect is None else expect
+        expectations = self.topology.expect if expect is None else expectations_for(self.topology, expect)
         return check_record(self.topology.name, record, expectations, Surroundings(forwarding))
 
     async def prove(self) -> Report:

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from netemu.errors import CaptureError, UsageError
 from netemu.kernel.features import trace_carries_conntrack
 from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.rules import Tool, read_rules, tracks
+from netemu.kernel.rules import read_rules, tracks
 from netemu.kernel.trace import TraceTap
 from netemu.kernel.tracking import ConntrackTap, dump_entries
 from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket
@@ -28,16 +29,17 @@ BUFFER = 64 << 20
 class _HostTaps:
     net: NetworkNamespace
     links: Links
-    tools: tuple[Tool, ...]
     wire: WireTap
     trace: TraceTap
     conntrack: ConntrackTap
     sender: socket.socket
-    before: Ruleset = field(default_factory=Ruleset)
+    asked: bool
+    before: Ruleset
+    counted_from: int = 0
     alive: dict[str, bool] = field(default_factory=dict)
 
     def interfaces(self) -> list[str]:
-        """The interfaces that a canary can be sent through."""
+        """The interfaces that a canary can be sent through: those that the lab made."""
         return [name for name in self.links.index if name != "lo"]
 
 
@@ -50,17 +52,20 @@ class Recorder:
         self.taps: dict[str, _HostTaps] = {}
         self.bridges: list[tuple[socket.socket, str]] = []
 
-    def open(self, net: NetworkNamespace, links: Links, tools: tuple[Tool, ...]) -> None:
+    async def open(self, net: NetworkNamespace, links: Links) -> None:
         """Bind one host's taps; from now on they store what they see."""
         ask = self.ask_conntrack if self.ask_conntrack is not None else not trace_carries_conntrack()
+        asked = ask and tracks(net)
+        before = await read_rules(net)
         with ExitStack() as undo:
             wire = WireTap(net, self.buffer)
             undo.callback(wire.close)
-            trace = TraceTap(net, self.buffer, ask and tracks(net))
+            trace = TraceTap(net, self.buffer, asked)
             undo.callback(trace.close)
             conntrack = ConntrackTap(net, self.buffer)
             undo.callback(conntrack.close)
-            self.taps[net.name] = _HostTaps(net, links, tools, wire, trace, conntrack, sending_socket(net))
+            sender = sending_socket(net)
+            self.taps[net.name] = _HostTaps(net, links, wire, trace, conntrack, sender, asked or not ask, before)
             undo.pop_all()
         for tap in (wire, trace, conntrack):
             tap.start()
@@ -71,18 +76,35 @@ class Recorder:
 
     async def begin(self, forget: bool = True) -> None:
         """Start a record: prove every tap, and (unless what was seen so far is part of it) begin with nothing."""
+        if not self.taps:
+            raise UsageError("this lab's taps were taken away: it can't be recorded any more")
         for taps in self.taps.values():
+            taps.alive = {}
             if forget:
                 for tap in (taps.wire, taps.trace, taps.conntrack):
                     tap.forget()
-            taps.alive = {}
-        await self._read_rules_before()
+        if forget:
+            await asyncio.gather(*(self._count_from_here(taps) for taps in self.taps.values()))
         await self._prove()
+        if forget:
+            for taps in self.taps.values():
+                taps.counted_from = len(taps.trace.datagrams)
 
     async def end(self) -> list[HostCapture]:
-        """End a record: prove every tap once more, take all that the sockets still hold, and read rules and tables."""
+        """End a record: take all that the sockets still hold, read rules and tables, and prove every tap once more.
+
+        Rules' counters are read between two proofs, so that for each traced match it is known whether it was counted
+        by then, or may have been, or not.
+        """
         await self._prove()
-        return list(await asyncio.gather(*(self._capture(taps) for taps in self.taps.values())))
+        counted_to = {name: len(taps.trace.datagrams) for name, taps in self.taps.items()}
+        hosts = list(self.taps.values())
+        rules = await asyncio.gather(*(read_rules(taps.net) for taps in hosts))
+        await self._prove()
+        return [
+            await self._capture(taps, after, counted_to[taps.net.name])
+            for taps, after in zip(hosts, rules, strict=True)
+        ]
 
     async def close(self) -> None:
         """Close every tap; once is enough, twice does no harm.
@@ -98,11 +120,8 @@ class Recorder:
         self.taps, self.bridges = {}, []
         await asyncio.gather(*(asyncio.to_thread(close) for close in things))
 
-    async def _read_rules_before(self) -> None:
-        async def read(taps: _HostTaps) -> None:
-            taps.before = await read_rules(taps.net, taps.tools)
-
-        await asyncio.gather(*(read(taps) for taps in self.taps.values()))
+    async def _count_from_here(self, taps: _HostTaps) -> None:
+        taps.before = await read_rules(taps.net)
 
     async def _prove(self) -> None:
         nonce = new_nonce()
@@ -111,7 +130,7 @@ class Recorder:
         for taps in self.taps.values():
             taps.trace.send_canary(nonce)
             for interface in taps.interfaces():
-                send_canary(taps.sender, nonce, interface)
+                self._send(taps, nonce, interface)
         for sender, bridge in self.bridges:
             send_canary(sender, nonce, bridge, everybody=True)
 
@@ -128,26 +147,47 @@ class Recorder:
             *(prove(taps, "hooks", taps.trace.proven()) for taps in self.taps.values()),
         )
 
-    async def _capture(self, taps: _HostTaps) -> HostCapture:
+    def _send(self, taps: _HostTaps, nonce: bytes, interface: str) -> None:
+        try:
+            send_canary(taps.sender, nonce, interface)
+        except CaptureError:
+            taps.wire.give_up()  # the interface is down, or gone: nothing can be proved of it
+
+    async def _capture(self, taps: _HostTaps, after: Ruleset, counted_to: int) -> HostCapture:
         name = taps.net.name
         for tap in (taps.wire, taps.trace, taps.conntrack):
             tap.drain()
-        rules = await read_rules(taps.net, taps.tools)
-        entries = await dump_entries(taps.net) if taps.tools or taps.conntrack.datagrams else []
+        entries = await dump_entries(taps.net) if after.rules or taps.conntrack.datagrams else []
         taps.conntrack.drain()
+        interfaces = await taps.links.all_names()
         return HostCapture(
             host=name,
-            interfaces=taps.links.names(),
+            interfaces=interfaces,
             frames=taps.wire.frames,
             trace=taps.trace.datagrams,
             conntrack=taps.conntrack.datagrams,
             entries=entries,
             states=taps.trace.states,
             rules_before=taps.before,
-            rules_after=rules,
+            rules_after=after,
+            counted=(taps.counted_from, counted_to),
             health=[
-                TapHealth("wire", name, taps.wire.lost(), taps.alive.get("wire", False)),
-                TapHealth("hooks", name, taps.trace.lost(), taps.alive.get("hooks", False)),
+                TapHealth(
+                    "wire", name, taps.wire.lost(), taps.alive.get("wire", False), _unknown_interfaces(taps, interfaces)
+                ),
+                TapHealth("hooks", name, taps.trace.lost(), taps.alive.get("hooks", False), _unasked(taps)),
                 TapHealth("conntrack", name, taps.conntrack.lost()),
             ],
         )
+
+
+def _unknown_interfaces(taps: _HostTaps, interfaces: dict[int, str]) -> str:
+    others = sorted(set(interfaces.values()) - taps.links.index.keys())
+    return f"the lab did not make {', '.join(others)}: packets through it are not followed" if others else ""
+
+
+def _unasked(taps: _HostTaps) -> str:
+    """Before Linux 6.16 a tap asks for the conntrack state only where the rules tracked when it was opened."""
+    if taps.asked or not tracks(taps.net):
+        return ""
+    return "its rules began to track after it was opened: the conntrack state is not known"

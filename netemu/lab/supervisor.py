@@ -87,8 +87,7 @@ async def _supervise(topology: Path, parent: socket.socket, present: Present) ->
             present(report)
         loop.remove_reader(parent)
         _flush()
-        nothing_asked = not report.checks
-        parent.send(str(0 if nothing_asked else report.exit_code).encode())
+        parent.send(str(report.exit_code).encode())
         parent.close()
         _let_go_of_terminal()
         loop.remove_signal_handler(signal.SIGHUP)

@@ -24,7 +24,7 @@ PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 5
 
 TraceKind = Literal["policy", "return", "rule"]
 _KINDS: dict[int, TraceKind] = {1: "policy", 2: "return", 3: "rule"}
-_FAMILIES: dict[int, Literal["ip", "ip6"]] = {2: "ip", 10: "ip6"}
+_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _VERDICTS = {
     0: "drop",
     1: "accept",
@@ -93,12 +93,12 @@ class TraceEvent:
     """One step of one packet through one chain. Header bytes are as the packet was at that step.
 
     `network` and `transport` are empty for all but the first event of a base chain's turn; `transport` is cut at
-    20 bytes. `id` is derived from the packet buffer's address: it is the same all through a pass, and used again.
-    `ct` is None where the trace says nothing of conntrack.
+    20 bytes. `family` is the table's. `id` is derived from the packet buffer's address: it is the same all through
+    a pass, and used again. `ct` is None where the trace says nothing of conntrack.
     """
 
     id: int
-    family: Literal["ip", "ip6"] | None
+    family: str
     table: str
     chain: str
     kind: TraceKind
@@ -129,7 +129,7 @@ def trace_event(payload: bytes) -> TraceEvent | None:
         verdict = _VERDICTS.get(policy & 0xFF, "")
     return TraceEvent(
         id=id,
-        family=_FAMILIES.get(a.number(15) or 0),
+        family=_FAMILIES.get(payload[0], ""),
         table=a.text(1),
         chain=a.text(2),
         kind=kind,

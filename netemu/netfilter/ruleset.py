@@ -53,10 +53,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """A host's rules as read back: each rule, and which chains the kernel walks for NAT, as (family, table, chain)."""
+    """A host's rules as read back: each rule, and the base chains, for NAT and others, as (family, table, chain).
+
+    `untraced` tells that there are rules of iptables-legacy besides, which the nft trace does not show.
+    """
 
     rules: tuple[Rule, ...] = ()
     nat_chains: frozenset[tuple[str, str, str]] = frozenset()
+    other_chains: frozenset[tuple[str, str, str]] = frozenset()
+    untraced: bool = False
 
     def by_handle(self) -> dict[tuple[str, str, str, int], Rule]:
         """Each rule under (family, table, chain, handle)."""
@@ -88,6 +93,7 @@ def listed_rules(text: str) -> Ruleset:
     """The rules and the nat chains in the output of `nft -a list ruleset`, in order."""
     rules: list[Rule] = []
     nat: set[tuple[str, str, str]] = set()
+    others: set[tuple[str, str, str]] = set()
     place: tuple[str, ...] = ()
     position = 0
     for line in text.split("\n"):
@@ -98,8 +104,8 @@ def listed_rules(text: str) -> Ruleset:
             place, position = (*place[:2], match[1]), 0
         elif words == ["}"]:
             place = place[:-1] if len(place) == 3 else place
-        elif len(place) == 3 and words[:2] == ["type", "nat"]:
-            nat.add((place[0], place[1], place[2]))
+        elif len(place) == 3 and words[:1] == ["type"] and "hook" in words:
+            (nat if words[1] == "nat" else others).add((place[0], place[1], place[2]))
         elif len(place) == 3 and (match := _HANDLE.match(line)):
             head, quote, comment = match[1].partition(' comment "')
             counter = _COUNTER.search(head)
@@ -107,7 +113,7 @@ def listed_rules(text: str) -> Ruleset:
             shown = " ".join(_COUNTER.sub("counter", head).split()) + quote + comment
             rules.append(Rule(place[0], place[1], place[2], position, shown, packets, int(match[2])))
             position += 1
-    return Ruleset(tuple(rules), frozenset(nat))
+    return Ruleset(tuple(rules), frozenset(nat), frozenset(others))
 
 
 def uses_conntrack(text: str) -> bool:
@@ -124,7 +130,7 @@ def tied(saved: list[Rule], listed: Ruleset) -> Ruleset:
     handles = {rule.key: rule.handle for rule in listed.rules}
     owned = {(rule.family, rule.table) for rule in saved}
     others = tuple(rule for rule in listed.rules if (rule.family, rule.table) not in owned)
-    return Ruleset(tuple(replace(rule, handle=handles.get(rule.key)) for rule in saved) + others, listed.nat_chains)
+    return replace(listed, rules=tuple(replace(rule, handle=handles.get(rule.key)) for rule in saved) + others)
 
 
 def complained_line(message: str) -> int | None:

@@ -26,17 +26,25 @@ class RawFrame:
 
 @dataclass(frozen=True, slots=True)
 class TapHealth:
-    """Whether one tap can be believed: what it lost, and whether it showed itself alive before and after."""
+    """Whether one tap can be believed: what it lost, whether it showed itself alive, what else speaks against it.
+
+    conntrack's tap has no canary of its own: its table is read at the end besides.
+    """
 
     tap: str
     host: str
     lost: int = 0
     alive: bool = True
+    note: str = ""
 
     @property
     def sound(self) -> bool:
         """Nothing lost, alive throughout: what it did not see was not there."""
-        return self.alive and not self.lost
+        return self.alive and not self.lost and not self.note
+
+    def __str__(self) -> str:
+        what = f"lost {self.lost}" if self.lost else self.note or "was not alive throughout"
+        return f"{self.host}'s {self.tap} tap{':' if what == self.note else ''} {what}"
 
 
 @dataclass(slots=True)
@@ -44,7 +52,9 @@ class HostCapture:
     """All that one host's taps saw between the start and the end of a record.
 
     `trace` and `conntrack` hold netlink datagrams; `entries` the datagrams of the conntrack dump at the end.
-    `states` tells, where the trace carries no conntrack state, what a matched tap rule (by chain and handle) means.
+    `counted` are the places in `trace` between which every match is in the rules' counters; before and after, a match
+    may be. `states` tells, where the trace carries no conntrack state, what a matched tap rule (by chain and handle)
+    means.
     """
 
     host: str
@@ -57,3 +67,4 @@ class HostCapture:
     rules_before: Ruleset = field(default_factory=Ruleset)
     rules_after: Ruleset = field(default_factory=Ruleset)
     health: list[TapHealth] = field(default_factory=list)
+    counted: tuple[int, int] | None = None

@@ -35,7 +35,10 @@ class End:
 
 @dataclass(slots=True)
 class Journey:
-    """One packet's sightings, in order. `nth` counts from 1 in its flow and direction; flows.py sets both."""
+    """One packet's sightings, in order. `nth` counts from 1 in its flow and direction; flows.py sets both.
+
+    `since_ns` is when it began, as near as can be told: a packet that no wire saw comes after the one before it.
+    """
 
     sightings: tuple[Sighting, ...]
     turns: tuple[tuple[RuleTurn, ...], ...]
@@ -43,6 +46,7 @@ class Journey:
     rewrites: tuple[Rewrite, ...]
     end: End
     complete: bool
+    since_ns: int = 0
     id: int = 0
     flow: int = 0
     direction: Direction = "original"
@@ -61,13 +65,19 @@ class Journey:
     @property
     def walked(self) -> frozenset[Point]:
         """The .nat points that were reached by walking a nat chain."""
-        pairs = zip(self.sightings, self.turns, strict=True)
-        return frozenset(seen.point for seen, turns in pairs if seen.point.is_nat and walked(turns))
+        return frozenset(seen.point for place, seen in enumerate(self.sightings) if self.walked_at(place))
 
-    def matched(self, point: Point) -> RuleTurn | None:
-        """The nat rule that was matched just before a .nat point, or None."""
-        pairs = zip(self.sightings, self.turns, strict=True)
-        return next((matched(turns) for seen, turns in pairs if seen.point == point and point.is_nat), None)
+    def walked_at(self, place: int) -> bool:
+        """Whether the sighting `place` is at a .nat point and was reached by walking a nat chain."""
+        return self.sightings[place].point.is_nat and walked(self.turns[place])
+
+    def matched_at(self, place: int) -> RuleTurn | None:
+        """The nat rule that was matched just before the .nat point of the sighting `place`, or None."""
+        return matched(self.turns[place]) if self.sightings[place].point.is_nat else None
+
+    def visits(self, point: Point) -> list[int]:
+        """The places of the sightings at a point: a packet may come there more than once, or never."""
+        return [place for place, seen in enumerate(self.sightings) if seen.point == point]
 
     @property
     def start_ns(self) -> int | None:
@@ -75,14 +85,8 @@ class Journey:
         return next((seen.time_ns for seen in self.sightings if seen.time_ns is not None), None)
 
     def at(self, point: Point) -> Sighting | None:
-        """The sighting at a point, or None."""
+        """The first sighting at a point, or None."""
         return next((seen for seen in self.sightings if seen.point == point), None)
-
-    def before(self, point: Point) -> Sighting | None:
-        """The sighting just before the one at `point`, or None."""
-        places = [seen.point for seen in self.sightings]
-        index = places.index(point) if point in places else 0
-        return self.sightings[index - 1] if index else None
 
 
 @dataclass(slots=True)
@@ -118,7 +122,7 @@ def journeys(captures: Sequence[HostCapture], segment_of: Mapping[Member, str]) 
             if ties.came(each) is None and each.sightings:
                 starts.append((latest, each))
     starts.sort(key=lambda start: start[0])
-    return [_journey(start, ties) for _, start in starts]
+    return [_journey(start, ties, since) for since, start in starts]
 
 
 class _Ties:
@@ -208,7 +212,7 @@ def _join_wires(frames: dict[str, list[_Frame]], segment_of: Mapping[Member, str
                     frame.leads_to.append(came)
 
 
-def _journey(start: _Frame | Pass, ties: _Ties) -> Journey:
+def _journey(start: _Frame | Pass, ties: _Ties, since_ns: int) -> Journey:
     walk = _Walk()
     stack: list[tuple[_Frame | Pass, Sighting | None]] = [(start, None)]
     while stack:
@@ -230,7 +234,8 @@ def _journey(start: _Frame | Pass, ties: _Ties) -> Journey:
             stack.append((out, before))
         else:
             walk.end = walk.end or _pass_end(node, before)
-    return walk.journey(begun_here=isinstance(start, Pass) and start.start == "output")
+    begun_here = isinstance(start, Pass) and start.start == "output"
+    return replace(walk.journey(begun_here=begun_here), since_ns=since_ns)
 
 
 class _Walk:
@@ -245,7 +250,7 @@ class _Walk:
 
     def see(self, sighting: Sighting, met: list[RuleTurn], before: Sighting | None) -> None:
         if before is not None:
-            self.changes.extend(rewrites(before, sighting, met))
+            self.changes.extend(rewrites(before, sighting, met, len(self.sightings)))
         self.sightings.append(sighting)
         self.turns.append(tuple(met))
 

@@ -24,7 +24,10 @@ START = "start-"
 
 @dataclass(frozen=True, slots=True)
 class RuleTurn:
-    """A rule of the host (not of a tap) that a packet matched, or a base chain's policy that it fell to."""
+    """A rule of the host (not of a tap) that a packet matched, or a base chain's policy that it fell to.
+
+    `nat` tells whether that was on the walk of a nat chain: in one, or in a chain that it jumped to.
+    """
 
     host: str
     family: str
@@ -79,7 +82,7 @@ def trace_events(datagrams: Iterable[bytes]) -> Iterable[TraceEvent]:
 
 def passes(capture: HostCapture) -> list[Pass]:
     """A host's passes, in the order in which they began."""
-    builder = _Builder(capture.host, capture.rules_after, capture.states)
+    builder = _Builder(capture.host, capture.rules_before, capture.rules_after, capture.states)
     for event in trace_events(capture.trace):
         builder.take(event)
     for each in builder.found:
@@ -111,11 +114,13 @@ def _comes_after(stage: str, last: str) -> bool:
 class _Builder:
     """Holds the passes that are under way, by trace id."""
 
-    def __init__(self, host: str, ruleset: Ruleset, states: dict[tuple[str, int], PacketConntrack]) -> None:
+    def __init__(
+        self, host: str, before: Ruleset, after: Ruleset, states: dict[tuple[str, int], PacketConntrack]
+    ) -> None:
         self.host = host
-        self.rules = ruleset.by_handle()
-        self.nat_chains = ruleset.nat_chains
-        self.nat_tables = {chain[:2] for chain in ruleset.nat_chains}
+        self.rules = before.by_handle() | after.by_handle()
+        self.nat_chains = before.nat_chains | after.nat_chains
+        self.other_chains = before.other_chains | after.other_chains
         self.states = states
         self.under_way: dict[int, Pass] = {}
         self.found: list[Pass] = []
@@ -132,7 +137,7 @@ class _Builder:
             current = self._begin(event.id, "")  # its start was lost
         if not tap:
             if event.kind == "policy" or event.handle is not None:
-                current.rest.append(self._turn(event))
+                current.rest.append(self._turn(event, current.rest))
         elif event.chain in STAGE and event.network:
             self._see(current, event)
 
@@ -155,14 +160,11 @@ class _Builder:
         current.iif = event.iif if current.iif is None else current.iif
         current.oif = event.oif if event.oif is not None else current.oif
 
-    def _turn(self, event: TraceEvent) -> RuleTurn:
-        family = event.family or "ip"
+    def _turn(self, event: TraceEvent, earlier: list[RuleTurn]) -> RuleTurn:
+        chain = (event.family, event.table, event.chain)
         rule = None
         if event.kind == "rule" and event.handle is not None:
-            for owner in (family, "inet"):
-                rule = rule or self.rules.get((owner, event.table, event.chain, event.handle))
-        nat = any((owner, event.table) in self.nat_tables for owner in (family, "inet"))
+            rule = self.rules.get((*chain, event.handle)) or Rule(*chain, -1, f"handle {event.handle}")
+        jumped_to = chain not in self.other_chains and bool(earlier) and earlier[-1].nat
         verdict = event.verdict if event.target is None else f"{event.verdict} {event.target}"
-        if event.kind == "rule" and rule is None:
-            rule = Rule(family, event.table, event.chain, -1, f"handle {event.handle}")
-        return RuleTurn(self.host, family, event.table, event.chain, rule, verdict, nat)
+        return RuleTurn(self.host, *chain, rule, verdict, chain in self.nat_chains or jumped_to)

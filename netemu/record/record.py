@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from netemu.netfilter.ruleset import Rule
 from netemu.record.capture import HostCapture, TapHealth
 from netemu.record.flows import EntryKey, Flow, join_flows, read_entries
 from netemu.record.journeys import Journey, Member, journeys
+from netemu.record.passes import trace_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,15 @@ class Exchange:
     fault: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Record:
-    """Journeys and flows in order of time, and how far they can be believed."""
+    """Journeys and flows in order of time, and how far they can be believed.
+
+    `counters` are what each host's rules counted meanwhile, by the rule's key; `uncertain` how many traced matches lie
+    so near the record's edges that the counters may hold them or not. `untraced` are the hosts with rules besides
+    that no trace shows (iptables-legacy). `sightings` counts every frame and every hook sighting, also of packets
+    that are not followed, such as ARP.
+    """
 
     journeys: list[Journey] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
@@ -40,6 +48,8 @@ class Record:
     health: list[TapHealth] = field(default_factory=list)
     rules: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
     counters: dict[str, dict[tuple[str, str, str, int], int]] = field(default_factory=dict)
+    uncertain: dict[str, dict[tuple[str, str, str, int], int]] = field(default_factory=dict)
+    untraced: frozenset[str] = frozenset()
     sightings: int = 0
 
     @property
@@ -51,14 +61,20 @@ class Record:
         """The taps of these hosts that lost something or did not show themselves alive."""
         return [tap for tap in self.health if tap.host in hosts and not tap.sound]
 
+    def __repr__(self) -> str:
+        return f"<Record of {len(self.exchanges)} exchanges, {len(self.journeys)} journeys, {self.lost} lost>"
+
     def exchange(self, name: str) -> Exchange | None:
         """The last exchange of a traffic item, or None if it was not sent."""
         return next((item for item in reversed(self.exchanges) if item.name == name), None)
 
-    def flows_of(self, exchange: Exchange) -> list[Flow]:
-        """The flows that an exchange began."""
+    def flows_of(self, exchange: Exchange | None) -> list[Flow]:
+        """The flows that an exchange began; none for an item that was not sent."""
+        if exchange is None:
+            return []
         if exchange.sockets:
-            return [flow for flow in self.flows if flow.original in exchange.sockets and _within(flow, exchange)]
+            mine = [flow for flow in self.flows if flow.original in exchange.sockets]
+            return [flow for flow in mine if _within(flow, exchange) or flow.journeys[0].start_ns is None]
         return [
             flow
             for flow in self.flows
@@ -94,11 +110,28 @@ def build_record(
         [tap for capture in captures for tap in capture.health],
         {capture.host: capture.rules_after.rules for capture in captures},
         {capture.host: capture.rules_after.packets_since(capture.rules_before) for capture in captures},
+        {capture.host: _uncertain(capture) for capture in captures},
+        frozenset(
+            capture.host for capture in captures if capture.rules_before.untraced or capture.rules_after.untraced
+        ),
         sum(len(capture.frames) for capture in captures)
         + sum(seen.point.stage is not None for journey in found for seen in journey.sightings),
     )
 
 
+def _uncertain(capture: HostCapture) -> dict[tuple[str, str, str, int], int]:
+    """How often each rule matched outside the stretch for which the counters were surely read."""
+    if capture.counted is None:
+        return {}
+    start, end = capture.counted
+    rules = capture.rules_before.by_handle() | capture.rules_after.by_handle()
+    counts: Counter[tuple[str, str, str, int]] = Counter()
+    for event in trace_events([*capture.trace[:start], *capture.trace[end:]]):
+        rule = rules.get((event.family, event.table, event.chain, event.handle or 0))
+        if event.kind == "rule" and rule is not None:
+            counts[rule.key] += 1
+    return dict(counts)
+
+
 def _within(flow: Flow, exchange: Exchange) -> bool:
-    start = flow.journeys[0].start_ns
-    return start is None or exchange.start_ns <= start <= exchange.end_ns
+    return exchange.start_ns <= flow.journeys[0].since_ns <= exchange.end_ns

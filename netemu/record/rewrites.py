@@ -1,8 +1,8 @@
 """What changed between two neighbouring sightings of a packet, and what changed it.
 
-A nat chain that was walked and matched is `rule`; an address that changed though no chain was walked comes from the
-conntrack entry (nf_nat_packet); a chain walked with no match that still changed a port is the null binding's search
-for a free tuple (nf_nat_alloc_null_binding); TTL falls by routing.
+A nat chain that was walked and matched is `rule`; an address that changed though no chain was walked, where the
+entry had that manip set up before, comes from the conntrack entry (nf_nat_packet); a chain walked with no match that
+still changed a port is the null binding's search for a free tuple (nf_nat_alloc_null_binding); TTL falls by routing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ Cause = Literal["rule", "conntrack", "route", "null-binding", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """One field that changed: `at` is the point where the new value was first seen."""
+    """One field that changed: `at` is the point where the new value was first seen, by the journey's sighting `place`.
 
+    A packet may come to a point more than once; its places tell the visits apart.
+    """
+
+    place: int
     at: Point
     field: Literal["src", "dst", "ttl"]
     before: str
@@ -31,8 +35,8 @@ class Rewrite:
     rule: str | None = None
 
 
-def rewrites(before: Sighting, after: Sighting, turns: Sequence[RuleTurn]) -> list[Rewrite]:
-    """What changed from one sighting to the next; `turns` are the rules matched between them."""
+def rewrites(before: Sighting, after: Sighting, turns: Sequence[RuleTurn], place: int = 0) -> list[Rewrite]:
+    """What changed from one sighting to the next, which is a journey's sighting `place`; `turns` lie between them."""
     was, now = before.headers, after.headers
     found: list[Rewrite] = []
     for name, old, new in (
@@ -40,10 +44,10 @@ def rewrites(before: Sighting, after: Sighting, turns: Sequence[RuleTurn]) -> li
         ("src", was.source, now.source),
     ):
         if old != new:
-            by, rule = _cause(after, turns)
-            found.append(Rewrite(after.point, name, old, new, by, rule))  # type: ignore[arg-type]
+            by, rule = _cause(before, after, turns)
+            found.append(Rewrite(place, after.point, name, old, new, by, rule))  # type: ignore[arg-type]
     if was.ttl != now.ttl:
-        found.append(Rewrite(after.point, "ttl", str(was.ttl), str(now.ttl), "route"))
+        found.append(Rewrite(place, after.point, "ttl", str(was.ttl), str(now.ttl), "route"))
     return found
 
 
@@ -58,7 +62,7 @@ def matched(turns: Sequence[RuleTurn]) -> RuleTurn | None:
     return final[-1] if final else None
 
 
-def _cause(after: Sighting, turns: Sequence[RuleTurn]) -> tuple[Cause, str | None]:
+def _cause(before: Sighting, after: Sighting, turns: Sequence[RuleTurn]) -> tuple[Cause, str | None]:
     stage = STAGE.get(after.point.stage or "")
     if stage is None or stage.nat is None:
         return "unknown", None
@@ -66,4 +70,5 @@ def _cause(after: Sighting, turns: Sequence[RuleTurn]) -> tuple[Cause, str | Non
         return "rule", turn.text
     if walked(turns):
         return "null-binding", None
-    return ("conntrack" if after.ct is not None else "unknown"), None
+    manips = before.ct.manips if before.ct is not None else None
+    return ("conntrack" if manips is not None and stage.nat in manips else "unknown"), None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from netemu.errors import Problem, TopologyError
 from netemu.topology import verify
 from netemu.topology.document import Document, Path, read_document
+from netemu.topology.expectation import Expectation
 from netemu.topology.model import Topology, schema
 
 
@@ -53,6 +55,22 @@ def loads(text: str, file: str | None = None) -> tuple[Topology, Source]:
     if faults := verify.faults(topology):
         raise TopologyError([source.problem(fault.message, fault.path) for fault in faults])
     return topology, source
+
+
+def expectations_for(topology: Topology, expect: Sequence[Expectation | Mapping[str, Any]]) -> tuple[Expectation, ...]:
+    """Expectations given from Python, as objects or as mappings, verified against the lab that they are about."""
+    source = Source()
+    if isinstance(expect, Mapping | str):
+        raise TopologyError(source.problem("give a list of expectations", ("expect",)))
+    plain = [dict(item) if isinstance(item, Mapping) else item for item in expect]
+    try:
+        found = TypeAdapter(tuple[Expectation, ...]).validate_python(plain)
+    except ValidationError as error:
+        shifted = _problems(error, plain, source)
+        raise TopologyError([Problem(problem.message, f"expect{problem.key}") for problem in shifted]) from error
+    if faults := verify.expectation_faults(topology, found):
+        raise TopologyError([source.problem(fault.message, fault.path) for fault in faults])
+    return found
 
 
 def key_text(path: Path) -> str:

@@ -126,6 +126,11 @@ def plan(topology: Topology) -> tuple[Step, ...]:
     for tool in ("iptables", "ip6tables", "nft"):
         texts = ((name, path, getattr(host, tool)) for name, host, path in hosts)
         steps += [LoadRules(name, (*path, tool), tool, text) for name, path, text in texts if text]
+    steps += [
+        SetSysctl(name, (*path, "sysctls", key), key, str(value))
+        for name, host, path in hosts
+        for key, value in host.sysctls.items()
+    ]
     steps += [OpenTaps(name, path) for name, _, path in hosts]
     for name, host, path in hosts:
         for interface_name, interface in host.interfaces.items():
@@ -156,7 +161,10 @@ def _speaks_ipv6(topology: Topology) -> bool:
 
 
 def _sysctls(name: str, host: Host, path: Path, ipv6: bool) -> list[Step]:
-    """A host starts from the same values on every machine: some defaults are inherited from the machine's own."""
+    """A host starts from the same values on every machine: some defaults are inherited from the machine's own.
+
+    The topology's own sysctls come later, when the interfaces are there and the rules have loaded what they need.
+    """
     forwarding = str(int(host.forwarding))
     ours = {"net.ipv4.ip_forward": forwarding, "net.ipv6.conf.all.forwarding": forwarding}
     for conf in ("all", "default"):
@@ -171,9 +179,7 @@ def _sysctls(name: str, host: Host, path: Path, ipv6: bool) -> list[Step]:
     ours["net.ipv6.conf.default.router_solicitations"] = "0"
     if not ipv6:
         ours |= NO_IPV6
-    steps: list[Step] = [SetSysctl(name, path, key, value, wanted=False) for key, value in ours.items()]
-    steps += [SetSysctl(name, (*path, "sysctls", key), key, str(value)) for key, value in host.sysctls.items()]
-    return steps
+    return [SetSysctl(name, path, key, value, wanted=False) for key, value in ours.items()]
 
 
 def _ends(topology: Topology) -> list[Step]:

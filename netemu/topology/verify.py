@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
 from netemu.topology.document import Path
-from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, PacketExpectation
+from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, Expectation, PacketExpectation
 from netemu.topology.model import Host, Topology
 from netemu.topology.points import Point
 
@@ -32,7 +33,7 @@ def faults(topology: Topology) -> list[Fault]:
         *_subnets(topology),
         *_routes(topology),
         *_traffic(topology),
-        *_expectations(topology),
+        *expectation_faults(topology, topology.expect),
     ]
 
 
@@ -51,6 +52,13 @@ def split_endpoint(text: str) -> tuple[str, str]:
 
 
 def _names(topology: Topology) -> Iterator[Fault]:
+    for host_name, host in topology.hosts.items():
+        if host.nft is not None and re.search(r"\btable\s+inet\s+netemu\b", host.nft):
+            yield Fault(("hosts", host_name, "nft"), "the table 'inet netemu' is the taps' own: choose another name")
+        for name, interface in host.interfaces.items():
+            if interface.mac is not None and int(interface.mac[:2], 16) & 1:
+                path: Path = ("hosts", host_name, "interfaces", name, "mac")
+                yield Fault(path, f"{interface.mac} is a group's address, not an interface's")
     for name in topology.networks:
         if name in topology.hosts:
             yield Fault(("networks", name), f"'{name}' is a host's name already")
@@ -165,9 +173,14 @@ def _traffic(topology: Topology) -> Iterator[Fault]:
             yield Fault(("traffic", index, "from"), f"no host '{item.source}': there are {there}")
 
 
-def _expectations(topology: Topology) -> Iterator[Fault]:
+def expectation_faults(topology: Topology, expect: Sequence[Expectation]) -> list[Fault]:
+    """What expectations name that the topology does not have."""
+    return list(_expectations(topology, expect))
+
+
+def _expectations(topology: Topology, expect: Sequence[Expectation]) -> Iterator[Fault]:
     items = {item.name for item in topology.traffic}
-    for index, expectation in enumerate(topology.expect):
+    for index, expectation in enumerate(expect):
         path: Path = ("expect", index)
         if isinstance(expectation, CounterExpectation):
             if expectation.counter not in topology.hosts:

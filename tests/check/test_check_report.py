@@ -147,6 +147,7 @@ def test_every_expectation_and_what_is_implied_is_checked(hello: NodePort):
         "hello request.first B@prerouting.nat",
         "hello conntrack at B",
         "counter at B: DNAT",
+        "every tap sound",
         "B: trace and rule counters agree",
     ]
     assert (report.verdict, report.exit_code, report.explain()) == (Verdict.PASS, 0, "")
@@ -154,7 +155,7 @@ def test_every_expectation_and_what_is_implied_is_checked(hello: NodePort):
 
 @pytest.mark.parametrize(
     ("verdicts", "code"),
-    [(["pass"], 0), (["pass", "fail"], 1), (["pass", "unproven"], 3), (["fail", "unproven"], 1), ([], 3)],
+    [(["pass"], 0), (["pass", "fail"], 1), (["pass", "unproven"], 3), (["fail", "unproven"], 1), ([], 0)],
 )
 def test_the_exit_code_tells_the_verdict(verdicts: list[str], code: int, lab: NodePort):
     report = Report("x", tuple(Check(name, Verdict(name)) for name in verdicts), lab.scene.record())

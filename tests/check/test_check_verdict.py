@@ -61,4 +61,4 @@ def test_an_unsound_tap_of_another_host_has_no_effect():
 def test_every_unsound_tap_is_told():
     taps = [TapHealth("wire", "A", 1), TapHealth("hooks", "B", 0, alive=False)]
     reason = believed(Check("name", PASS), Record(health=taps), {"A", "B"}).reason
-    assert "A's wire tap lost 1, B's hooks tap was not alive throughout" in reason
+    assert "A's wire tap lost 1; B's hooks tap was not alive throughout" in reason

@@ -38,7 +38,7 @@ class Pair:
 
     async def make(self) -> None:
         one, other = self.links
-        await one.add_veth("eth0", other, "eth0", None, None, None)
+        await one.add_veth("eth0", other, "eth0")
         for net, links, address in zip(self.nets, self.links, (LEFT, RIGHT), strict=True):
             await links.add_address("eth0", ip_interface(f"{address}/24"))
             switch_off(net, ["eth0"])

@@ -92,7 +92,7 @@ def test_a_rules_trace_tells_chain_handle_verdict_and_headers():
         )
     )
     assert event is not None
-    assert (event.id, event.family, event.table, event.chain) == (0xBEEF, "ip", "nat", "PREROUTING")
+    assert (event.id, event.family, event.table, event.chain) == (0xBEEF, "", "nat", "PREROUTING")
     assert (event.kind, event.handle, event.verdict, event.target) == ("rule", 4, "accept", None)
     assert (event.network, event.transport, event.iif, event.oif) == (b"network", b"transport", 2, 3)
     assert event.ct is None
@@ -101,7 +101,7 @@ def test_a_rules_trace_tells_chain_handle_verdict_and_headers():
 def test_what_a_trace_does_not_carry_is_none_or_empty():
     event = trace_event(trace(a15=b""))
     assert event is not None
-    assert (event.family, event.handle, event.iif, event.oif) == (None, None, None, None)
+    assert (event.family, event.handle, event.iif, event.oif) == ("", None, None, None)
     assert (event.network, event.transport) == (b"", b"")
 
 
@@ -139,9 +139,9 @@ def test_a_policys_verdict_is_the_policy(policy, name):
     assert (event.kind, event.verdict) == ("policy", name)
 
 
-@pytest.mark.parametrize(("number", "family"), [(2, "ip"), (10, "ip6"), (7, None)])
-def test_a_trace_tells_its_packets_family(number, family):
-    event = trace_event(trace(a15=u32(number)))
+@pytest.mark.parametrize(("number", "family"), [(1, "inet"), (2, "ip"), (10, "ip6"), (7, "bridge"), (99, "")])
+def test_a_trace_tells_its_tables_family_which_is_not_always_the_packets(number, family):
+    event = trace_event(bytes([number]) + trace(a15=u32(2))[1:])
     assert event is not None
     assert event.family == family
 

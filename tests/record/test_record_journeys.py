@@ -407,14 +407,20 @@ def test_a_journey_begun_before_the_record_is_not_complete(scene: Scene):
     assert (found.end.kind, found.complete) == ("delivered", False)
 
 
-def test_what_was_seen_before_a_point_is_the_sighting_just_before_it(lab: NodePort):
-    lab.first(SYN)
-    (found,) = lab.scene.journeys()
-    before = found.before(Point("B", stage="prerouting.nat"))
-    assert (str(before.point), before.headers.dport) == ("B@prerouting", 30000)
-    assert found.before(Point("A", stage="output")) is None
-    assert found.before(Point("D", stage="output")) is None
-    assert found.start_ns == 1_000_001_000
+def test_a_packet_that_comes_to_a_point_twice_has_two_visits_each_with_its_own_changes(scene: Scene):
+    """Two hosts that route to each other: the packet goes round."""
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    packet = QUESTION.but(dst="203.0.113.9:53", ttl=4)
+    a.sends(packet, "eth0")
+    for ttl in (4, 2):
+        b.gets("eth0", packet.but(ttl=ttl), "eth0").forwarded()
+        a.gets("eth0", packet.but(ttl=ttl - 1), "eth0").forwarded()
+    (found, *_) = scene.journeys()
+    point = Point("B", stage="forward")
+    assert [found.sightings[place].headers.ttl for place in found.visits(point)] == [3, 1]
+    changes = [(c.place in found.visits(point), c.before, c.after) for c in found.rewrites if c.at == point]
+    assert changes == [(True, "4", "3"), (True, "2", "1")]
+    assert found.at(point) is found.sightings[found.visits(point)[0]]
 
 
 def test_an_ipv6_packet_is_joined_like_any_other(scene: Scene):

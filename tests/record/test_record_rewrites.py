@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netemu.netfilter.conntrack import PacketConntrack
+from netemu.netfilter.conntrack import DST_NAT_DONE, SRC_NAT_DONE, PacketConntrack
 from netemu.netfilter.ruleset import Rule
 from netemu.record.headers import Headers
 from netemu.record.passes import RuleTurn
@@ -14,6 +14,7 @@ PLAIN = Headers("tcp", "10.0.0.1", "10.0.0.2", 64, 4000, 80)
 DNATED = Headers("tcp", "10.0.0.1", "10.9.9.9", 64, 4000, 8080)
 SNATED = Headers("tcp", "10.0.0.2", "10.0.0.2", 64, 61000, 80)
 TRACKED = PacketConntrack("new", "original", 7, 0)
+SET_UP = PacketConntrack("new", "original", 7, SRC_NAT_DONE | DST_NAT_DONE)
 
 
 def turn(text: str, verdict: str = "accept", nat: bool = True, chain: str = "PREROUTING") -> RuleTurn:
@@ -49,13 +50,20 @@ def test_the_rule_named_is_the_last_final_one_not_the_jump_to_its_chain():
     assert changes("prerouting.nat", PLAIN, DNATED, turns) == ["dst 10.0.0.2:80 => 10.9.9.9:8080 by rule: -j DNAT"]
 
 
-def test_an_address_that_changed_with_no_chain_walked_comes_from_conntrack():
-    assert changes("prerouting.nat", PLAIN, DNATED) == ["dst 10.0.0.2:80 => 10.9.9.9:8080 by conntrack: None"]
+def test_an_address_that_changed_with_no_chain_walked_comes_from_the_entry_that_was_set_up():
+    assert changes("prerouting.nat", PLAIN, DNATED, ct=SET_UP) == [
+        "dst 10.0.0.2:80 => 10.9.9.9:8080 by conntrack: None"
+    ]
+
+
+def test_an_address_that_changed_though_no_manip_was_set_up_and_no_chain_was_seen_is_nobodys():
+    """Rules of iptables-legacy are not in the trace: a packet that they rewrote was not rewritten from its entry."""
+    assert changes("prerouting.nat", PLAIN, DNATED) == ["dst 10.0.0.2:80 => 10.9.9.9:8080 by unknown: None"]
 
 
 def test_a_filter_rule_on_the_way_is_not_taken_for_the_one_that_rewrote():
     turns = [turn("-j ACCEPT", nat=False, chain="FORWARD")]
-    assert changes("postrouting.nat", PLAIN, SNATED, turns) == [
+    assert changes("postrouting.nat", PLAIN, SNATED, turns, SET_UP) == [
         "src 10.0.0.1:4000 => 10.0.0.2:61000 by conntrack: None"
     ]
 
