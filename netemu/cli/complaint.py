@@ -21,7 +21,7 @@ def complain(error: BaseException) -> int:
     from asyncio import CancelledError
 
     if isinstance(error, KeyboardInterrupt | CancelledError):
-        click.echo("netemu: interrupted, everything taken down", err=True)
+        click.echo("netemu: interrupted", err=True)
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return 0
@@ -32,3 +32,10 @@ def complain(error: BaseException) -> int:
             f"netemu: a fault of netemu's own: {type(error).__name__}: {error}\n(NETEMU_DEBUG=1 shows where)", err=True
         )
     return INTERNAL
+
+
+def discard_output() -> None:
+    """Let what is still to be printed go nowhere: Python would complain of it at its end."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 
@@ -11,6 +12,21 @@ NARROWEST, PIPE = 60, 100
 
 
 def console() -> Console:
-    """A console on standard output that never wraps a line by itself."""
-    width = shutil.get_terminal_size((PIPE, 24)).columns if sys.stdout.isatty() else PIPE
-    return Console(width=max(width, NARROWEST), highlight=False, soft_wrap=True, emoji=False, markup=False)
+    """A console that collects its text, for `printed`, as standard output would show it."""
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((PIPE, 24)).columns if terminal else PIPE
+    return Console(
+        file=io.StringIO(),
+        width=max(width, NARROWEST),
+        force_terminal=terminal,
+        highlight=False,
+        soft_wrap=True,
+        emoji=False,
+        markup=False,
+    )
+
+
+def printed(made: Console) -> str:
+    """The text that a console collected."""
+    assert isinstance(made.file, io.StringIO)
+    return made.file.getvalue()

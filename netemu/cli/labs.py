@@ -5,20 +5,32 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 
 import click
 
 from netemu import Lab, Report, Topology, find, hold, load, report_json
-from netemu.cli.complaint import complain
-from netemu.cli.console import console
+from netemu.cli.complaint import complain, discard_output
+from netemu.cli.console import console, printed
 from netemu.cli.walk import Walk
 
 
-def _present(report: Report, topology: Topology, as_json: bool, unfold: bool) -> None:
+def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, more: str = "") -> None:
+    """Print a report. Trouble with printing changes neither the verdict nor the lab: it is told on standard error."""
     if as_json:
-        click.echo(json.dumps(report_json(report), ensure_ascii=False))
+        text = json.dumps(report_json(report), ensure_ascii=False) + "\n"
     else:
-        Walk(console(), report, topology, unfold).print()
+        screen = console()
+        Walk(screen, report, topology, unfold).print()
+        text = printed(screen) + more
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()  # whoever read has seen enough
+    except OSError as error:
+        click.echo(f"netemu: the report can't be printed: {error.strerror}", err=True)
+        discard_output()
 
 
 def up(lab: str, as_json: bool, unfold: bool) -> int:
@@ -27,12 +39,9 @@ def up(lab: str, as_json: bool, unfold: bool) -> int:
     topology, _ = load(file)
 
     def present(report: Report) -> None:
-        _present(report, topology, as_json, unfold)
-        if not as_json:
-            host = next(iter(topology.hosts))
-            click.echo(
-                f"\n{topology.name} is up: netemu exec {topology.name} {host} -- COMMAND; netemu down {topology.name}"
-            )
+        host = next(iter(topology.hosts))
+        hint = f"netemu exec {topology.name} {host} -- COMMAND; netemu down {topology.name}"
+        _present(report, topology, as_json, unfold, f"\n{topology.name} is up: {hint}\n")
 
     return hold(file, present, complain)
 
@@ -44,7 +53,8 @@ def run(lab: str, as_json: bool, unfold: bool) -> int:
     async def prove() -> tuple[Report, Topology]:
         task = asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         brought_up = Lab(file)
         async with brought_up:
             report = await brought_up.prove()

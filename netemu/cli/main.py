@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from netemu.cli.complaint import complain
+from netemu.cli.complaint import complain, discard_output
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 all_option = click.option("--all", "unfold", is_flag=True, help="Print every packet, also those alike to one before.")
@@ -118,9 +119,10 @@ def doctor(as_json: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    _stand_ready()
+    code: Any = 0
     try:
-        code: Any = cli.main(arguments, standalone_mode=False)
+        code = cli.main(arguments, standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
@@ -129,20 +131,34 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = 2
     except SystemExit as exit_:
         code = exit_.code
+    except BrokenPipeError:
+        discard_output()
     except BaseException as error:  # noqa: BLE001  no traceback at a user, whatever it is
+        _be_left_alone()
         code = complain(KeyboardInterrupt() if isinstance(error, click.Abort) else error)
-    if isinstance(code, int) and code == 0:
-        code = _flushed()
+    _be_left_alone()
     sys.exit(code or 0)
 
 
-def _flushed() -> int:
-    """0, also if nobody reads our output any more: Python would complain of that at its end."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+def _be_left_alone() -> None:
+    """This process is ending: more of the same keys only get in the way of that."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _stand_ready() -> None:
+    """Be stopped by SIGTERM as by Ctrl-C; have all three standard streams; print what the locale can't as `?`."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:

@@ -78,13 +78,13 @@ def jump(rule: str) -> str:
     return f"{words[1]} -j {words[words.index('-j') + 1]}"
 
 
-def decided(journey: Journey) -> str:
+def decided(journey: Journey) -> list[str]:
     """How each host that tracks saw the packet: ctinfo, which manips were set up, whether nat chains were walked."""
     found: dict[str, str] = {}
     for seen in journey.sightings:
         if seen.ct is not None and seen.point.host not in found:
             found[seen.point.host] = f"{seen.point.host}: {_state(seen, journey)}"
-    return "; ".join(found.values())
+    return list(found.values())
 
 
 def _state(seen: Sighting, journey: Journey) -> str:

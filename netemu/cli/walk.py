@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from netemu import Exchange, Flow, Journey, Report, Rule, Topology, Verdict
+from netemu import Exchange, Flow, Journey, Report, Topology, Verdict
 from netemu.cli.failures import failures
 from netemu.cli.rows import Row, decided, likeness, rows
 
 COLOUR = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.UNPROVEN: "bold yellow"}
-_TIME, _GAP = 7, 2
+_TIME, _GAP, _HEAD = 7, 2, 35
 _QUIET_STATUS = {"confirmed", "src-nat-done", "dst-nat-done"}
 """Bits that every entry has once it is set up."""
 
@@ -38,12 +38,18 @@ class Walk:
         self._verdict()
 
     def _line(self, *parts: Text | str | tuple[str, str], right: Text | str = "") -> None:
-        line = Text.assemble(*parts)
-        if right:
-            room = self.console.width - line.cell_len - Text.assemble(right).cell_len
-            line = Text.assemble(line, " " * max(room, _GAP), right)
-        line.rstrip()
-        self.console.print(line)
+        """One line; where there is no room, what stands on the right, or the excess, goes to lines of its own."""
+        line, aside = Text.assemble(*parts), Text.assemble(right)
+        room = self.console.width - line.cell_len - aside.cell_len
+        lines = (
+            [Text.assemble(line, " " * room, aside)] if right and room >= _GAP else [line, aside][: 2 if right else 1]
+        )
+        for whole in lines:
+            whole.rstrip()
+            indent = len(whole.plain) - len(whole.plain.lstrip())
+            for place, part in enumerate(whole.wrap(self.console, self.console.width) or [whole]):
+                part.rstrip()
+                self.console.print(Text.assemble(" " * (indent + _GAP) if place else "", part))
 
     def _heading(self) -> None:
         topology = self.topology
@@ -99,7 +105,11 @@ class Walk:
         name = f"{'request' if journey.direction == 'original' else 'reply'} {journey.nth}"
         what = " ".join(part for part in (h.flags or h.proto.upper(), f"{h.length} bytes" if h.length else "") if part)
         self._line()
-        self._line((f"{name:<12}", "bold"), f"{what:<22} ", (decided(journey), "italic"))
+        told = decided(journey)
+        beside = bool(told) and all(_HEAD + len(each) <= self.console.width for each in told)
+        self._line((f"{name:<12}", "bold"), f"{what:<22} ", (told[0] if beside else "", "italic"))
+        for more in told[1:] if beside else told:
+            self._line(" " * (_HEAD if beside else 12), (more, "italic"))
         walk = rows(journey, self.numbers)
         width = max(len(row.point) for row in walk)
         texts = max((len(row.text) for row in walk if row.cause), default=0)
@@ -139,14 +149,15 @@ class Walk:
 
     def _rules(self) -> None:
         counters = self.report.record.counters
-        matched = [(n, host, rule) for n, (host, rule) in enumerate(self.rules, 1) if counters[host].get(rule.key)]
+        used = {(turn.host, turn.text) for journey in self.report.record.journeys for turn in journey.rules}
+        matched = [(n, host, rule) for n, (host, rule) in enumerate(self.rules, 1) if (host, rule.text) in used]
         if not matched:
             return
         self._line()
         for number, host, rule in matched:
-            counted = counters[host][rule.key]
-            head = f"rule {number} at {host}   {_count(counted, 'packet'):<12}"
-            self._line((head, "bold"), _shortened(rule, self.console.width - len(head)))
+            counted = counters[host].get(rule.key)
+            head = f"rule {number} at {host}   {_count(counted, 'packet') if counted is not None else 'no counter':<12}"
+            self._line((head, "bold"), rule.text)
 
     def _verdict(self) -> None:
         report = self.report
@@ -177,7 +188,3 @@ def _spans(numbers: list[int]) -> str:
         else:
             spans.append([number, number])
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
-
-
-def _shortened(rule: Rule, room: int) -> str:
-    return rule.text if len(rule.text) <= room else f"{rule.text[: max(room - 1, 0)]}…"

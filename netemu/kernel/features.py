@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from netemu.errors import KernelError, MachineError, NetemuError
+from netemu.errors import KernelError, MachineError, NetemuError, PrivilegeError
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.netlink import netfilter_socket
 from netemu.kernel.nftables import Nftables
@@ -26,6 +26,8 @@ def require_nf_tables() -> None:
         _in_scratch(_try_nft)
     except (KernelError, OSError) as error:
         said = str(error).splitlines()[0]
+        if "not permitted" in said:
+            raise PrivilegeError("labs need root, with CAP_NET_ADMIN: run it with sudo") from error
         raise MachineError(f"this kernel has no nf_tables ({said}): load it with modprobe nf_tables") from error
 
 
@@ -50,7 +52,10 @@ def trace_carries_conntrack() -> bool:
                             sender.sendto(b"", ("127.0.0.1", 9))
                         except PermissionError:
                             pass  # dropped, as it should be
-                event = next(payload for _, _, payload in messages(events.recv(65536)))
+                try:
+                    event = next((payload for _, _, payload in messages(events.recv(65536))), b"")
+                except TimeoutError as error:
+                    raise KernelError("this kernel sends no nft trace events") from error
                 return _CT_STATE in attributes(event, GENERATION)
             finally:
                 nft.close()
@@ -84,6 +89,8 @@ def probe() -> list[Feature]:
 
     found: list[Feature] = []
 
+    root = "run as root: sudo netemu doctor"
+
     def tool(name: str, package: str, needed: bool, why: str) -> None:
         path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         found.append(Feature(name, path is not None, needed, path or why, "" if path else install_command(package)))
@@ -93,11 +100,12 @@ def probe() -> list[Feature]:
             found.append(Feature(name, True, needed, attempt()))
         except (OSError, NetemuError) as error:
             found.append(Feature(name, False, needed, str(error).splitlines()[0], remedy))
+            if isinstance(error, PrivilegeError):
+                found[-1] = Feature(name, False, needed, "not tried: needs root", root)
 
     tool("iptables-restore", "iptables", True, "loads iptables rules")
     tool("nft", "nftables", True, "loads nft rules")
     tool("ip", "iproute2", False, "ip netns exec LAB-HOST")
-    root = "run as root: sudo netemu doctor"
     kernel("root", True, _is_root, root)
     kernel("network namespaces", True, lambda: _in_scratch(lambda _: "made and freed"), root)
     kernel("nf_tables", True, lambda: _in_scratch(_try_nft), "load the module: modprobe nf_tables")

@@ -26,25 +26,24 @@ class NetworkNamespace:
     @classmethod
     def create(cls, name: str) -> NetworkNamespace:
         """A new, empty namespace. Raises PrivilegeError or KernelError."""
-        home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            unshare(CLONE_NEWNET)
+            home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
             try:
+                unshare(CLONE_NEWNET)
                 return cls(name, os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC))
             finally:
                 setns(home, CLONE_NEWNET)
+                os.close(home)
         except OSError as error:
             raise _namespace_error(error, name) from error
-        finally:
-            os.close(home)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """The calling thread is in this namespace inside the `with`. Never await in there."""
         home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            setns(self.fd, CLONE_NEWNET)
             try:
+                setns(self.fd, CLONE_NEWNET)
                 yield
             finally:
                 setns(home, CLONE_NEWNET)

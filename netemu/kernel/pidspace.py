@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -16,6 +17,8 @@ from netemu.kernel.ending import ended
 from netemu.kernel.syscalls import CLONE_NEWPID, setns, unshare
 
 _OWN = "/proc/thread-self/ns/pid"
+GONE_WITHIN = 3.0
+"""Seconds for all processes of a lab to be collected."""
 
 
 class PidSpace:
@@ -24,8 +27,8 @@ class PidSpace:
     def __init__(self) -> None:
         own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            unshare(CLONE_NEWPID)
             try:
+                unshare(CLONE_NEWPID)
                 self.process = subprocess.Popen(
                     [sys.executable, "-I", "-S", init.__file__],
                     stdin=subprocess.PIPE,
@@ -55,8 +58,8 @@ class PidSpace:
         """Processes that the calling thread starts inside the `with` live here. Start no threads in there."""
         own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            setns(self.fd, CLONE_NEWPID)
             try:
+                setns(self.fd, CLONE_NEWPID)
                 yield
             finally:
                 setns(own, CLONE_NEWPID)
@@ -66,7 +69,8 @@ class PidSpace:
     async def close(self) -> None:
         """Let process 1 tidy up and end, and every process with it; returns when they are gone.
 
-        The kernel ends process 1 only once all the others are collected: collect those you started before this.
+        The kernel ends process 1 only once all the others are collected: collect those you started before this. One
+        that a stopped process of another started is not waited for beyond a bound.
         """
         if self.fd < 0:
             return
@@ -74,4 +78,8 @@ class PidSpace:
         self.fd = -1
         assert self.process.stdin is not None
         self.process.stdin.close()
-        await ended(self.process)
+        try:
+            async with asyncio.timeout(GONE_WITHIN):
+                await ended(self.process)
+        except TimeoutError:
+            self.process.kill()  # a child of somebody who does not collect it: the kernel ends it all the same

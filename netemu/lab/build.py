@@ -111,7 +111,7 @@ class Builder:
             line = await refused_line(step.tool, step.text, done.stderr)
             quoted = f": {step.text.splitlines()[line - 1].strip()}" if line is not None else ""
             message = (
-                f"{step.tool} refuses {'this rule' if line else 'these rules'}{quoted}\n    {complaint(done.stderr)}"
+                f"{step.tool} refuses {'this line' if line else 'these rules'}{quoted}\n    {complaint(done.stderr)}"
             )
             raise RulesError(self.source.problem(message, step.path, line))
 

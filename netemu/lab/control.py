@@ -48,7 +48,7 @@ class ControlServer:
             try:
                 if await self._answer(peer) == "down":
                     return peer
-            except (OSError, ValueError, TimeoutError):
+            except (OSError, TypeError, ValueError, TimeoutError):
                 pass  # a broken request is the asker's trouble, not the lab's
             peer.close()
 
@@ -59,6 +59,8 @@ class ControlServer:
             raise PermissionError(f"user {uid} may not control this lab")
         async with asyncio.timeout(2):
             request = json.loads(await loop.sock_recv(peer, _LINE))
+        if not isinstance(request, dict):
+            raise TypeError("a request is an object")
         descriptors: list[int] = []
         answer: dict[str, Any] = {}
         match request.get("do"):
@@ -88,6 +90,7 @@ def ask(name: str, request: dict[str, Any], descriptors: int = 0) -> tuple[dict[
         raise UsageError(f"lab {name} is not up (up now: {up}): netemu up {name} brings it up")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
+            sock.settimeout(DOWN_WITHIN)
             sock.connect(str(BASE / name / SOCKET))
             pid, _, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
             holder = os.pidfd_open(pid)
@@ -102,6 +105,8 @@ def ask(name: str, request: dict[str, Any], descriptors: int = 0) -> tuple[dict[
                 _until_gone(holder, pid)
         except ConnectionError as error:
             raise UsageError(f"lab {name} went down meanwhile") from error
+        except TimeoutError as error:
+            raise NetemuError(f"lab {name} does not answer; kill -9 {pid} frees everything it holds") from error
         finally:
             os.close(holder)
     for fd in fds:

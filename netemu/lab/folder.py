@@ -63,7 +63,7 @@ def names_up() -> list[str]:
     try:
         found = [entry.name for entry in BASE.iterdir() if entry.is_symlink()]
     except PermissionError as error:
-        raise PrivilegeError("labs that are up are root's: run it with sudo") from error
+        raise PrivilegeError("only root can see labs that are up: run it with sudo") from error
     return sorted(name for name in found if is_alive(name))
 
 
@@ -74,9 +74,9 @@ def is_alive(name: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError as error:
-        raise PrivilegeError("labs that are up are root's: run it with sudo") from error
+        raise PrivilegeError("only root can see labs that are up: run it with sudo") from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -96,9 +96,7 @@ def _ensure_base() -> None:
         raise MachineError(f"{BASE} can't be made: {error.strerror}") from error
     found = BASE.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise PrivilegeError(
-            f"{BASE} must be a folder of mode 0700 that belongs to the user who runs labs: run it with sudo"
-        )
+        raise PrivilegeError(f"labs need root, or {BASE} to be a folder of yours with mode 0700: run it with sudo")
 
 
 @contextmanager

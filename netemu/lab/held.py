@@ -56,9 +56,10 @@ class HeldLab:
 
 
 def _become(command: Sequence[str]) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores some, and an exec would hand that on
     try:
         os.execvp(command[0], list(command))  # noqa: S606  no shell, as it should be
-    except OSError as error:
-        os.write(2, f"netemu: {command[0]}: {os.strerror(error.errno or 0)}\n".encode())
+    except (OSError, ValueError) as error:
+        os.write(2, f"netemu: {command[0]}: {getattr(error, 'strerror', None) or error}\n".encode())
     os._exit(NOT_RUN)

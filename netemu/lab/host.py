@@ -7,6 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from netemu.errors import UsageError
 from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.pidspace import PidSpace
@@ -26,6 +27,8 @@ class Host:
 
     async def run(self, *command: str, input: bytes = b"", within: float | None = None) -> Completed:
         """Run a command to its end; UsageError if there is no such program, TimeoutError after `within` seconds."""
+        if self.net.fd < 0:
+            raise UsageError(f"host {self.name}: its lab is down")
         async with asyncio.timeout(within):
             return await run(command, self.net, self.pids, input=input)
 

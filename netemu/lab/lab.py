@@ -76,6 +76,8 @@ class Lab:
 
     def __getitem__(self, host: str) -> Host:
         """A host by its name; UsageError if there is none."""
+        if not self.hosts:
+            raise UsageError(f"lab {self.topology.name} is not up")
         if host not in self.hosts:
             there = ", ".join(self.topology.hosts)
             raise UsageError(f"lab {self.topology.name} has no host '{host}': there are {there}")
@@ -130,13 +132,18 @@ class Lab:
         """Take everything down; once is enough, twice does no harm. A cancelled caller waits until it is done."""
         start = time.perf_counter()
         closing = asyncio.ensure_future(self._stack.aclose())
-        try:
-            await asyncio.shield(closing)
-        except asyncio.CancelledError:
-            await asyncio.wait({closing}, timeout=DOWN_WITHIN)
-            raise
-        finally:
-            self.timing_ms["down"] = (time.perf_counter() - start) * 1000
+        cancelled: asyncio.CancelledError | None = None
+        while not closing.done() and time.perf_counter() - start < DOWN_WITHIN:
+            try:
+                await asyncio.wait({closing}, timeout=DOWN_WITHIN)
+            except asyncio.CancelledError as error:
+                cancelled = error  # however often: what was made is taken down first
+        self.hosts = {}
+        self.timing_ms["down"] = (time.perf_counter() - start) * 1000
+        if closing.done():
+            closing.result()
+        if cancelled is not None:
+            raise cancelled
 
     @asynccontextmanager
     async def record(self, *, since_up: bool = False) -> AsyncIterator[Record]:

@@ -39,12 +39,13 @@ async def start_service(host: Host, step: StartService, source: Source) -> None:
         except UsageError as error:
             raise ServiceError(source.problem(str(error), (*step.path, "command"))) from error
     host.processes.append(process)
-    if step.service.ready is None:
+    ready = step.service.ready
+    if ready is None:
         return
     ending = asyncio.ensure_future(ended(process))
-    readiness = asyncio.ensure_future(_ready(host, step.service.ready))
+    readiness = asyncio.ensure_future(_ready(host, ready))
     try:
-        within = seconds(step.service.ready.within)
+        within = seconds(ready.within)
         await asyncio.wait({ending, readiness}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         if readiness.done():
             readiness.result()
@@ -52,7 +53,7 @@ async def start_service(host: Host, step: StartService, source: Source) -> None:
         what = (
             f"ended with exit code {process.returncode}"
             if ending.done()
-            else f"was not ready within {step.service.ready.within}"
+            else f"was not ready within {ready.within}: nothing listens on {_port(ready)}"
         )
         raise ServiceError(source.problem(f"service {step.name} on {host.name} {what}{_quote(log)}", step.path))
     finally:
@@ -67,6 +68,10 @@ async def _ready(host: Host, ready: Ready) -> None:
         await listening.until(ready.tcp or ready.udp or 0)
     finally:
         listening.close()
+
+
+def _port(ready: Ready) -> str:
+    return f"tcp {ready.tcp}" if ready.tcp is not None else f"udp {ready.udp}"
 
 
 def _quote(log: Path) -> str:

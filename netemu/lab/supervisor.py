@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -36,6 +35,7 @@ def hold(topology: Path, present: Present, complain: Complain) -> int:
     child = os.fork()
     if child == 0:
         ours.close()
+        _keep_only(0, 1, 2, theirs.fileno())
         code = 70
         try:
             os.setsid()
@@ -47,6 +47,14 @@ def hold(topology: Path, present: Present, complain: Complain) -> int:
             os._exit(code)
     theirs.close()
     return _wait(child, ours)
+
+
+def _keep_only(*descriptors: int) -> None:
+    """Close every other descriptor: what the caller had open must not stay open as long as the lab is up."""
+    for entry in os.listdir("/proc/self/fd"):
+        if int(entry) not in descriptors:
+            with contextlib.suppress(OSError):
+                os.close(int(entry))
 
 
 def _wait(child: int, news: socket.socket) -> int:
@@ -74,17 +82,20 @@ async def _supervise(topology: Path, parent: socket.socket, present: Present) ->
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, task.cancel)
     parent.setblocking(False)
-    loop.add_reader(parent, task.cancel)  # readable means closed: the parent says nothing
+
+    def orphaned() -> None:
+        loop.remove_reader(parent)  # readable means closed, and stays so: the parent says nothing
+        task.cancel()
+
+    loop.add_reader(parent, orphaned)
     lab = Lab(topology, named=True)
     async with lab:
         assert lab.folder is not None
         report = await lab.prove()
         await lab.stop_recording()
         facts = _facts(lab, topology)
-        (lab.folder.path / "lab.json").write_text(json.dumps(facts))
         server = ControlServer(lab, lab.folder.path, facts)
-        with contextlib.suppress(BrokenPipeError):  # whoever read has seen enough; the lab stays up
-            present(report)
+        present(report)
         loop.remove_reader(parent)
         _flush()
         parent.send(str(report.exit_code).encode())
@@ -93,12 +104,7 @@ async def _supervise(topology: Path, parent: socket.socket, present: Present) ->
         loop.remove_signal_handler(signal.SIGHUP)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         asker = await server.serve()
-    asker.setblocking(True)
-    answer = {"down_ms": lab.timing_ms["down"]}
-    try:
-        asker.sendall(json.dumps(answer).encode())
-    except OSError:
-        pass  # whoever asked did not wait
+    asker.close()
     return 0
 
 

@@ -191,7 +191,7 @@ BAD = {
     "an address outside": ("10.0.0.2/24", "10.9.0.2/24", 6, "10.9.0.2/24 is outside its network 'lan'"),
     "one address twice": ("10.0.0.2/24", "10.0.0.1/24", 6, "10.0.0.1 is A:eth0's address already"),
     "a link to nowhere": ("{lan: {}}", "{lan: {}}\nlinks: [{endpoints: ['A:eth0', 'Z:eth0']}]", 4, "no host 'Z'"),
-    "a refused rule": ("A: {", f"A: {{iptables: {RULES}, ", 5, "iptables refuses this rule: -A PREROUTING -j NOSUCH"),
+    "a refused rule": ("A: {", f"A: {{iptables: {RULES}, ", 5, "iptables refuses this line: -A PREROUTING -j NOSUCH"),
     "a service never ready": ("B: {", f"B: {{{SERVICE}, ", 6, "service s on B was not ready within 100ms"),
 }
 

@@ -134,5 +134,6 @@ async def test_the_same_lab_without_its_expectations_still_checks_that_it_was_an
     assert {check.name for check in report.checks} == {
         "hello answered",
         "pair answered",
+        "every tap sound",
         "B: trace and rule counters agree",
     }

@@ -91,7 +91,7 @@ async def test_a_rule_that_is_refused_is_quoted_with_its_line_of_the_file():
         await up(text)
     line = text.splitlines().index("      -A PREROUTING -j NOSUCH") + 1
     assert str(error.value) == (
-        f"two.yaml:{line}: hosts.B.iptables: iptables refuses this rule: -A PREROUTING -j NOSUCH\n"
+        f"two.yaml:{line}: hosts.B.iptables: iptables refuses this line: -A PREROUTING -j NOSUCH\n"
         "    Chain 'NOSUCH' does not exist"
     )
 
@@ -102,7 +102,7 @@ async def test_a_service_that_never_gets_ready_is_told_with_what_it_wrote():
     with pytest.raises(ServiceError) as error:
         await up(text)
     assert str(error.value).splitlines() == [
-        "two.yaml:9: hosts.B.services.web: service web on B was not ready within 200ms",
+        "two.yaml:9: hosts.B.services.web: service web on B was not ready within 200ms: nothing listens on tcp 81",
         "    still warming up",
     ]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from netemu import Lab
 from netemu.topology.load import loads
 
 pytest_plugins = ["pytester"]
@@ -24,8 +25,9 @@ def suite(pytester: pytest.Pytester, text: str, **files: str) -> pytest.RunResul
 
 
 def test_the_readmes_example_passes(pytester):
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    suite(pytester, example).assert_outcomes(passed=1)
+    example, own = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    more = f"    {own}    assert report.verdict == 'pass', report.explain()\n"
+    suite(pytester, example + more).assert_outcomes(passed=1)
 
 
 def test_a_lab_may_be_a_file_beside_the_test(pytester, nodeport):
@@ -71,11 +73,19 @@ def test_a_bad_topology_is_an_error_of_the_test_with_file_and_line(pytester, nod
     )
 
 
-def test_the_docs_examples_are_topologies():
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "topology.md").read_text(), re.DOTALL)
-    hosts, traffic, packets, entries = blocks
-    topology, _ = loads(hosts + traffic + packets + entries)
-    assert len(topology.expect) == 5
+async def test_the_docs_examples_run_and_pass():
+    whole, more = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "topology.md").read_text(), re.DOTALL)
+    topology, _ = loads(whole + more)
+    assert len(topology.expect) == 6
+    async with Lab(topology) as lab:
+        report = await lab.prove()
+    assert report.verdict == "pass", report.explain()
+
+
+def test_every_file_that_the_readme_links_is_there():
+    linked = re.findall(r"\]\(([^):#]+)\)", (ROOT / "README.md").read_text())
+    assert linked
+    assert not [name for name in linked if not (ROOT / name).is_file()]
 
 
 def test_the_readme_names_every_command():

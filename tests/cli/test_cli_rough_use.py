@@ -1,0 +1,119 @@
+"""Rough use: readers that stop, full disks, closed streams, impatient keys, stopped processes, odd requests."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from netemu.lab.folder import BASE
+
+NETEMU = f"{sys.executable} -m netemu"
+
+
+def shell(line: str, **more) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-c", line.replace("netemu ", f"{NETEMU} ")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **more)
+
+
+@pytest.fixture
+def up():
+    assert shell("netemu up nodeport").returncode == 0
+    yield
+    shell("netemu down nodeport")
+    assert not [entry for entry in BASE.iterdir() if entry.name != ".lock"]
+
+
+def test_a_reader_that_stops_changes_neither_the_exit_code_nor_the_lab():
+    done = shell("netemu run nodeport | head -1; echo ${PIPESTATUS[0]}")
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("0", "")
+    done = shell("netemu up nodeport | head -1; echo ${PIPESTATUS[0]}; netemu ls; netemu down nodeport")
+    assert done.stdout.splitlines()[1] == "0"
+    assert "A, B, C, pod" in done.stdout
+    assert "nodeport is down" in done.stdout
+
+
+def test_output_that_can_not_be_written_changes_neither_the_verdict_nor_the_lab():
+    done = shell("netemu up nodeport >/dev/full; echo $?; netemu down nodeport")
+    assert done.stdout.splitlines()[0] == "0"
+    assert "the report can't be printed: No space left on device" in done.stderr
+    assert "nodeport is down" in done.stdout
+
+
+def test_closed_standard_streams_do_no_harm():
+    assert shell("netemu run nodeport >&- 2>&- <&-; exit $?").returncode == 0
+
+
+def test_a_locale_without_arrows_gets_question_marks():
+    done = shell("netemu run nodeport", env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert "192.168.0.2:30000 ? 172.26.0.3:8080" in done.stdout
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 140])
+def test_the_walk_fits_the_terminal(columns):
+    done = shell(f"unset COLUMNS; script -qec 'stty cols {columns}; netemu run nodeport' /dev/null")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).replace("\r", "").splitlines()
+    assert max(map(len, lines)) <= columns
+    assert lines[-1].endswith("pass")
+
+
+@pytest.mark.parametrize("command", ["run", "up"])
+def test_impatient_keys_bring_no_traceback_and_leave_nothing(command):
+    for wait in (0.6, 0.7, 0.8):
+        with subprocess.Popen(
+            [*NETEMU.split(), command, "nodeport"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as running:
+            time.sleep(wait)
+            for _ in range(3):
+                running.send_signal(signal.SIGINT)
+                time.sleep(0.004)
+            _, said = running.communicate(timeout=20)
+        assert "Traceback" not in said
+        assert "never retrieved" not in said
+        if "up" in shell("netemu ls").stdout and "no lab is up" not in shell("netemu ls").stdout:
+            shell("netemu down nodeport")
+    assert not [entry for entry in BASE.iterdir() if entry.name != ".lock"]
+
+
+def test_a_stopped_exec_does_not_keep_the_lab_up(up):
+    command = [*NETEMU.split(), "exec", "nodeport", "A", "--", "sh", "-c", "echo on; exec sleep 600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
+        try:
+            assert running.stdout is not None
+            assert running.stdout.readline() == b"on\n"
+            running.send_signal(signal.SIGSTOP)
+            start = time.monotonic()
+            assert shell("netemu down nodeport").returncode == 0
+            assert time.monotonic() - start < 10
+        finally:
+            running.send_signal(signal.SIGCONT)
+            running.send_signal(signal.SIGTERM)
+        assert running.wait(10) == 137
+
+
+def test_an_odd_request_is_the_askers_trouble_alone(up):
+    for odd in (b"[]", b"not json", b'{"do": "dance"}', b""):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(BASE / "nodeport" / "control"))
+            sock.sendall(odd)
+    assert json.loads(shell("netemu ls --json").stdout)[0]["lab"] == "nodeport"
+
+
+def test_what_the_caller_had_open_does_not_stay_open_with_the_lab():
+    """A pipe's reader sees its end as soon as `up` returns, though the lab is up."""
+    done = shell("netemu up nodeport 3>&1 >/dev/null | cat; netemu ls; netemu down nodeport")
+    assert "A, B, C, pod" in done.stdout
+
+
+def test_exec_hands_on_no_ignored_signals(up):
+    done = shell("netemu exec nodeport A -- sh -c 'yes | head -1'")
+    assert (done.stdout, done.stderr, done.returncode) == ("y\n", "", 0)
+    assert shell("netemu exec nodeport A -- ''").returncode == 127

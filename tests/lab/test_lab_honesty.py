@@ -1,0 +1,162 @@
+"""No pass on missing evidence: what the taps can't see, lose or never were, and rules that come from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from netemu import Lab, TopologyError, UsageError, Verdict
+from netemu.topology.load import loads
+
+ECHO = """import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('', 7))
+while True: s.sendto(*s.recvfrom(99))
+"""
+FORWARDS = """
+name: forwards
+hosts:
+  A:
+    interfaces: {eth0: {addresses: [10.0.0.2/24]}}
+    routes: [{to: default, via: 10.0.0.1}]
+  B:
+    forwarding: true
+    interfaces: {eth0: {addresses: [10.0.0.1/24]}, eth1: {addresses: [10.1.0.1/24], mtu: 1400}}
+    sysctls: {net.ipv4.conf.eth0.rp_filter: 1}
+  C:
+    interfaces: {eth0: {addresses: [10.1.0.2/24], mtu: 1300}}
+    routes: [{to: default, via: 10.1.0.1}]
+    services: {echo: {command: [python3, -c, ECHO], ready: {udp: 7}}}
+links: [{endpoints: ["A:eth0", "B:eth0"]}, {endpoints: ["B:eth1", "C:eth0"]}]
+traffic: [{name: ping, from: A, udp: {to: "10.0.0.1:7"}, within: 1s}]
+""".replace("ECHO", json.dumps(ECHO))
+DNAT = """*nat
+-A PREROUTING -p udp --dport 7 -j DNAT --to-destination 10.1.0.2
+-A POSTROUTING -o eth1 -j MASQUERADE
+COMMIT
+"""
+FIRST = {"traffic": "ping", "packet": "request.first", "at": "B@prerouting.nat", "dst": "10.1.0.2:7"}
+
+
+@pytest.fixture
+async def lab():
+    topology, _ = loads(FORWARDS)
+    async with Lab(topology) as brought_up:
+        yield brought_up
+
+
+async def rules(lab: Lab, tool: str) -> None:
+    done = await lab["B"].run(tool, input=DNAT.encode())
+    assert done.returncode == 0, done.stderr
+
+
+async def judge(lab: Lab, **asked):
+    async with lab.record() as record:
+        await lab.send("ping")
+    return record, next(check for check in lab.check(record, [FIRST | asked]).checks if "request.first" in check.name)
+
+
+async def test_rules_loaded_while_the_lab_is_up_are_seen_as_rules(lab):
+    await rules(lab, "iptables-nft-restore")
+    record, check = await judge(lab, by="rule", rule="-j DNAT", walked=True)
+    assert check.verdict is Verdict.PASS, check
+    assert lab.check(record, []).verdict is Verdict.PASS
+    _, wrong = await judge(lab, by="conntrack")
+    assert (wrong.verdict, wrong.actual["by"]) == (Verdict.FAIL, "rule")
+
+
+async def test_a_rewrite_by_rules_that_no_trace_shows_is_neither_the_entrys_nor_a_rules(lab):
+    await rules(lab, "iptables-legacy-restore")
+    _, check = await judge(lab, by="conntrack")
+    assert (check.verdict, check.actual["by"]) != (Verdict.PASS, "conntrack")
+    assert check.actual["by"] == "unknown"
+    _, check = await judge(lab, walked=False)
+    assert check.verdict is Verdict.UNPROVEN
+
+
+async def test_a_lossy_tap_is_unproven_even_where_nothing_else_was_asked():
+    topology, _ = loads(FORWARDS.replace('"10.0.0.1:7"', '"10.1.0.2:7", count: 50'))
+    async with Lab(topology, tap_buffer=1) as lab:
+        report = await lab.prove()
+    assert report.record.lost > 0
+    assert (report.verdict, report.exit_code) == (Verdict.UNPROVEN, 3)
+
+
+async def test_a_lab_whose_taps_are_gone_can_not_be_recorded(lab):
+    await lab.stop_recording()
+    with pytest.raises(UsageError, match="taps were taken away"):
+        await lab.prove()
+
+
+async def test_an_interface_that_the_lab_did_not_make_leaves_its_host_unproven(lab):
+    await lab["B"].run("ip", "link", "add", "br0", "type", "bridge")
+    _, check = await judge(lab)
+    assert check.verdict is Verdict.UNPROVEN
+    assert "the lab did not make br0" in check.reason
+
+
+async def test_an_interface_that_goes_down_in_a_record_leaves_it_unproven_not_lost(lab):
+    async with lab.record() as record:
+        await lab["C"].run("ip", "link", "set", "eth0", "down")
+    assert [(tap.host, tap.alive) for tap in record.health if tap.tap == "wire"] == [
+        ("A", True),
+        ("B", False),
+        ("C", False),
+    ]
+
+
+async def test_counters_read_under_traffic_still_agree_with_the_trace(lab):
+    await rules(lab, "iptables-nft-restore")
+    done = asyncio.Event()
+
+    async def talk() -> None:
+        with lab["A"].socket(kind=2) as sock:
+            while not done.is_set():
+                sock.sendto(b"x", ("10.0.0.1", 7))
+                await asyncio.sleep(0)
+
+    talking = asyncio.create_task(talk())
+    for _ in range(3):
+        async with lab.record() as record:
+            await lab.send("ping")
+        agree = next(check for check in lab.check(record, []).checks if "counters agree" in check.name)
+        assert agree.verdict is Verdict.PASS, agree
+    done.set()
+    await talking
+
+
+async def test_each_end_of_a_wire_has_its_own_mtu_and_interfaces_have_their_sysctls(lab):
+    for host, name, mtu in (("B", "eth1", 1400), ("C", "eth0", 1300), ("A", "eth0", 1500)):
+        assert f"mtu {mtu} " in (await lab[host].run("ip", "-o", "link", "show", name)).stdout
+    done = await lab["B"].run("cat", "/proc/sys/net/ipv4/conf/eth0/rp_filter")
+    assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("expect", "says"),
+    [
+        ([{"traffic": "ping", "packet": "request.first", "att": "B@input"}], r"expect\[0\].att: unknown key 'att'"),
+        ([{"traffic": "pong", "packet": "request.first", "at": "B@input", "ttl": 1}], "no traffic item 'pong'"),
+        ([{"traffic": "ping", "packet": "request.first", "at": "X@input", "ttl": 1}], "no host 'X'"),
+        ([{"counter": "X", "rule": "y", "packets": 1}], "no host 'X'"),
+        ({"counter": "B", "rule": "y", "packets": 1}, "give a list of expectations"),
+        (["nonsense"], "expect"),
+    ],
+)
+async def test_expectations_that_the_lab_can_not_meet_are_refused_never_skipped(lab, expect, says):
+    async with lab.record() as record:
+        pass
+    with pytest.raises(TopologyError, match=says):
+        lab.check(record, expect)
+
+
+async def test_a_host_of_a_lab_that_is_down_says_so():
+    topology, _ = loads(FORWARDS)
+    async with Lab(topology) as lab:
+        host = lab["A"]
+    with pytest.raises(UsageError, match="its lab is down"):
+        await host.run("true")
+    with pytest.raises(UsageError, match="is not up"):
+        lab["A"]
