@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from netemu.lab.held import HeldLab, labs_up
     from netemu.lab.host import Host
     from netemu.lab.lab import Lab
-    from netemu.lab.supervisor import hold
+    from netemu.lab.supervisor import hold, run_once
     from netemu.netfilter.ruleset import Rule
     from netemu.record.flows import Flow
     from netemu.record.journeys import Journey
@@ -81,6 +81,7 @@ _HOMES = {
     "load": "netemu.topology.load",
     "probe": "netemu.kernel.features",
     "report_json": "netemu.check.report",
+    "run_once": "netemu.lab.supervisor",
     "schema": "netemu.topology.model",
 }
 
@@ -120,6 +121,7 @@ __all__ = [
     "load",
     "probe",
     "report_json",
+    "run_once",
     "schema",
 ]
 

@@ -47,6 +47,7 @@ PUBLIC = [
     "load",
     "probe",
     "report_json",
+    "run_once",
     "schema",
 ]
 HEAVY = {"pydantic", "scapy", "pyroute2", "rich", "ruamel", "click", "h11", "numpy", "polars", "asyncio"}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import signal
 import sys
 
 import click
 
-from netemu import Lab, Report, Topology, find, hold, load, report_json
+from netemu import Report, Topology, find, hold, load, report_json, run_once
 from netemu.cli.complaint import complain, discard_output
 from netemu.cli.console import console, printed
 from netemu.cli.walk import Walk
@@ -50,17 +48,7 @@ def run(lab: str, as_json: bool, unfold: bool) -> int:
     """Bring a lab up in this process, take it down, and tell; its exit code."""
     file = find(lab)
 
-    async def prove() -> tuple[Report, Topology]:
-        task = asyncio.current_task()
-        assert task is not None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        brought_up = Lab(file)
-        async with brought_up:
-            report = await brought_up.prove()
-        report.timing_ms["down"] = brought_up.timing_ms["down"]
-        return report, brought_up.topology
-
-    report, topology = asyncio.run(prove())
+    topology, _ = load(file)
+    report = run_once(file)
     _present(report, topology, as_json, unfold)
     return report.exit_code

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from netemu.cli.complaint import complain, discard_output
+from netemu.cli.complaint import INTERRUPTED, complain, discard_output
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 all_option = click.option("--all", "unfold", is_flag=True, help="Print every packet, also those alike to one before.")
@@ -148,7 +148,8 @@ def _be_left_alone() -> None:
 
 def _stand_ready() -> None:
     """Be stopped by SIGTERM as by Ctrl-C; have all three standard streams; print what the locale can't as `?`."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
@@ -161,5 +162,10 @@ def _stand_ready() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _stop(_number: int, _frame: object) -> NoReturn:
+    """End at once, while this process has made nothing yet: an exception could surface inside any callback.
+
+    While there is something to undo, whoever made it has handlers of its own in place.
+    """
+    os.write(2, b"netemu: interrupted\n")
+    os._exit(INTERRUPTED)

@@ -7,7 +7,8 @@ services     a host's services, from start to ready
 traffic      a topology's traffic items, sent
 recorder     all hosts' taps: proven, running, read out
 folder       the private folders that labs keep things in, and the names of labs that are up
-supervisor   the process that holds a lab which is up
+supervisor   the process that holds a lab which is up, or brings it up once
+stopping     being stopped by signals
 control      what is asked of a supervisor, over its socket
 held         `HeldLab`: a lab that another process holds
 """

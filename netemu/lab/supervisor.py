@@ -19,6 +19,7 @@ from pathlib import Path
 from netemu.check.report import Report
 from netemu.lab.control import ControlServer
 from netemu.lab.lab import Lab
+from netemu.lab.stopping import cancelled_by
 
 Present = Callable[[Report], None]
 Complain = Callable[[BaseException], int]
@@ -79,8 +80,6 @@ async def _supervise(topology: Path, parent: socket.socket, present: Present) ->
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, task.cancel)
     parent.setblocking(False)
 
     def orphaned() -> None:
@@ -89,23 +88,35 @@ async def _supervise(topology: Path, parent: socket.socket, present: Present) ->
 
     loop.add_reader(parent, orphaned)
     lab = Lab(topology, named=True)
-    async with lab:
-        assert lab.folder is not None
-        report = await lab.prove()
-        await lab.stop_recording()
-        facts = _facts(lab, topology)
-        server = ControlServer(lab, lab.folder.path, facts)
-        present(report)
-        loop.remove_reader(parent)
-        _flush()
-        parent.send(str(report.exit_code).encode())
-        parent.close()
-        _let_go_of_terminal()
-        loop.remove_signal_handler(signal.SIGHUP)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        asker = await server.serve()
+    with cancelled_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        async with lab:
+            assert lab.folder is not None
+            report = await lab.prove()
+            await lab.stop_recording()
+            server = ControlServer(lab, lab.folder.path, _facts(lab, topology))
+            present(report)
+            loop.remove_reader(parent)
+            _flush()
+            parent.send(str(report.exit_code).encode())
+            parent.close()
+            _let_go_of_terminal()
+            asker = await server.serve()
     asker.close()
     return 0
+
+
+def run_once(topology: Path) -> Report:
+    """Bring a lab up in this process, send its traffic, check it, and take it down; SIGINT and SIGTERM cut it short."""
+
+    async def prove() -> Report:
+        lab = Lab(topology)
+        with cancelled_by(signal.SIGINT, signal.SIGTERM):
+            async with lab:
+                report = await lab.prove()
+        report.timing_ms["down"] = lab.timing_ms["down"]
+        return report
+
+    return asyncio.run(prove())
 
 
 def _facts(lab: Lab, topology: Path) -> dict[str, object]:
