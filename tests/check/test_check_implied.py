@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from record_scene import CLIENT, DNATED, POD, SERVICE, NodePort, new, tcp
 
 from netemu.check.explain import Surroundings
-from netemu.check.implied import check_answered, check_counters_agree
+from netemu.check.implied import check_answered, check_counters_agree, check_taps
 from netemu.check.verdict import Check, Verdict
+from netemu.record.capture import TapHealth
+from netemu.record.record import Record
 
 PASS, FAIL, UNPROVEN = Verdict.PASS, Verdict.FAIL, Verdict.UNPROVEN
 SYN = tcp(CLIENT, SERVICE)
@@ -131,3 +134,22 @@ def test_agreement_rests_on_the_hosts_own_taps(hello: NodePort):
     assert agree(hello).verdict is PASS
     hello.b.fault("hooks", lost=1)
     assert agree(hello).verdict is UNPROVEN
+
+
+def test_every_tap_of_every_host_that_is_sound_passes():
+    record = Record(health=[TapHealth("wire", "A"), TapHealth("wire", "B")])
+    assert check_taps(record, Surroundings({"A": False, "B": True})).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("health", "told"),
+    [
+        ([TapHealth("wire", "A", lost=3)], "A's wire tap lost 3"),
+        ([TapHealth("hooks", "A", alive=False)], "A's hooks tap was not alive throughout"),
+        ([TapHealth("wire", "A", note="the lab did not make br0")], "A's wire tap: the lab did not make br0"),
+        ([], "A had no taps"),
+    ],
+)
+def test_a_tap_that_lost_was_late_or_never_was_leaves_the_record_unproven(health: list[TapHealth], told: str):
+    check = check_taps(Record(health=health), Surroundings({"A": False}))
+    assert (check.verdict, check.reason) == (Verdict.UNPROVEN, told)
