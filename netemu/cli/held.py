@@ -24,7 +24,7 @@ def ls(as_json: bool) -> None:
     found = []
     for name in labs_up():
         try:
-            found.append(HeldLab(name).show())
+            found.append(HeldLab(name).facts())
         except UsageError:
             found.append({"lab": name, "hosts": [], "file": "", "pid": None, "since": None})  # coming up, or going down
     if as_json:

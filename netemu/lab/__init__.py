@@ -9,6 +9,8 @@ recorder     all hosts' taps: proven, running, read out
 folder       the private folders that labs keep things in, and the names of labs that are up
 supervisor   the process that holds a lab which is up, or brings it up once
 stopping     being stopped by signals
-control      what is asked of a supervisor, over its socket
+control      the supervisor's socket: what is asked there is answered, whoever asks and however
+asking       asking it, from another process
+requests     what a supervisor does for each request
 held         `HeldLab`: a lab that another process holds
 """

@@ -1,8 +1,12 @@
-"""What other commands ask of a lab's supervisor: one JSON line each way over a unix socket in the lab's folder.
+"""A lab's supervisor answering what is asked of it: one JSON object each way over a unix socket in the lab's folder.
 
-Requests: `{"do": "down"}`; `{"do": "enter", "host": NAME}`, answered together with the descriptors of the host's
-network namespace and of the lab's PID namespace; `{"do": "show"}`. The socket has mode 0600 in a folder of mode
-0700, and the peer's credentials must be the supervisor's own user.
+A request is one line: `{"netemu": 1, "do": "enter", "host": "A"}`. `netemu` is the version of this protocol; `down`
+and `facts` are answered whatever it is, so that a lab can always be found and ended. The answer, up to the end of the
+connection, is `{"netemu": 1, "answer": {…}}`, with descriptors where the request asks for them, or
+`{"netemu": 1, "error": {"kind": "UsageError", "message": …}}`. `down` has no answer but the end of the connection.
+
+Each connection is served by itself: a peer that is slow, silent, or breaks off keeps no other waiting. The socket has
+mode 0600 in a folder of mode 0700, and the peer's credentials must be the supervisor's own user.
 """
 
 from __future__ import annotations
@@ -10,113 +14,132 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import select
 import socket
-import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from netemu.errors import NetemuError, PrivilegeError, UsageError
-from netemu.lab.folder import BASE, is_alive, names_up
+from netemu.errors import NetemuError, UsageError
+from netemu.lab.asking import ANSWER_WITHIN, CREDENTIALS, PIECE, SOCKET, VERSION
+from netemu.lab.requests import HANDLERS, Answer, Handler, Held
 
-if TYPE_CHECKING:
-    from netemu.lab.lab import Lab
-
-SOCKET = "control"
-DOWN_WITHIN = 30.0
-"""Seconds that a lab's process may take to end."""
-_LINE = 65536
-_CREDENTIALS = struct.Struct("3i")
+REQUEST_WITHIN = 2.0
+"""Seconds that a peer may take to say what it wants."""
+SIDE_BY_SIDE = 32
+"""How many connections are served at once; more wait for their turn."""
+_ANY_VERSION = {"down", "facts"}
+_LONGEST_REQUEST = 65536
 
 
 class ControlServer:
     """Answers requests about one lab until it is asked to take the lab down."""
 
-    def __init__(self, lab: Lab, folder: Path, facts: dict[str, Any]) -> None:
-        self.lab = lab
-        self.facts = facts
+    def __init__(self, held: Held, folder: Path) -> None:
+        self.held = held
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self.sock.bind(str(folder / SOCKET))
         (folder / SOCKET).chmod(0o600)
-        self.sock.listen(16)
+        self.sock.listen(SIDE_BY_SIDE)
+        self._asked_down = asyncio.Event()
 
-    async def serve(self) -> socket.socket:
-        """Answer until somebody asks for `down`; their connection, to be answered when that is done."""
+    async def serve(self) -> list[socket.socket]:
+        """Answer until somebody asks for `down`: the connections to be closed when that is done."""
+        waiting: list[socket.socket] = []
+        serving: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            accepting = group.create_task(self._accept(group, serving, waiting))
+            await self._asked_down.wait()
+            for task in (accepting, *serving):
+                task.cancel()
+        self.sock.close()
+        return waiting
+
+    async def _accept(
+        self, group: asyncio.TaskGroup, serving: set[asyncio.Task[None]], waiting: list[socket.socket]
+    ) -> None:
         loop = asyncio.get_running_loop()
+        room = asyncio.Semaphore(SIDE_BY_SIDE)
+
+        def done(task: asyncio.Task[None]) -> None:
+            serving.discard(task)
+            room.release()
+
         while True:
-            peer, _ = await loop.sock_accept(self.sock)
+            await room.acquire()
             try:
-                if await self._answer(peer) == "down":
-                    return peer
-            except (OSError, TypeError, ValueError, TimeoutError):
-                pass  # a broken request is the asker's trouble, not the lab's
-            peer.close()
+                peer, _ = await loop.sock_accept(self.sock)
+            except OSError:  # out of descriptors
+                room.release()
+                await asyncio.sleep(0.1)  # only others can mend that
+                continue
+            task = group.create_task(self._serve_peer(peer, waiting))
+            serving.add(task)
+            task.add_done_callback(done)
 
-    async def _answer(self, peer: socket.socket) -> str:
-        loop = asyncio.get_running_loop()
-        _, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        if uid != os.geteuid():
-            raise PermissionError(f"user {uid} may not control this lab")
-        async with asyncio.timeout(2):
-            request = json.loads(await loop.sock_recv(peer, _LINE))
-        if not isinstance(request, dict):
-            raise TypeError("a request is an object")
-        descriptors: list[int] = []
-        answer: dict[str, Any] = {}
-        match request.get("do"):
-            case "down":
-                return "down"
-            case "show":
-                answer = self.facts
-            case "enter":
-                try:
-                    host = self.lab[str(request.get("host"))]
-                    descriptors = [host.net.fd, host.pids.fd]
-                except UsageError as error:
-                    answer = {"error": str(error)}
-            case _:
-                answer = {"error": "no such request"}
-        socket.send_fds(peer, [json.dumps(answer).encode()], descriptors)
-        return ""
-
-
-def ask(name: str, request: dict[str, Any], descriptors: int = 0) -> tuple[dict[str, Any], list[int]]:
-    """Ask the supervisor of the lab that is up by this name; its answer, and the descriptors that came with it.
-
-    Returns once the supervisor has ended, if `down` was asked. Raises UsageError if no such lab is up.
-    """
-    if not is_alive(name):
-        up = ", ".join(names_up()) or "none"
-        raise UsageError(f"lab {name} is not up (up now: {up}): netemu up {name} brings it up")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+    async def _serve_peer(self, peer: socket.socket, waiting: list[socket.socket]) -> None:
+        kept = False
         try:
-            sock.settimeout(DOWN_WITHIN)
-            sock.connect(str(BASE / name / SOCKET))
-            pid, _, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-            holder = os.pidfd_open(pid)
-        except PermissionError as error:
-            raise PrivilegeError(f"lab {name} is another user's: run it with sudo") from error
-        except (FileNotFoundError, ConnectionError, ProcessLookupError) as error:
-            raise UsageError(f"lab {name} is not ready: it is still coming up, or going down") from error
-        try:
-            sock.sendall(json.dumps(request).encode())
-            data, fds, _, _ = socket.recv_fds(sock, _LINE, descriptors)
-            if request["do"] == "down":
-                _until_gone(holder, pid)
-        except ConnectionError as error:
-            raise UsageError(f"lab {name} went down meanwhile") from error
-        except TimeoutError as error:
-            raise NetemuError(f"lab {name} does not answer; kill -9 {pid} frees everything it holds") from error
+            request = await _read_request(peer)
+            if request.get("do") == "down":
+                waiting.append(peer)
+                kept = True
+                self._asked_down.set()
+                return
+            await _send(peer, *await self._answer(request))
+        except (OSError, TypeError, ValueError, RecursionError):
+            pass  # a broken request or connection is the asker's trouble, not the lab's
         finally:
-            os.close(holder)
-    for fd in fds:
-        os.set_inheritable(fd, False)
-    answer = json.loads(data or b"{}")
-    if "error" in answer:
-        raise UsageError(answer["error"])
-    return answer, list(fds)
+            if not kept:
+                peer.close()
+
+    async def _answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], Answer]:
+        try:
+            answer = await _handler(request)(self.held, request)
+        except NetemuError as error:
+            return _error(type(error).__name__, str(error)), Answer()
+        except Exception as error:  # noqa: BLE001  whatever goes wrong with a request, the lab stays up
+            return _error("NetemuError", f"a fault of netemu's own: {type(error).__name__}: {error}"), Answer()
+        return {"netemu": VERSION, "answer": answer.facts}, answer
 
 
-def _until_gone(holder: int, pid: int) -> None:
-    if not select.select([holder], [], [], DOWN_WITHIN)[0]:
-        raise NetemuError(f"process {pid} does not end; kill -9 {pid} frees everything it holds")
+def _handler(request: dict[str, Any]) -> Handler:
+    what = str(request.get("do"))
+    if request.get("netemu") != VERSION and what not in _ANY_VERSION:
+        raise UsageError(f"this lab speaks protocol {VERSION}: use the netemu that brought it up, or end it")
+    if what not in HANDLERS:
+        raise UsageError(f"this lab knows no request '{what}'")
+    return HANDLERS[what]
+
+
+def _error(kind: str, message: str) -> dict[str, Any]:
+    return {"netemu": VERSION, "error": {"kind": kind, "message": message}}
+
+
+async def _read_request(peer: socket.socket) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    _, uid, _ = CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+    if uid != os.geteuid():
+        raise PermissionError(f"user {uid} may not control this lab")
+    peer.setblocking(False)
+    data = b""
+    async with asyncio.timeout(REQUEST_WITHIN):
+        while b"\n" not in data and len(data) < _LONGEST_REQUEST:
+            piece = await loop.sock_recv(peer, PIECE)
+            data += piece
+            if not piece:
+                break
+    request = json.loads(data)
+    if not isinstance(request, dict):
+        raise TypeError("a request is an object")
+    return request
+
+
+async def _send(peer: socket.socket, told: dict[str, Any], answer: Answer) -> None:
+    """Send what is told, the descriptors with its first bytes."""
+    try:
+        data = json.dumps(told).encode()
+        sent = socket.send_fds(peer, [data[:PIECE]], answer.descriptors)
+        async with asyncio.timeout(ANSWER_WITHIN):
+            await asyncio.get_running_loop().sock_sendall(peer, data[sent:])
+    finally:
+        for fd in answer.opened:
+            os.close(fd)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from netemu.kernel.syscalls import CLONE_NEWNET, CLONE_NEWPID, setns
-from netemu.lab.control import ask
+from netemu.lab.asking import ask
 from netemu.lab.folder import names_up
 
 NOT_RUN = 127
@@ -26,9 +26,9 @@ class HeldLab:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def show(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """What its supervisor tells of it: `lab`, `file`, `hosts`, `pid`, `since` (seconds since the epoch)."""
-        return ask(self.name, {"do": "show"})[0]
+        return ask(self.name, {"do": "facts"})[0]
 
     def down(self) -> None:
         """Take it down; returns when its supervisor has ended."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from netemu.check.report import Report
 from netemu.lab.control import ControlServer
 from netemu.lab.lab import Lab
+from netemu.lab.requests import Held
 from netemu.lab.stopping import cancelled_by
 
 Present = Callable[[Report], None]
@@ -93,15 +94,16 @@ async def _supervise(topology: Path, parent: socket.socket, present: Present) ->
             assert lab.folder is not None
             report = await lab.prove()
             await lab.stop_recording()
-            server = ControlServer(lab, lab.folder.path, _facts(lab, topology))
+            server = ControlServer(Held(lab, _facts(lab, topology)), lab.folder.path)
             present(report)
             loop.remove_reader(parent)
             _flush()
             parent.send(str(report.exit_code).encode())
             parent.close()
             _let_go_of_terminal()
-            asker = await server.serve()
-    asker.close()
+            askers = await server.serve()
+    for asker in askers:
+        asker.close()
     return 0
 
 

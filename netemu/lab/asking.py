@@ -1,0 +1,103 @@
+"""Asking the supervisor of a lab that is up: the other side of control.py, where the protocol is told.
+
+Only light imports: what is asked of a lab is answered at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import struct
+from typing import Any
+
+from netemu import errors
+from netemu.errors import NetemuError, PrivilegeError, Problem, TopologyError, UsageError
+from netemu.lab.folder import BASE, is_alive, names_up
+
+SOCKET = "control"
+VERSION = 1
+ANSWER_WITHIN = 30.0
+"""Seconds that a lab may take to answer, and its process to end."""
+PIECE = 65536
+CREDENTIALS = struct.Struct("3i")
+
+
+def ask(
+    name: str, request: dict[str, Any], descriptors: int = 0, within: float = ANSWER_WITHIN
+) -> tuple[dict[str, Any], list[int]]:
+    """Ask the supervisor of the lab that is up by this name; its answer, and the descriptors that came with it.
+
+    Returns once the supervisor has ended, if `down` was asked. Raises UsageError if no such lab is up, and what the
+    supervisor raised.
+    """
+    if not is_alive(name):
+        up = ", ".join(names_up()) or "none"
+        raise UsageError(f"lab {name} is not up (up now: {up}): netemu up {name} brings it up")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.settimeout(within)
+            sock.connect(str(BASE / name / SOCKET))
+            pid, _, _ = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+            holder = os.pidfd_open(pid)
+        except PermissionError as error:
+            raise PrivilegeError(f"lab {name} is another user's: run it with sudo") from error
+        except (FileNotFoundError, ConnectionError, ProcessLookupError) as error:
+            raise UsageError(f"lab {name} is not ready: it is still coming up, or going down") from error
+        try:
+            with contextlib.suppress(ConnectionError):  # it may have answered before it went
+                sock.sendall(json.dumps({"netemu": VERSION} | request).encode() + b"\n")
+            data, fds = _receive(sock, descriptors)
+            if request["do"] == "down":
+                _until_gone(holder, pid)
+                return {}, []
+        except TimeoutError as error:
+            raise NetemuError(f"lab {name} does not answer; kill -9 {pid} frees everything it holds") from error
+        finally:
+            os.close(holder)
+    try:
+        return _understood(name, data), fds
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
+
+
+def _receive(sock: socket.socket, descriptors: int) -> tuple[bytes, list[int]]:
+    """All that comes until the other side closes, and the descriptors among it."""
+    pieces: list[bytes] = []
+    fds: list[int] = []
+    try:
+        while True:
+            piece, more, _, _ = socket.recv_fds(sock, PIECE, descriptors)
+            fds += more
+            if not piece:
+                break
+            pieces.append(piece)
+    except ConnectionError:
+        pass  # as good as its end
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    return b"".join(pieces), fds
+
+
+def _understood(name: str, data: bytes) -> dict[str, Any]:
+    """The answer's facts; the error that it tells of is raised as what it was."""
+    try:
+        told = json.loads(data)
+    except ValueError as error:
+        raise UsageError(f"lab {name} went down meanwhile") from error
+    if fault := told.get("error"):
+        kind, message = (fault["kind"], fault["message"]) if isinstance(fault, dict) else ("UsageError", str(fault))
+        found = getattr(errors, kind, NetemuError)
+        if issubclass(found, TopologyError):
+            raise found(Problem(message))
+        raise found(message)
+    return dict(told.get("answer", told))
+
+
+def _until_gone(holder: int, pid: int) -> None:
+    if not select.select([holder], [], [], ANSWER_WITHIN)[0]:
+        raise NetemuError(f"process {pid} does not end; kill -9 {pid} frees everything it holds")
