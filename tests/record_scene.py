@@ -22,7 +22,8 @@ from ipaddress import ip_address
 
 from netemu.netfilter.conntrack import DST_NAT_DONE, SRC_NAT_DONE, STATUS_BITS, TCP_STATES, PacketConntrack, Tuple
 from netemu.netfilter.ruleset import Rule, Ruleset
-from netemu.record.capture import HOST, OUTGOING, HostCapture, RawFrame, TapHealth
+from netemu.record.capture import HOST, OUTGOING, HostCapture, TapHealth
+from netemu.record.frames import Datagrams, Frames, RawFrame
 from netemu.record.journeys import Journey, journeys
 from netemu.record.record import Exchange, Record, build_record
 
@@ -193,7 +194,8 @@ class Host:
         """A frame on one of the host's wires, one microsecond after the one before."""
         self.scene.now += 1000
         data = packet if isinstance(packet, bytes) else packet.frame()
-        self.frames.append(RawFrame(self.scene.now, interface, OUTGOING if way == "out" else kind, data))
+        number = next((number for number, name in self.interfaces.items() if name == interface), 0)
+        self.frames.append(RawFrame(self.scene.now, number, OUTGOING if way == "out" else kind, data))
 
     def gets(self, interface: str, packet: Packet, out: str | None = None, ct: Ct | None = None, **more) -> Walk:
         """A frame comes in and begins its way through the hooks; `out` is where it will be routed."""
@@ -251,9 +253,9 @@ class Host:
         return HostCapture(
             self.name,
             self.interfaces,
-            self.frames,
-            self.trace,
-            self.events,
+            Frames.of(self.frames),
+            Datagrams.of(self.trace),
+            Datagrams.of(self.events),
             self.dumped,
             self.states,
             Ruleset(tuple(before), nat),

@@ -141,7 +141,7 @@ def test_a_front_end_that_reaches_behind_the_public_api_is_caught(line):
     [
         ("netemu.topology.load", "from pathlib import Path"),
         ("netemu.kernel.wire", "import socket"),
-        ("netemu.kernel.wire", "from netemu.record.capture import RawFrame"),
+        ("netemu.kernel.wire", "from netemu.record.frames import RawFrame"),
         ("netemu.cli.main", "from netemu import Lab, NetemuError"),
         ("netemu.cli.main", "from netemu.cli.console import console"),
         ("netemu.pytest_plugin", "from netemu import Lab"),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import socket
 import struct
+from collections.abc import Mapping
 from typing import cast
 
 from scapy.arch.linux import L2ListenSocket
@@ -18,7 +20,8 @@ from scapy.packet import Packet
 from netemu.errors import CaptureError
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.reader import SocketReader
-from netemu.record.capture import OUTGOING, RawFrame
+from netemu.record.capture import OUTGOING
+from netemu.record.frames import RawFrame
 
 ETH_P_ALL = 0x0003
 CANARY = b"\x88\xb5"
@@ -29,6 +32,7 @@ _EVERYBODY = b"\xff" * 6
 
 _SOL_PACKET = 263
 _PACKET_STATISTICS = 6
+_SIOCGIFINDEX = 0x8933
 _PACKET_AUXDATA = 8
 _SO_TIMESTAMPNS = 35
 _VLAN_VALID, _VLAN_TPID_VALID = 1 << 4, 1 << 6
@@ -56,7 +60,7 @@ class PacketSocket(L2ListenSocket):  # type: ignore[misc]
 
     def receive(self) -> RawFrame:
         """The next frame, with its interface, packet type and time to the nanosecond. BlockingIOError if none."""
-        data, ancillary, _, (interface, _, kind, *_) = self.ins.recvmsg(_FRAME, _ANCILLARY)
+        data, ancillary, _, (name, _, kind, *_) = self.ins.recvmsg(_FRAME, _ANCILLARY)
         time_ns = 0
         for level, what, value in ancillary:
             if level == socket.SOL_SOCKET and what == _SO_TIMESTAMPNS:
@@ -67,7 +71,15 @@ class PacketSocket(L2ListenSocket):  # type: ignore[misc]
                 if status & _VLAN_VALID:
                     tag = struct.pack("!HH", tpid if status & _VLAN_TPID_VALID else 0x8100, tci)
                     data = data[:12] + tag + data[12:]
-        return RawFrame(time_ns, interface, kind, data)
+        return RawFrame(time_ns, self._index(name), kind, data)
+
+    def _index(self, name: str) -> int:
+        """An interface's number in the socket's namespace; 0 if it is gone already."""
+        try:
+            answer = fcntl.ioctl(self.ins, _SIOCGIFINDEX, struct.pack("16si20x", name.encode(), 0))
+        except OSError:
+            return 0
+        return int(struct.unpack_from("16si", answer)[1])
 
 
 def send_canary(sock: socket.socket, nonce: bytes, interface: str, everybody: bool = False) -> None:
@@ -102,22 +114,24 @@ class WireTap(SocketReader):
         self.frames: list[RawFrame] = []
         self._nonce = b""
         self._nonces: set[bytes] = set()
-        self._missing: set[tuple[str, bool]] = set()
+        self._missing: set[tuple[int, bool]] = set()
+        self._names: Mapping[int, str] = {}
         self._proven = asyncio.Event()
         self._dropped = 0
 
-    def expect_canaries(self, nonce: bytes, interfaces: list[str]) -> None:
-        """From now on, canaries with `nonce` are looked out for: one out of and one into each interface."""
+    def expect_canaries(self, nonce: bytes, interfaces: Mapping[int, str]) -> None:
+        """From now on, canaries with `nonce` are looked out for: one out of and one into each of these interfaces."""
         self._nonce = nonce
         self._nonces.add(nonce)
-        self._missing = {(name, outgoing) for name in interfaces for outgoing in (True, False)}
+        self._names = interfaces
+        self._missing = {(index, outgoing) for index in interfaces for outgoing in (True, False)}
         self._proven.clear()
         if not self._missing:
             self._proven.set()
 
     def give_up(self) -> None:
         """There will be a canary that is never seen: `proven` does not return for this nonce."""
-        self._missing.add(("", True))
+        self._missing.add((0, True))
         self._proven.clear()
 
     async def proven(self) -> None:
@@ -127,7 +141,9 @@ class WireTap(SocketReader):
     @property
     def missing(self) -> list[str]:
         """The points at which no canary has been seen yet."""
-        return sorted(f"{name} {'out' if outgoing else 'in'}" for name, outgoing in self._missing)
+        return sorted(
+            f"{self._names.get(index, index)} {'out' if outgoing else 'in'}" for index, outgoing in self._missing
+        )
 
     def lost(self) -> int:
         """How many frames the socket dropped since the last `forget`, as the kernel counts them."""

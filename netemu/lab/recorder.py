@@ -18,6 +18,7 @@ from netemu.kernel.tracking import ConntrackTap, dump_entries
 from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket
 from netemu.netfilter.ruleset import Ruleset
 from netemu.record.capture import HostCapture, TapHealth
+from netemu.record.frames import Datagrams, Frames
 
 PROOF_WITHIN = 2.0
 """Seconds for a canary to be seen; a tap that shows none by then is not believed."""
@@ -38,9 +39,9 @@ class _HostTaps:
     counted_from: int = 0
     alive: dict[str, bool] = field(default_factory=dict)
 
-    def interfaces(self) -> list[str]:
+    def interfaces(self) -> dict[int, str]:
         """The interfaces that a canary can be sent through: those that the lab made."""
-        return [name for name in self.links.index if name != "lo"]
+        return {index: name for index, name in self.links.names().items() if name != "lo"}
 
 
 class Recorder:
@@ -129,7 +130,7 @@ class Recorder:
             taps.wire.expect_canaries(nonce, taps.interfaces())
         for taps in self.taps.values():
             taps.trace.send_canary(nonce)
-            for interface in taps.interfaces():
+            for interface in taps.interfaces().values():
                 self._send(taps, nonce, interface)
         for sender, bridge in self.bridges:
             send_canary(sender, nonce, bridge, everybody=True)
@@ -163,9 +164,9 @@ class Recorder:
         return HostCapture(
             host=name,
             interfaces=interfaces,
-            frames=taps.wire.frames,
-            trace=taps.trace.datagrams,
-            conntrack=taps.conntrack.datagrams,
+            frames=Frames.of(taps.wire.frames),
+            trace=Datagrams.of(taps.trace.datagrams),
+            conntrack=Datagrams.of(taps.conntrack.datagrams),
             entries=entries,
             states=taps.trace.states,
             rules_before=taps.before,

@@ -1,5 +1,6 @@
 """What was seen: raw captures decoded, joined into journeys and flows; pure values, no I/O.
 
+frames       raw captures in columns: frames and netlink datagrams
 capture      what a host's taps hand over: raw bytes, and what they lost
 headers      link, network and transport headers from bytes, and the key by which a packet is recognised
 sighting     one packet seen at one point

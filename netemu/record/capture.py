@@ -6,22 +6,13 @@ from dataclasses import dataclass, field
 
 from netemu.netfilter.conntrack import PacketConntrack
 from netemu.netfilter.ruleset import Ruleset
+from netemu.record.frames import Datagrams, Frames
 
 HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
 """sockaddr_ll's packet types (linux/if_packet.h): OTHERHOST is a flooded frame that is not for this host."""
 
 TAP_TABLE = "netemu"
 """The nft table (family inet) that a hook tap's chains are in."""
-
-
-@dataclass(frozen=True, slots=True)
-class RawFrame:
-    """One frame as a packet socket saw it: kernel time in ns since the epoch, interface, packet type."""
-
-    time_ns: int
-    interface: str
-    kind: int
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +50,9 @@ class HostCapture:
 
     host: str
     interfaces: dict[int, str]
-    frames: list[RawFrame] = field(default_factory=list)
-    trace: list[bytes] = field(default_factory=list)
-    conntrack: list[bytes] = field(default_factory=list)
+    frames: Frames = field(default_factory=Frames.of)
+    trace: Datagrams = field(default_factory=Datagrams.of)
+    conntrack: Datagrams = field(default_factory=Datagrams.of)
     entries: list[bytes] = field(default_factory=list)
     states: dict[tuple[str, int], PacketConntrack] = field(default_factory=dict)
     rules_before: Ruleset = field(default_factory=Ruleset)

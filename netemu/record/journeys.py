@@ -153,7 +153,8 @@ def _frames(capture: HostCapture) -> Iterator[_Frame]:
         headers = decode(packet) if packet else None
         if packet is None or headers is None:
             continue
-        point = Point(capture.host, raw.interface, "out" if raw.kind == OUTGOING else "in")
+        interface = capture.interfaces.get(raw.interface) or f"interface {raw.interface}"
+        point = Point(capture.host, interface, "out" if raw.kind == OUTGOING else "in")
         yield _Frame(Sighting(point, raw.time_ns, headers), raw.data, raw.kind, identity(packet), packet.protocol)
 
 

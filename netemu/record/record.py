@@ -126,7 +126,7 @@ def _uncertain(capture: HostCapture) -> dict[tuple[str, str, str, int], int]:
     start, end = capture.counted
     rules = capture.rules_before.by_handle() | capture.rules_after.by_handle()
     counts: Counter[tuple[str, str, str, int]] = Counter()
-    for event in trace_events([*capture.trace[:start], *capture.trace[end:]]):
+    for event in trace_events([*capture.trace.select(slice(start)), *capture.trace.select(slice(end, None))]):
         rule = rules.get((event.family, event.table, event.chain, event.handle or 0))
         if event.kind == "rule" and rule is not None:
             counts[rule.key] += 1

@@ -20,6 +20,7 @@ from netemu.kernel.wire import PacketSocket, WireTap, new_nonce, send_canary, se
 from netemu.netfilter.hooks import STAGES
 from netemu.record.capture import OUTGOING, HostCapture
 from netemu.record.flows import read_entries
+from netemu.record.frames import Datagrams
 from netemu.record.headers import decode, split_frame
 from netemu.record.passes import passes, trace_events
 from netemu.topology.model import Route
@@ -51,6 +52,9 @@ class Pair:
         async with asyncio.timeout(5):
             for links in self.links:
                 await links.until_running({"eth0"})
+
+    def eth0(self, net: NetworkNamespace) -> dict[int, str]:
+        return {self.links[self.nets.index(net)].index["eth0"]: "eth0"}
 
     def udp(self, net: NetworkNamespace, address: str, port: int = 0) -> socket.socket:
         with net.entered():
@@ -88,7 +92,7 @@ def close(*taps) -> None:
         tap.close()
 
 
-def udp_frames(tap: WireTap) -> list[tuple[str, bool, int | None]]:
+def udp_frames(tap: WireTap) -> list[tuple[int, bool, int | None]]:
     seen = []
     for frame in tap.frames:
         packet = split_frame(frame.data)
@@ -104,7 +108,10 @@ async def test_a_wire_tap_sees_what_leaves_and_what_arrives_with_kernel_times_in
     await send(pair)
     for tap in taps:
         tap.drain()
-    assert [udp_frames(tap) for tap in taps] == [[("eth0", True, 7)], [("eth0", False, 7)]]
+    indexes = [links.index["eth0"] for links in pair.links]
+    assert [udp_frames(tap) for tap in taps] == [
+        [(index, out, 7)] for index, out in zip(indexes, (True, False), strict=True)
+    ]
     times = [next(f.time_ns for f in tap.frames if f.data[23:24] == b"\x11") for tap in taps]
     assert 0 < times[0] <= times[1]
     close(*taps)
@@ -138,9 +145,9 @@ async def test_canaries_prove_both_ways_of_a_wire_and_stay_out_of_the_record(pai
     taps = [WireTap(net, BUFFER) for net in pair.nets]
     await pair.up()
     nonce = new_nonce()
-    for tap in taps:
+    for tap, net in zip(taps, pair.nets, strict=True):
         tap.start()
-        tap.expect_canaries(nonce, ["eth0"])
+        tap.expect_canaries(nonce, pair.eth0(net))
     assert taps[0].missing == ["eth0 in", "eth0 out"]
     senders = [sending_socket(net) for net in pair.nets]
     for sender in senders:
@@ -157,7 +164,7 @@ async def test_canaries_prove_both_ways_of_a_wire_and_stay_out_of_the_record(pai
 async def test_a_canary_of_another_record_proves_nothing(pair):
     tap = WireTap(pair.left, BUFFER)
     await pair.up()
-    tap.expect_canaries(new_nonce(), ["eth0"])
+    tap.expect_canaries(new_nonce(), pair.eth0(pair.left))
     with sending_socket(pair.left) as sender:
         send_canary(sender, new_nonce(), "eth0")
     tap.drain()
@@ -187,7 +194,7 @@ async def test_a_hook_tap_sees_every_stage_of_a_packets_way_out_and_in(pair):
     stages = []
     for tap, net in zip(taps, pair.nets, strict=True):
         tap.drain()
-        found = passes(HostCapture(net.name, {}, trace=tap.datagrams))
+        found = passes(HostCapture(net.name, {}, trace=Datagrams.of(tap.datagrams)))
         udp = [each for each in found if each.sightings[0].headers.proto == "udp"]
         stages.append([str(seen.point) for each in udp for seen in each.sightings])
     assert stages[0] == [f"left@{stage}" for stage in ("output", "output.nat", "postrouting", "postrouting.nat")]
@@ -236,7 +243,7 @@ async def test_where_the_trace_has_no_conntrack_state_the_taps_own_rules_tell_it
     await pair.up()
     await send(pair, 2)
     tap.drain()
-    found = passes(HostCapture("left", {}, trace=tap.datagrams, states=tap.states))
+    found = passes(HostCapture("left", {}, trace=Datagrams.of(tap.datagrams), states=tap.states))
     udp = [each for each in found if each.sightings[0].headers.proto == "udp"]
     told = [(seen.ct.state, seen.ct.direction, seen.ct.manips) for each in udp for seen in each.sightings if seen.ct]
     assert told[0] == ("new", "original", ())

@@ -22,6 +22,5 @@ def test_a_tap_is_sound_if_it_lost_nothing_and_was_alive(lost: int, alive: bool,
 
 def test_two_empty_captures_share_nothing():
     one, two = HostCapture("A", {1: "lo"}), HostCapture("B", {1: "lo"})
-    one.trace.append(b"event")
     one.states["prerouting", 1] = None
-    assert (two.trace, two.states) == ([], {})
+    assert (len(two.frames), len(two.trace), two.states) == (0, 0, {})

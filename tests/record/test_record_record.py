@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from record_scene import CLIENT, POD, SERVICE, NodePort, Scene, endpoint, message, tcp, udp
 
 from netemu.netfilter.ruleset import Ruleset
-from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture, RawFrame
+from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture
 from netemu.record.flows import read_entries
+from netemu.record.frames import Datagrams, Frames, RawFrame
 from netemu.record.journeys import journeys
 from netemu.record.passes import passes
 from netemu.record.record import Exchange, Record, build_record
@@ -134,7 +135,7 @@ def mangled(data: bytes, dice: random.Random) -> bytes:
 @given(SEEDS)
 def test_no_trace_whatever_is_too_much_for_the_passes(dice: random.Random):
     capture = EVERYTHING.hosts[1].capture()
-    capture.trace = [mangled(each, dice) for each in capture.trace]
+    capture.trace = Datagrams.of(mangled(each, dice) for each in capture.trace)
     for each in passes(capture):
         assert len(each.sightings) == len(each.turns)
 
@@ -143,7 +144,7 @@ def test_no_trace_whatever_is_too_much_for_the_passes(dice: random.Random):
 @given(SEEDS)
 def test_no_conntrack_messages_whatever_are_too_much_for_the_entries(dice: random.Random):
     capture = EVERYTHING.hosts[1].capture()
-    assert isinstance(read_entries([mangled(each, dice) for each in capture.conntrack * 3]), dict)
+    assert isinstance(read_entries([mangled(each, dice) for each in [*capture.conntrack] * 3]), dict)
 
 
 @settings(max_examples=75, deadline=None)
@@ -154,7 +155,7 @@ def test_no_frames_whatever_are_too_much_for_the_journeys(dice: random.Random):
         kinds = [dice.choice([frame.kind, OTHERHOST, OUTGOING]) for frame in capture.frames]
         pairs = zip(capture.frames, kinds, strict=True)
         frames = [RawFrame(f.time_ns, f.interface, kind, mangled(f.data, dice)) for f, kind in pairs]
-        capture.frames = dice.sample(frames, len(frames))
+        capture.frames = Frames.of(dice.sample(frames, len(frames)))
     found = journeys(captures, EVERYTHING.segment_of)
     assert all(len(each.sightings) == len(each.turns) for each in found)
 
@@ -164,8 +165,8 @@ def test_no_frames_whatever_are_too_much_for_the_journeys(dice: random.Random):
 def test_whatever_the_taps_lost_no_sighting_is_told_twice_and_none_is_made_up(dice: random.Random, share: float):
     captures = EVERYTHING.captures()
     for capture in captures:
-        capture.frames = [frame for frame in capture.frames if dice.random() > share]
-        capture.trace = [event for event in capture.trace if dice.random() > share]
+        capture.frames = Frames.of(frame for frame in capture.frames if dice.random() > share)
+        capture.trace = Datagrams.of(event for event in capture.trace if dice.random() > share)
     record = build_record(captures, EVERYTHING.segment_of)
     seen = [sighting for journey in record.journeys for sighting in journey.sightings]
     wires = sum(sighting.point.stage is None for sighting in seen)
