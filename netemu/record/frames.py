@@ -134,7 +134,7 @@ def offsets(lengths: NDArray[np.integer]) -> Offsets:
 
 
 def _each(data: Bytes, offset: Offsets) -> Iterator[bytes]:
-    whole, places = memoryview(np.ascontiguousarray(data)), offset.tolist()
+    whole, places = np.ascontiguousarray(data).data, offset.tolist()
     return (bytes(whole[start:end]) for start, end in pairwise(places))
 
 
