@@ -133,7 +133,7 @@ def _transport(h: Headers, data: bytes, size: int) -> Headers:
     """`h` with what its transport header says, as far as `data` reaches; `size` is the whole IP payload's."""
     if h.proto == "tcp" and len(data) >= 14:
         sport, dport, seq, ack, offset, bits = struct.unpack_from("!HHIIBB", data)
-        flags = " ".join(name for bit, name in _TCP_FLAGS if bits & bit)
+        flags = flag_words(bits)
         length = max(size - (offset >> 4) * 4, 0)
         return Headers(h.proto, h.src, h.dst, h.ttl, sport, dport, flags, seq, ack, length)
     if h.proto in ("udp", "udplite", "sctp", "dccp") and len(data) >= 8:
@@ -153,6 +153,11 @@ def _transport(h: Headers, data: bytes, size: int) -> Headers:
             icmp_id=ident if echo else None,
         )
     return h
+
+
+def flag_words(bits: int) -> str:
+    """TCP's flags in words."""
+    return " ".join(name for bit, name in _TCP_FLAGS if bits & bit)
 
 
 def identity(packet: Split) -> bytes:

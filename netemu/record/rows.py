@@ -1,0 +1,121 @@
+"""Many byte strings at once: one flat buffer, a row a string, and the numbers in them as columns."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+Column = np.ndarray[Any, np.dtype[Any]]
+"""One value a row."""
+
+AT_ONCE = 1 << 15
+"""Rows that are worked on together: their bytes should stay in the processor's cache."""
+
+_ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
+_STEP = 0x165667B19E3779F9
+"""Odd constants of well-known 64-bit mixers (splitmix64, xxHash)."""
+
+
+def windows(data: Column, starts: Column, lengths: Column, width: int) -> Column:
+    """The first `width` bytes of each row as a matrix, zeros behind a row's end. Rows lie within `data`."""
+    short = lengths < width
+    if not short.any():
+        return _taken(data, starts, width)
+    found = _taken(data, np.where(lengths > 0, starts, 0), width)
+    found[short] *= np.arange(width) < lengths[short, None]
+    return found
+
+
+def _taken(data: Column, starts: Column, width: int) -> Column:
+    """`width` bytes from each start on; zeros behind the buffer's end."""
+    last = len(data) - width
+    near_end = starts > last
+    if not near_end.any():
+        return sliding_window_view(data, width)[starts]
+    tail_from = max(last + 1, 0)
+    tail = np.concatenate([data[tail_from:], np.zeros(width, np.uint8)])
+    found = np.empty((len(starts), width), np.uint8)
+    found[near_end] = sliding_window_view(tail, width)[starts[near_end] - tail_from]
+    if last >= 0:
+        inside = ~near_end
+        found[inside] = sliding_window_view(data, width)[starts[inside]]
+    return found
+
+
+def big_endian(matrix: Column, place: int, size: int) -> Column:
+    """The unsigned number of 2, 4 or 8 bytes in network byte order at one place of each row."""
+    return np.ascontiguousarray(matrix[:, place : place + size]).view(f">u{size}")[:, 0].astype(f"u{size}")
+
+
+def digest(matrix: Column, seed: int = 0) -> Column:
+    """A 64-bit number for each row: equal rows have equal ones, and others hardly ever (2**-64 each pair).
+
+    Whoever joins by it compares the rows themselves afterwards: an equal number alone proves nothing.
+    """
+    spare = -matrix.shape[1] % 8
+    if spare or not matrix.flags.c_contiguous:
+        matrix = np.pad(matrix, ((0, 0), (0, spare)))
+    words = np.ascontiguousarray(matrix).view(np.uint64)
+    total = np.full(len(words), seed, np.uint64)
+    for place in range(words.shape[1]):
+        total = mix(total ^ words[:, place], place)
+    return total
+
+
+def mix(numbers: Column, place: int = 0) -> Column:
+    """Each 64-bit number scattered over all 64 bits, differently for each `place`; no two become the same."""
+    mixed = (numbers + np.uint64((place + 1) * _STEP % 2**64)) * _ODD[0]
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= _ODD[1]
+    mixed ^= mixed >> np.uint64(32)
+    return mixed
+
+
+def whole_digest(data: Column, starts: Column, lengths: Column) -> Column:
+    """`digest` of rows of any length."""
+    found = np.zeros(len(starts), np.uint64)
+    widths = (lengths + 7) // 8 * 8
+    order = np.argsort(widths, kind="stable")
+    edges = np.flatnonzero(np.diff(widths[order], prepend=-1, append=-1))
+    for begin, end in pairwise(edges):
+        width = int(widths[order[begin]])
+        step = max(AT_ONCE * 64 // (width + 64), 1)
+        for some in range(begin, end, step):
+            rows = order[some : min(some + step, end)]
+            matrix = windows(data, starts[rows], lengths[rows], width)
+            found[rows] = mix(digest(matrix) ^ lengths[rows].astype(np.uint64), 99)
+    return found
+
+
+def same_rows(data: Column, one: tuple[Column, Column], other: tuple[Column, Column]) -> Column:
+    """Whether each row of `one` (starts, lengths) holds the same bytes as the row of `other` beside it."""
+    (starts, lengths), (others, other_lengths) = one, other
+    same = lengths == other_lengths
+    for begin in range(0, len(starts), AT_ONCE):
+        part = slice(begin, begin + AT_ONCE)
+        width = int(lengths[part].max(initial=0))
+        if width:
+            left = windows(data, starts[part], lengths[part], width)
+            right = windows(data, others[part], other_lengths[part], width)
+            same[part] &= (left == right).all(axis=1)
+    return same
+
+
+def ranges(starts: Column, counts: Column) -> Column:
+    """Each row's `counts` successive numbers from its start on, all in one column."""
+    total = int(counts.sum())
+    ends = np.cumsum(counts)
+    return np.arange(total) - np.repeat(ends - counts - starts, counts)
+
+
+def ranks(codes: Column) -> Column:
+    """How many rows of the same code stand before each row."""
+    order = np.argsort(codes, kind="stable")
+    ordered = codes[order]
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(codes) else np.empty(0, int)
+    found = np.empty(len(codes), np.int64)
+    found[order] = np.arange(len(codes)) - np.repeat(first, np.diff(np.append(first, len(codes))))
+    return found
