@@ -11,4 +11,5 @@ journeys     one packet's sightings joined across hosts and rewrites
 rewrites     what changed between two neighbouring sightings, and by what
 flows        journeys joined to connections, in two directions
 record       all of it together
+pcapng      pcapng written, pcapng and pcap read: bytes in, bytes out
 """
