@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, PacketExpectation
     from netemu.topology.library import find
     from netemu.topology.load import load
-    from netemu.topology.model import Topology, schema
+    from netemu.topology.model import Topology
     from netemu.topology.points import Point
+    from netemu.topology.schema import schema
 
 _HOMES = {
     "CaptureError": "netemu.errors",
@@ -82,7 +83,7 @@ _HOMES = {
     "probe": "netemu.kernel.features",
     "report_json": "netemu.check.report",
     "run_once": "netemu.lab.supervisor",
-    "schema": "netemu.topology.model",
+    "schema": "netemu.topology.schema",
 }
 
 __all__ = [

@@ -13,7 +13,7 @@ from netemu.lab.host import Host
 from netemu.topology.load import Source
 from netemu.topology.model import Ready
 from netemu.topology.plan import StartService
-from netemu.topology.values import seconds
+from netemu.topology.units import seconds
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/"}
 """What a service finds in its environment: the same whoever brings the lab up."""

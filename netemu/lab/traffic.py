@@ -19,7 +19,8 @@ from netemu.lab.host import Host
 from netemu.netfilter.conntrack import Tuple
 from netemu.record.record import Exchange
 from netemu.topology.traffic import Datagrams, Traffic
-from netemu.topology.values import Endpoint, endpoint_text, seconds
+from netemu.topology.units import seconds
+from netemu.topology.values import Endpoint, endpoint_text
 
 _LINGER = 1
 _CLOSE_WITHIN = 0.5

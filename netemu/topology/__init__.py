@@ -1,9 +1,17 @@
 """What a lab is to be: pure values, no I/O beyond reading a topology file.
 
-model         the frozen objects a topology is made of, and the file's schema
+model         the frozen objects a topology is made of: networks, hosts, links, and the whole
+interface     an interface: a port on a network, a link's end, a VXLAN tunnel's end or a macvlan
+routing       a host's routes and policy rules
+service       a host's services: what runs, when it is ready, what it waits for
+hostfile      files placed on a host, and rules that stand in a file
+shaping       what a wire does to packets: delay, loss, rate and the like
 traffic       the model's part that says what is sent
 expectation   the model's part that says what should be seen
-values        the small values they are written with: durations, endpoints, names
+values        the small values they are written with: names, addresses, endpoints
+units         quantities with their units: durations, shares, rates, queue lengths
+counting      `count`: many hosts of one
+schema        the topology file's JSON Schema, read off the model
 points        the names of the places where packets are seen
 document      YAML with the line of every key
 load          a file, or a text, to a `Topology`; errors with file, line and key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -12,9 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from netemu.errors import Problem, TopologyError
 from netemu.topology import verify
+from netemu.topology.counting import CountError, expand
 from netemu.topology.document import Document, Path, read_document
 from netemu.topology.expectation import Expectation
-from netemu.topology.model import Topology, schema
+from netemu.topology.model import Topology
+from netemu.topology.schema import schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,19 @@ class Source:
     """Where a topology's parts stand in its file, for messages that come up later than loading."""
 
     document: Document | None = None
+    written: Mapping[str, str] = field(default_factory=dict)
+    """For each host that `count` made, the name under which it is written."""
 
     def problem(self, message: str, path: Path = (), text_line: int | None = None) -> Problem:
         """A `Problem` at `path`, or at line `text_line` of the block text at `path`."""
         if self.document is None:
             return Problem(message, key_text(path))
-        line = self.document.line(path) if text_line is None else self.document.text_line(path, text_line)
+        there = (
+            (path[0], self.written.get(str(path[1]), path[1]), *path[2:])
+            if path[:1] == ("hosts",) and path[1:]
+            else path
+        )
+        line = self.document.line(there) if text_line is None else self.document.text_line(there, text_line)
         return Problem(message, key_text(path), line, self.document.file)
 
 
@@ -49,9 +58,14 @@ def loads(text: str, file: str | None = None) -> tuple[Topology, Source]:
     if not isinstance(document.value, dict):
         raise TopologyError(source.problem("a topology is a mapping with a name and hosts"))
     try:
-        topology = Topology.model_validate(document.value)
+        expansion = expand(document.value)
+    except CountError as error:
+        raise TopologyError(source.problem(str(error), error.path)) from error
+    source = Source(document, expansion.written)
+    try:
+        topology = Topology.model_validate(expansion.document)
     except ValidationError as error:
-        raise TopologyError(_problems(error, document.value, source)) from error
+        raise TopologyError(_problems(error, expansion.document, source)) from error
     if faults := verify.faults(topology):
         raise TopologyError([source.problem(fault.message, fault.path) for fault in faults])
     return topology, source

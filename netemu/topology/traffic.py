@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from netemu.topology.strict import Strict
-from netemu.topology.values import Duration, Endpoint, EndpointPattern, Name
+from netemu.topology.units import Duration
+from netemu.topology.values import Endpoint, EndpointPattern, Name
 
 
 def _check_url(url: str) -> str:

@@ -1,24 +1,25 @@
-"""The small values that a topology is written with: names, durations with units, endpoint patterns."""
+"""The small values that a topology is written with: names, addresses, ports, endpoint patterns."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Annotated
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StringConstraints, WithJsonSchema
 
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(us|ms|s|min)$")
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
-
-
-def seconds(duration: str) -> float:
-    """Seconds in a duration such as `300ms`; ValueError on a bare number or an unknown unit."""
-    match = _DURATION.fullmatch(duration)
-    if match is None:
-        raise ValueError(f"'{duration}' is no duration: write a number with its unit (us, ms, s, min), as in 300ms")
-    return float(match[1]) * _SECONDS[match[2]]
+from netemu.topology.counting import Numeral
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,49 @@ def endpoint_text(address: str, port: int | None) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _check_duration(text: object) -> str:
-    seconds(str(text))
-    return str(text)
+def _check_written(value: Any) -> Any:
+    if isinstance(value, bool | int | float):
+        raise ValueError(f"'{value}' is a bare number: an address is due here")  # noqa: TRY004  pydantic wants it
+    return value
+
+
+def _check_address(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _check_written(value)
+    if "/" not in value:
+        raise ValueError(f"'{value}' needs its prefix length, as in {value}/24")
+    try:
+        return ip_interface(value)
+    except ValueError:
+        raise ValueError(f"'{value}' is no address: write ADDRESS/PREFIX, as in 192.168.0.1/24") from None
+
+
+def _check_subnet(value: Any) -> Any:
+    if not isinstance(value, str) or value == "default":
+        return _check_written(value)
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"'{value}' is no network: {error}") from None
+
+
+def _check_host_address(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _check_written(value)
+    try:
+        return ip_address(value)
+    except ValueError:
+        raise ValueError(f"'{value}' is no address, as in 192.168.0.1") from None
+
+
+def _check_text(value: Any) -> Any:
+    """A number is taken as it stands where a text is due whose meaning is often a number; true and 1.5 are not."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _check_word(value: Any) -> Any:
+    """A bare number is refused, as YAML may have read it otherwise; a counted host's `{n}` is as it stands."""
+    return str(value) if isinstance(value, Numeral) else value
 
 
 def _check_endpoint(text: str) -> str:
@@ -75,9 +116,25 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", 
 InterfaceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=15)]
 """An interface's name: at most 15 bytes (IFNAMSIZ in linux/if.h, less its closing zero)."""
 
-Duration = Annotated[
-    str, BeforeValidator(_check_duration), WithJsonSchema({"type": "string", "pattern": _DURATION.pattern})
-]
+Address = Annotated[IPv4Interface | IPv6Interface, BeforeValidator(_check_address)]
+"""An interface's address with its prefix length, as in 192.168.0.1/24."""
+Subnet = Annotated[IPv4Network | IPv6Network, BeforeValidator(_check_subnet)]
+Destination = Annotated[Literal["default"] | IPv4Network | IPv6Network, BeforeValidator(_check_subnet)]
+HostAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_check_host_address)]
+"""An address without a prefix length."""
 EndpointPattern = Annotated[str, AfterValidator(_check_endpoint)]
 MacAddress = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Command = tuple[Annotated[str, BeforeValidator(_check_word)], ...]
+"""A program and its arguments."""
+User = (
+    Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]*[$]?$", max_length=32)]
+    | Annotated[StrictInt, Field(ge=0, lt=2**32 - 1)]
+)
+"""A user to run as, by name or number."""
+Environment = dict[
+    Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
+    Annotated[str, BeforeValidator(_check_text), WithJsonSchema({"type": ["string", "integer"]})],
+]
+"""Variables of a process's environment, by name."""
+AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*[^/\x00]$", max_length=4095)]

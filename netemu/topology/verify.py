@@ -95,6 +95,9 @@ def _loose_ends(topology: Topology, linked: Mapping[tuple[str, str], int]) -> It
             path: Path = ("hosts", host_name, "interfaces", name)
             if name == "lo":
                 yield Fault(path, "lo is always there; it can't be set here")
+            elif interface_.vxlan is not None or interface_.macvlan is not None:
+                if (host_name, name) in linked:
+                    yield Fault(path, "is a vxlan or macvlan, and an end of a link too: it can be one only")
             elif interface_.network is None and (host_name, name) not in linked:
                 yield Fault(path, "leads nowhere: give it a network, or name it in links")
             elif interface_.network is not None and (host_name, name) in linked:

@@ -8,7 +8,8 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from netemu.topology.model import Host, Interface, Ready, Route, Service, Topology, schema
+from netemu.topology.model import Host, Interface, Ready, Route, Service, Topology
+from netemu.topology.schema import schema
 
 SMALL = {
     "name": "small",

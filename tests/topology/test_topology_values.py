@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from netemu.topology.values import Duration, Endpoint, InterfaceName, MacAddress, Name, Port, endpoint_text, seconds
+from netemu.topology.units import Duration, seconds
+from netemu.topology.values import Endpoint, InterfaceName, MacAddress, Name, Port, endpoint_text
 
 ADDRESSES = st.ip_addresses().map(str)
 PORTS = st.integers(0, 65535)

@@ -1,0 +1,126 @@
+"""`count:` on a host: many hosts alike, numbered from 1, with `{n}` in their texts standing for the number.
+
+`{n}` may be part of a sum (`{n+1}`, `{n*2}`, `{(n-1)//250}`, `{n%250}`) and carry a format (`{n:02x}`). `{{n}}` is the
+text `{n}` itself, and a shell's `${n}` is left alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MOST = 10_000
+"""No host can be counted beyond this."""
+
+_SUM = r"[0-9n+\-*/%() ]*\bn\b[0-9n+\-*/%() ]*"
+TEMPLATE = re.compile(rf"\{{\{{({_SUM}(?::[0-9a-zA-Z]+)?)\}}\}}|(?<!\$)\{{({_SUM})(?::([0-9]*[dxX]))?\}}")
+_SUMS: Mapping[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+
+
+class Numeral(int):
+    """A number that a whole `"{n}"` stands for: it fits where a number is due, and where a text is."""
+
+
+class CountError(ValueError):
+    """What can't be counted, and where in the document."""
+
+    def __init__(self, path: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """A document whose hosts are all there, and for each host that was counted the name under which it is written."""
+
+    document: dict[str, Any]
+    written: Mapping[str, str]
+
+
+def expand(document: dict[str, Any]) -> Expansion:
+    """Each host with a `count` as that many hosts. Raises CountError."""
+    hosts = document.get("hosts")
+    if not isinstance(hosts, dict) or not any(isinstance(host, dict) and "count" in host for host in hosts.values()):
+        return Expansion(document, {})
+    found: dict[str, Any] = {}
+    written: dict[str, str] = {}
+    for name, host in hosts.items():
+        for made, value in _counted(str(name), host) if isinstance(host, dict) and "count" in host else ((name, host),):
+            if made in found:
+                raise CountError(("hosts", name), f"there is another host '{made}'")
+            found[made] = value
+            if made != name or value is not host:
+                written[made] = str(name)
+    return Expansion({**document, "hosts": found}, written)
+
+
+def expanded(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with each counted host as that many hosts. Raises CountError, a ValueError."""
+    return expand(document).document
+
+
+def _counted(name: str, host: dict[str, Any]) -> list[tuple[str, Any]]:
+    path = ("hosts", name)
+    count = host["count"]
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST:
+        raise CountError((*path, "count"), f"'{count}' is no count: write a whole number of 1 to {MOST}")
+    pattern = name if TEMPLATE.search(name) else f"{name}{{n}}"
+    rest = {key: value for key, value in host.items() if key != "count"}
+    return [(str(_text(pattern, n, path)), _filled(rest, n, path)) for n in range(1, count + 1)]
+
+
+def _filled(value: Any, n: int, path: tuple[str | int, ...]) -> Any:
+    if isinstance(value, str):
+        return _text(value, n, path)
+    if isinstance(value, list | tuple):
+        return [_filled(item, n, (*path, index)) for index, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {
+            str(_text(key, n, path)) if isinstance(key, str) else key: _filled(item, n, (*path, key))
+            for key, item in value.items()
+        }
+    return value
+
+
+def _text(text: str, n: int, path: tuple[str | int, ...]) -> str | Numeral:
+    if "{" not in text:
+        return text
+    whole = TEMPLATE.fullmatch(text)
+    if whole is not None and whole[2] is not None and whole[3] is None:
+        return Numeral(_number(whole, n, path))
+    return TEMPLATE.sub(
+        lambda match: f"{{{match[1]}}}" if match[1] is not None else format(_number(match, n, path), match[3] or "d"),
+        text,
+    )
+
+
+def _number(match: re.Match[str], n: int, path: tuple[str | int, ...]) -> int:
+    try:
+        number = _value(ast.parse(match[2].strip(), mode="eval").body, n)
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+        raise CountError(
+            path, f"'{match[0]}' is no sum: write {{n}}, {{n+1}}, {{n*2}}, {{n//250}} or {{n%250}}"
+        ) from None
+    if not 0 <= number < 2**32:
+        raise CountError(path, f"'{match[0]}' is {number} for the host numbered {n}")
+    return number
+
+
+def _value(node: ast.expr, n: int) -> int:
+    if isinstance(node, ast.Name) and node.id == "n":
+        return n
+    if isinstance(node, ast.Constant) and isinstance(node.value, int):
+        return node.value
+    if isinstance(node, ast.BinOp) and type(node.op) in _SUMS:
+        return _SUMS[type(node.op)](_value(node.left, n), _value(node.right, n))
+    raise ValueError("no sum")
