@@ -6,7 +6,12 @@ pidspace     the PID namespace in which a lab's processes live and die
 init         the program that is process 1 there; it outlives its lab just long enough to tidy up
 process      starting processes inside namespaces, and running them to their end
 ending       waiting for a process's end on the event loop
-links        bridges, veth pairs, addresses, routes, over pyroute2
+links        one namespace's bridges, veth pairs, addresses, routes and link properties
+rtnetlink    rtnetlink requests in batches, over one socket of a namespace
+interfaces   the messages that make and change interfaces
+routing      the messages of addresses, routes and policy rules
+qdisc        the messages of link properties: netem and tbf
+inventory    what a namespace has, read back
 offloads     checksum and segmentation offloads of an interface, over ethtool's ioctl
 sysctl       sysctls of a namespace
 listening    which ports a namespace's processes listen on

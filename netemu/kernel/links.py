@@ -1,47 +1,52 @@
-"""Bridges, veth pairs, addresses and routes, over pyroute2's asyncio API.
+"""Bridges, veth pairs, addresses, routes and link properties of one namespace, over one rtnetlink socket in it.
 
-A host's interfaces are given their index when they are made, so nothing has to be looked up afterwards.
+Each method queues a request: `await` it, and it and all before it are carried out; or queue many, and `flush` them
+in one send. An interface is given its index when it is made, so nothing has to be looked up afterwards.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import sys
+from collections.abc import Iterable
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import Any
+from typing import Literal
 
-from pyroute2.iproute.linux import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTMGRP_LINK
-
-from netemu.errors import KernelError
+from netemu.kernel import interfaces, qdisc, routing
+from netemu.kernel import rtnetlink as rt
+from netemu.kernel.interfaces import End, Mode
 from netemu.kernel.namespace import NetworkNamespace
-from netemu.topology.model import Route
+from netemu.kernel.qdisc import Shape
+from netemu.kernel.routing import Address, Hop, RouteKind, RuleKind, Subnet
+from netemu.kernel.rtnetlink import Request, Rtnetlink
 
 _LOOPBACK = 1
-_NO_DAD = 0x02
-_HINTS = {
-    errno.EOPNOTSUPP: "this kernel does not have that kind of interface",
-    errno.ENETUNREACH: "the gateway is in no network of this host",
-    errno.EEXIST: "it is there already",
-}
+_FIRST = 16
+"""The lab's first index in a namespace: some kernels put interfaces of their own (tunl0, sit0, …) right after lo."""
+_UNREACHED = {errno.ENETUNREACH: "the gateway is in no network of this host"}
+_THERE = {errno.EEXIST: "it is there already"}
+_VXLAN_PORT = 4789
+NextHop = tuple[Address | None, str | None, int]
+"""One way of a route with several: gateway, interface, weight (from 1 on)."""
 
 
 class Links:
-    """The interfaces of one namespace, over one rtnetlink socket that lives in it."""
+    """The interfaces of one namespace."""
 
     def __init__(self, net: NetworkNamespace) -> None:
         self.net = net
         self.index: dict[str, int] = {"lo": _LOOPBACK}
-        with net.entered():
-            self._requests = self._socket()
-            self._events = self._socket()
+        self._last = _FIRST - 1
+        self.requests = Rtnetlink(net)
 
-    @staticmethod
-    def _socket() -> Any:
-        link = AsyncIPRoute(ext_ack=True)
-        link.socket  # noqa: B018  made here and now, in the namespace that this thread is in
-        return link
+    def flush(self) -> None:
+        """Have everything carried out that is queued. Raises RefusedError, which names the request."""
+        self.requests.flush()
+
+    def close(self) -> None:
+        """Close the socket; what is queued is dropped."""
+        self.requests.close()
 
     def names(self) -> dict[int, str]:
         """The interfaces' names by their index."""
@@ -49,106 +54,182 @@ class Links:
 
     async def all_names(self) -> dict[int, str]:
         """The names by index of all interfaces that are there now, or were made by the lab."""
-        there = await self._ask("interfaces", self._requests.link("dump"))
-        return self.names() | {message["index"]: message.get_attr("IFLA_IFNAME") for message in there}
+        found = self.names()
+        for message in self.requests.dump("interfaces", rt.GET_LINK, interfaces.which()):
+            payload = message[16:]
+            name = rt.attributes(payload, interfaces.HEAD)[interfaces.NAME].rstrip(b"\0").decode()
+            found[interfaces.index_and_state(payload)[0]] = name
+        return found
 
-    async def add_bridge(self, name: str) -> None:
-        """A bridge without spanning tree: its ports forward at once.
+    def add_bridge(self, name: str, mtu: int | None = None, up: bool = False) -> Request:
+        """A bridge without spanning tree and multicast snooping."""
+        return self._make(f"bridge {name}", interfaces.bridge(End(name, self._next(name), mtu=mtu, up=up)))
 
-        Without multicast snooping, too: a bridge that snoops joins the all-snoopers group, and its own IGMP and MLD
-        reports would be in the record (br_multicast_join_snoopers in net/bridge/br_multicast.c).
-        """
-        index = self._next(name)
-        what = {"kind": "bridge", "br_stp_state": 0, "br_mcast_snooping": 0}
-        await self._ask(f"bridge {name}", self._requests.link("add", ifname=name, index=index, **what))
-
-    async def add_veth(
+    def add_veth(
         self,
         name: str,
         other: Links,
         other_name: str,
         macs: tuple[str | None, str | None] = (None, None),
         mtus: tuple[int | None, int | None] = (None, None),
-    ) -> None:
+        *,
+        bridge: str | None = None,
+        up: bool = False,
+    ) -> Request:
         """A veth pair: one end here, the other in another namespace, in one request.
+
+        With `bridge` the end here becomes a port of it; with `up` the end here is set up.
 
         The ends never have the same index: the kernel takes such a device for one without a lower device, and reports
         its carrier only at its once-a-second look (linkwatch_urgent_event in net/core/link_watch.c).
         """
-        peer: dict[str, Any] = {"ifname": other_name, "net_ns_fd": other.net.fd}
-        index = self._next(name, avoid=max(other.index.values()) + 1)
-        ends: dict[str, Any] = {"ifname": name, "index": index, "kind": "veth", "peer": peer}
-        for end, address, mtu in zip((ends, peer), macs, mtus, strict=True):
-            if address is not None:
-                end["address"] = address
-            if mtu is not None:
-                end["mtu"] = mtu
-        await self._ask(f"veth {name}", self._requests.link("add", **ends))
-        other.index[other_name] = await other._find(other_name)
+        master = self.index[bridge] if bridge is not None else None
+        here = End(name, self._next(name), macs[0], mtus[0], master, up)
+        there = End(other_name, other._next(other_name, avoid=here.index), macs[1], mtus[1])
+        return self._make(f"veth {name}", interfaces.veth(here, there, other.net.fd))
 
-    async def join_bridge(self, name: str, bridge: str) -> None:
+    def add_vxlan(
+        self,
+        name: str,
+        number: int,
+        *,
+        port: int = _VXLAN_PORT,
+        dev: str | None = None,
+        local: Address | None = None,
+        remote: Address | None = None,
+        mac: str | None = None,
+        mtu: int | None = None,
+    ) -> Request:
+        """A VXLAN interface over another; `remote` is a host's address or a multicast group (which needs `dev`)."""
+        lower = self.index[dev] if dev is not None else None
+        end = End(name, self._next(name), mac, mtu)
+        body = interfaces.vxlan(end, number, port=port, lower=lower, local=local, remote=remote)
+        return self._make(f"vxlan {name}", body)
+
+    def add_macvlan(
+        self, name: str, dev: str, mode: Mode = "bridge", *, mac: str | None = None, mtu: int | None = None
+    ) -> Request:
+        """A macvlan interface on top of another of this host."""
+        body = interfaces.macvlan(End(name, self._next(name), mac, mtu), self.index[dev], mode)
+        return self._make(f"macvlan {name}", body)
+
+    def join_bridge(self, name: str, bridge: str) -> Request:
         """Make an interface a port of a bridge."""
-        request = self._requests.link("set", index=self.index[name], master=self.index[bridge])
-        await self._ask(f"{name} to {bridge}", request)
+        return self._change(f"{name} to {bridge}", interfaces.change(self.index[name], master=self.index[bridge]))
 
-    async def add_address(self, name: str, address: IPv4Interface | IPv6Interface) -> None:
+    def set_up(self, name: str) -> Request:
+        """Set an interface up; `until_running` waits for its carrier."""
+        return self._change(f"{name} up", interfaces.change(self.index[name], up=True))
+
+    def set_down(self, name: str) -> Request:
+        """Set an interface down: the other end loses its carrier, and the routes through it go."""
+        return self._change(f"{name} down", interfaces.change(self.index[name], up=False))
+
+    def set_mtu(self, name: str, mtu: int) -> Request:
+        """Change an interface's MTU."""
+        return self._change(f"mtu {mtu} of {name}", interfaces.change(self.index[name], mtu=mtu))
+
+    def set_mac(self, name: str, mac: str) -> Request:
+        """Change an interface's MAC address."""
+        return self._change(f"mac {mac} of {name}", interfaces.change(self.index[name], mac=mac))
+
+    def add_address(self, name: str, address: IPv4Interface | IPv6Interface) -> Request:
         """An address that is usable at once: without duplicate address detection."""
-        extra = {"flags": _NO_DAD} if address.version == 6 else {"broadcast": str(address.network.broadcast_address)}
-        request = self._requests.addr(
-            "add", index=self.index[name], address=str(address.ip), prefixlen=address.network.prefixlen, **extra
+        body = routing.address(self.index[name], address)
+        return self._ask(f"address {address} on {name}", rt.NEW_ADDRESS, body, rt.CREATE | rt.EXCLUSIVE, _THERE)
+
+    def add_route(
+        self,
+        to: Literal["default"] | Subnet,
+        *,
+        via: Address | None = None,
+        dev: str | None = None,
+        nexthops: Iterable[NextHop] = (),
+        kind: RouteKind = "unicast",
+        metric: int | None = None,
+        table: int = routing.MAIN,
+        source: Address | None = None,
+    ) -> Request:
+        """A route, by one gateway or interface, or by several `nexthops`; or one that discards."""
+        body = routing.route(
+            to,
+            Hop(via, self._named(dev)),
+            hops=tuple(Hop(gateway, self._named(way), weight) for gateway, way, weight in nexthops),
+            kind=kind,
+            metric=metric,
+            table=table,
+            source=source,
         )
-        await self._ask(f"address {address} on {name}", request)
+        return self._ask(f"route to {to}", rt.NEW_ROUTE, body, rt.CREATE | rt.EXCLUSIVE, _UNREACHED | _THERE)
 
-    async def add_route(self, route: Route) -> None:
-        """A route in the main table."""
-        what: dict[str, Any] = {"dst": "default" if route.to == "default" else str(route.to)}
-        if route.via is not None:
-            what["gateway"] = str(route.via)
-            what["family"] = 10 if route.via.version == 6 else 2
-        if route.dev is not None:
-            what["oif"] = self.index[route.dev]
-        await self._ask(f"route to {route.to}", self._requests.route("add", **what))
+    def add_rule(
+        self,
+        *,
+        version: Literal[4, 6] = 4,
+        source: Subnet | None = None,
+        to: Subnet | None = None,
+        iif: str | None = None,
+        oif: str | None = None,
+        mark: tuple[int, int | None] | None = None,
+        tos: int = 0,
+        table: int = routing.MAIN,
+        priority: int | None = None,
+        kind: RuleKind = "lookup",
+    ) -> Request:
+        """A policy rule; `mark` is a firewall mark and its mask (None: all of it)."""
+        selectors = {"source": source, "to": to, "iif": iif, "oif": oif, "mark": mark, "tos": tos, "table": table}
+        body = routing.rule(version=version, priority=priority, kind=kind, **selectors)  # type: ignore[arg-type]
+        what = f"policy rule {priority if priority is not None else ''} to {table if kind == 'lookup' else kind}"
+        return self._ask(what, rt.NEW_RULE, body, rt.CREATE | rt.EXCLUSIVE, _THERE)
 
-    async def bring_up(self, names: list[str]) -> None:
-        """Set interfaces up; returns once the kernel took the requests, `until_running` waits for the carriers."""
-        await asyncio.gather(
-            *(self._ask(f"{name} up", self._requests.link("set", index=self.index[name], state="up")) for name in names)
-        )
+    def shape(self, name: str, shape: Shape) -> Request:
+        """Have all that an interface sends delayed, lost, held to a rate, …; in the place of any earlier shape."""
+        module = f"sch_{shape.kind}"
+        body = qdisc.root(self.index[name], shape, self._mtu(name))
+        hints = {errno.ENOENT: f"this kernel has no {module}"}
+        return self._ask(f"{shape.kind} on {name}", rt.NEW_QDISC, body, rt.CREATE | rt.REPLACE, hints)
 
-    async def watch(self) -> None:
-        """Listen for changes of interfaces from now on; before `bring_up`, for `until_running`."""
-        await self._events.bind(groups=RTMGRP_LINK)
+    def unshape(self, name: str) -> Request:
+        """Let an interface send as a plain one again. Refused (ENOENT) where it has no shape."""
+        return self._ask(f"no shape on {name}", rt.DELETE_QDISC, qdisc.no_root(self.index[name]))
 
-    async def until_running(self, names: set[str]) -> None:
-        """Return once each of these interfaces is operationally up, as the kernel's own messages tell."""
-        waiting = {self.index[name] for name in names}
-        for message in await self._ask("interfaces", self._requests.link("dump")):
-            if message.get_attr("IFLA_OPERSTATE") == "UP":
-                waiting.discard(message["index"])
-        while waiting:
-            async for message in self._events.get():
-                if message["event"] == "RTM_NEWLINK" and message.get_attr("IFLA_OPERSTATE") == "UP":
-                    waiting.discard(message["index"])
+    async def until_running(self, names: Iterable[str]) -> None:
+        """Return once each of these interfaces is operationally up: able to send and receive.
 
-    def close(self) -> None:
-        """Close the sockets."""
-        self._requests.close()
-        self._events.close()
+        Asking for one interface makes the kernel put a change of its carrier into effect first (linkwatch_sync_dev in
+        rtnl_getlink, from Linux 6.8 on); on older kernels its own message is waited for.
+        """
+        if not (waiting := {self.index[name] for name in names if not self._runs(self.index[name])}):
+            return
+        loop = asyncio.get_running_loop()
+        with rt.link_events(self.net) as events:
+            while waiting := {index for index in waiting if not self._runs(index)}:
+                await loop.sock_recv(events, 1 << 16)
+
+    def _runs(self, index: int) -> bool:
+        payload = self.requests.ask("carrier", rt.GET_LINK, interfaces.which(index))
+        state = rt.attributes(payload, interfaces.HEAD).get(interfaces.OPERSTATE, b"\0")
+        return state[0] == interfaces.OPERATIONAL
+
+    def _mtu(self, name: str) -> int:
+        payload = self.requests.ask(f"mtu of {name}", rt.GET_LINK, interfaces.which(self.index[name]))
+        return int.from_bytes(rt.attributes(payload, interfaces.HEAD)[interfaces.MTU], sys.byteorder)
+
+    def _named(self, dev: str | None) -> int | None:
+        return self.index[dev] if dev is not None else None
 
     def _next(self, name: str, avoid: int = 0) -> int:
-        index = max(self.index.values()) + 1
-        self.index[name] = index + 1 if index == avoid else index
-        return self.index[name]
+        self._last += 2 if self._last + 1 == avoid else 1
+        self.index[name] = self._last
+        return self._last
 
-    async def _find(self, name: str) -> int:
-        found = await self._ask(f"interface {name}", self._requests.link("get", ifname=name))
-        return int(found[0]["index"])
+    def _make(self, what: str, body: bytes) -> Request:
+        kind = what.partition(" ")[0]
+        hints = {errno.EOPNOTSUPP: f"this kernel has no {kind}"} | _THERE
+        return self._ask(what, rt.NEW_LINK, body, rt.CREATE | rt.EXCLUSIVE, hints)
 
-    async def _ask(self, what: str, request: Any) -> Any:
-        try:
-            answer = await request
-            return [message async for message in answer] if hasattr(answer, "__aiter__") else answer
-        except NetlinkError as error:
-            hint = _HINTS.get(error.code, "")
-            said = error.args[1] if len(error.args) > 1 else str(error)
-            raise KernelError(f"host {self.net.name}: {what}: {said}{f': {hint}' if hint else ''}") from error
+    def _change(self, what: str, body: bytes) -> Request:
+        return self._ask(what, rt.NEW_LINK, body)
+
+    def _ask(self, what: str, kind: int, body: bytes, flags: int = 0, hints: dict[int, str] | None = None) -> Request:
+        return self.requests.queue(what, kind, body, flags, hints)

@@ -72,7 +72,8 @@ class Builder:
             self._namespace(step.host)
 
     async def _bridges(self, group: list[steps.MakeBridge]) -> None:
-        await _all(self.links[step.host].add_bridge(steps.BRIDGE) for step in group)
+        for step in group:
+            await self.links[step.host].add_bridge(steps.BRIDGE)
 
     async def _hosts(self, group: list[steps.MakeHost]) -> None:
         for step in group:
@@ -126,14 +127,17 @@ class Builder:
                 self.recorder.open_bridge(links.net, steps.BRIDGE)
 
     async def _addresses(self, group: list[steps.AddAddress]) -> None:
-        await _all(self._at(step, self.links[step.host].add_address(step.interface, step.address)) for step in group)
+        for step in group:
+            await self._at(step, self.links[step.host].add_address(step.interface, step.address))
 
     async def _up(self, group: list[steps.BringUp]) -> None:
         names: dict[str, list[str]] = {}
         for step in group:
             names.setdefault(step.host, []).append(step.interface)
-        await _all(self.links[host].watch() for host in names)
-        await _all(self.links[host].bring_up(interfaces) for host, interfaces in names.items())
+        for host, interfaces in names.items():
+            for interface in interfaces:
+                self.links[host].set_up(interface)
+            self.links[host].flush()
         try:
             async with asyncio.timeout(CARRIER_WITHIN):
                 await _all(
@@ -150,7 +154,9 @@ class Builder:
         return name != "lo" and (name != steps.BRIDGE or len(self.links[host].index) > 2)
 
     async def _routes(self, group: list[steps.AddRoute]) -> None:
-        await _all(self._at(step, self.links[step.host].add_route(step.route)) for step in group)
+        for step in group:
+            route = step.route
+            await self._at(step, self.links[step.host].add_route(route.to, via=route.via, dev=route.dev))
 
     async def _services(self, group: list[steps.StartService]) -> None:
         await _all(start_service(self.hosts[step.host], step, self.source) for step in group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
@@ -23,7 +23,6 @@ from netemu.record.flows import read_entries
 from netemu.record.frames import Datagrams
 from netemu.record.headers import decode, split_frame
 from netemu.record.passes import passes, trace_events
-from netemu.topology.model import Route
 
 BUFFER = 1 << 20
 LEFT, RIGHT = "192.0.2.1", "192.0.2.2"
@@ -46,9 +45,8 @@ class Pair:
 
     async def up(self) -> None:
         for links in self.links:
-            await links.watch()
-        for links in self.links:
-            await links.bring_up(["lo", "eth0"])
+            links.set_up("lo")
+            await links.set_up("eth0")
         async with asyncio.timeout(5):
             for links in self.links:
                 await links.until_running({"eth0"})
@@ -305,7 +303,7 @@ async def test_listening_waits_until_a_port_is_bound(pair):
 async def test_a_route_that_leads_nowhere_is_told_with_its_host(pair):
     await pair.up()
     with pytest.raises(KernelError, match=r"host left: route to 10\.0\.0\.0/8"):
-        await pair.links[0].add_route(Route(to="10.0.0.0/8", via="198.51.100.1"))
+        await pair.links[0].add_route(ip_network("10.0.0.0/8"), via=ip_address("198.51.100.1"))
 
 
 async def test_with_offloads_off_the_wire_holds_finished_checksums_and_no_giant_segments(pair):
