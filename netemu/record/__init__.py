@@ -5,6 +5,7 @@ capture      what a host's taps hand over: raw bytes, and what they lost
 headers      link, network and transport headers from bytes, and the key by which a packet is recognised
 rows         many byte strings at once: a flat buffer, numbers as columns, digests to join by
 packets      the same headers of many packets at once, as columns
+events       the trace events of a host in bulk, as columns
 sighting     one packet seen at one point
 passes       a host's trace events grouped into packets' passes through its hooks
 journeys     one packet's sightings joined across hosts and rewrites

@@ -31,6 +31,8 @@ def windows(data: Column, starts: Column, lengths: Column, width: int) -> Column
 
 def _taken(data: Column, starts: Column, width: int) -> Column:
     """`width` bytes from each start on; zeros behind the buffer's end."""
+    if not len(starts):
+        return np.empty((0, width), np.uint8)
     last = len(data) - width
     near_end = starts > last
     if not near_end.any():
