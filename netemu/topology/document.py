@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,8 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from netemu.errors import Problem, TopologyError
 
 Path = tuple[str | int, ...]
+
+_NUMBERED = re.compile(r"\{[^{}\"']*\bn\b[^{}\"']*\}")
 
 MOST_NODES = 100_000
 """A document that unfolds (by aliases) to more values than this is refused."""
@@ -55,6 +58,8 @@ def _read(text: str, file: str | None) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = " ".join(part for part in (error.context, error.problem) if part)
+        if mark is not None and _NUMBERED.search(text.splitlines()[mark.line] if mark.line < text.count("\n") else ""):
+            message += ": write a text with {n} in quotes"
         raise TopologyError(Problem(f"not YAML: {message}", line=mark.line + 1 if mark else None, file=file)) from error
     except YAMLError as error:
         raise TopologyError(Problem(f"not YAML: {str(error).splitlines()[0]}", file=file)) from error

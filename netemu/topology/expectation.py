@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StrictBool, StringConstraints, Tag, model_validator
 
 from netemu.topology.points import Point
 from netemu.topology.strict import Strict
@@ -17,7 +17,8 @@ def _check_point(text: str) -> str:
 
 
 PointName = Annotated[str, AfterValidator(_check_point)]
-PacketSelector = Annotated[str, StringConstraints(pattern=r"^(request|reply)\.(first|nth|all|[1-9][0-9]*)$")]
+SELECTOR = r"^(request|reply)\.(first|nth|all|[1-9][0-9]*)$"
+PacketSelector = Annotated[str, StringConstraints(pattern=SELECTOR)]
 Manip = Literal["none", "src", "dst", "both"]
 CtState = Literal["new", "established", "related", "invalid", "untracked", "none"]
 CtStatus = Literal[
@@ -40,7 +41,7 @@ class PacketExpectation(Strict):
     )
     src: EndpointPattern | None = None
     dst: EndpointPattern | None = None
-    ttl: int | None = Field(default=None, ge=0, le=255)
+    ttl: int | None = Field(default=None, ge=0, le=255, strict=True)
     by: Literal["rule", "conntrack", "route", "null-binding"] | None = Field(
         default=None, description="what made the rewrite that is seen at this point"
     )
@@ -50,7 +51,9 @@ class PacketExpectation(Strict):
     manip: Manip | None = Field(
         default=None, description="which manips the conntrack entry had set up when the packet came to this point"
     )
-    walked: bool | None = Field(default=None, description="whether a nat chain was walked just before this .nat point")
+    walked: StrictBool | None = Field(
+        default=None, description="whether a nat chain was walked just before this .nat point"
+    )
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> PacketExpectation:
@@ -87,7 +90,7 @@ class CounterExpectation(Strict):
 
     counter: Name = Field(description="the host whose rule is meant")
     rule: str = Field(description="a part of the rule's text, as iptables-save writes it, found in one rule only")
-    packets: int = Field(ge=0)
+    packets: int = Field(ge=0, strict=True)
 
 
 def _kind(value: Any) -> str:

@@ -11,11 +11,14 @@ from netemu.topology.strict import Strict
 FILE_KEY = "file"
 """The key that names a file, relative to the topology file, where a text is due."""
 
+MODE = r"^[0-7]{3,4}$"
 _NOT_READ = f"only a topology file can name a {FILE_KEY}, in Python give the text itself"
 
 
 def _check_rules(value: Any) -> Any:
     if isinstance(value, dict):
+        for key in value.keys() - {FILE_KEY}:
+            raise ValueError(f"unknown key '{key}': give the rules as a text, or as {{{FILE_KEY}: PATH}}")
         if list(value) == [FILE_KEY] and isinstance(value[FILE_KEY], str):
             raise ValueError(_NOT_READ)
         raise ValueError(f"give the rules as a text, or as {{{FILE_KEY}: PATH}}")  # noqa: TRY004  pydantic wants it
@@ -46,7 +49,7 @@ class HostFile(Strict):
     """A file that a host finds at a place of its own; the machine's own file there is not touched."""
 
     content: str | bytes = Field(default="", description="the text")
-    mode: Annotated[str, StringConstraints(pattern=r"^[0-7]{3,4}$")] = Field(
+    mode: Annotated[str, StringConstraints(pattern=MODE)] = Field(
         default="0644", description="its permissions as chmod has them, quoted"
     )
 

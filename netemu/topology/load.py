@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -12,11 +11,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from netemu.errors import Problem, TopologyError
 from netemu.topology import verify
+from netemu.topology.complaints import complaints
 from netemu.topology.counting import CountError, expand
 from netemu.topology.document import Document, Path, read_document
 from netemu.topology.expectation import Expectation
+from netemu.topology.inclusion import UnreadableError, include
 from netemu.topology.model import Topology
-from netemu.topology.schema import schema
+
+LARGEST_FILE = 16 * 2**20
+"""Bytes of the largest file that a topology may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +29,36 @@ class Source:
     document: Document | None = None
     written: Mapping[str, str] = field(default_factory=dict)
     """For each host that `count` made, the name under which it is written."""
+    files: Mapping[Path, str] = field(default_factory=dict)
+    """For each rules text that was read from a file of its own, that file."""
 
     def problem(self, message: str, path: Path = (), text_line: int | None = None) -> Problem:
         """A `Problem` at `path`, or at line `text_line` of the block text at `path`."""
         if self.document is None:
             return Problem(message, key_text(path))
-        there = (
-            (path[0], self.written.get(str(path[1]), path[1]), *path[2:])
-            if path[:1] == ("hosts",) and path[1:]
-            else path
-        )
+        if text_line is not None and path in self.files:
+            return Problem(message, key_text(path), text_line, self.files[path])
+        there = self.as_written(path)
         line = self.document.line(there) if text_line is None else self.document.text_line(there, text_line)
         return Problem(message, key_text(path), line, self.document.file)
+
+    def as_written(self, path: Path) -> Path:
+        """The path in the file of something that is here under the name of a host that `count` made."""
+        if len(path) > 1 and path[0] == "hosts" and path[1] in self.written:
+            return (path[0], self.written[str(path[1])], *path[2:])
+        return path
+
+    def problems(self, faults: Iterable[tuple[Path, str]]) -> list[Problem]:
+        """Problems in order; what is at fault at one place of several hosts that `count` made is told once."""
+        groups: dict[Path, list[tuple[Path, str]]] = {}
+        for path, message in faults:
+            counted = self.as_written(path) != path
+            groups.setdefault(self.as_written(path) if counted else (*path, message), []).append((path, message))
+        found = []
+        for (path, message), *more in groups.values():
+            hosts = {other[1] for other, _ in more} - {path[1] if len(path) > 1 else None}
+            found.append(self.problem(f"{message} (so for {len(hosts)} more of them)" if hosts else message, path))
+        return found
 
 
 def load(file: str | FilePath) -> tuple[Topology, Source]:
@@ -61,14 +82,31 @@ def loads(text: str, file: str | None = None) -> tuple[Topology, Source]:
         expansion = expand(document.value)
     except CountError as error:
         raise TopologyError(source.problem(str(error), error.path)) from error
-    source = Source(document, expansion.written)
+    folder = FilePath(file).parent if file else FilePath()
+    inclusion = include(expansion.document, lambda name: _read(folder / name))
+    source = Source(document, expansion.written, inclusion.files)
     try:
-        topology = Topology.model_validate(expansion.document)
+        topology = Topology.model_validate(inclusion.document)
     except ValidationError as error:
-        raise TopologyError(_problems(error, expansion.document, source)) from error
-    if faults := verify.faults(topology):
-        raise TopologyError([source.problem(fault.message, fault.path) for fault in faults])
+        found = inclusion.faults | complaints(error, inclusion.document)
+        raise TopologyError(source.problems(found.items())) from error
+    faults = [*inclusion.faults.items(), *((fault.path, fault.message) for fault in verify.faults(topology))]
+    if faults:
+        raise TopologyError(source.problems(faults))
     return topology, source
+
+
+def _read(file: FilePath) -> tuple[str, bytes]:
+    try:
+        if file.exists() and not file.is_file():
+            raise UnreadableError(f"'{file}' is no plain file")
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        raise UnreadableError(f"'{file}' can't be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(content) > LARGEST_FILE:
+        raise UnreadableError(f"'{file}' is larger than {LARGEST_FILE // 2**20} MiB")
+    return str(file), content
 
 
 def expectations_for(topology: Topology, expect: Sequence[Expectation | Mapping[str, Any]]) -> tuple[Expectation, ...]:
@@ -80,8 +118,8 @@ def expectations_for(topology: Topology, expect: Sequence[Expectation | Mapping[
     try:
         found = TypeAdapter(tuple[Expectation, ...]).validate_python(plain)
     except ValidationError as error:
-        shifted = _problems(error, plain, source)
-        raise TopologyError([Problem(problem.message, f"expect{problem.key}") for problem in shifted]) from error
+        wrong = complaints(error, plain).items()
+        raise TopologyError([source.problem(message, ("expect", *path)) for path, message in wrong]) from error
     if faults := verify.expectation_faults(topology, found):
         raise TopologyError([source.problem(fault.message, fault.path) for fault in faults])
     return found
@@ -93,86 +131,3 @@ def key_text(path: Path) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
-
-
-def _problems(error: ValidationError, value: Any, source: Source) -> list[Problem]:
-    """One problem for each key that is at fault: of a union's branches only the first is told."""
-    problems: dict[Path, Problem] = {}
-    for fault in error.errors(include_url=False):
-        path = _path_in(value, fault["loc"])
-        if path not in problems:
-            problems[path] = source.problem(_message(fault, path), path)
-    return list(problems.values())
-
-
-def _path_in(document: Any, location: tuple[int | str, ...]) -> Path:
-    """The part of pydantic's location that is in the document: it also names unions' branches."""
-    path: list[int | str] = []
-    value: Any = document
-    for position, part in enumerate(location):
-        if part == "[key]":
-            break
-        if isinstance(part, int) and isinstance(value, list) and part < len(value):  # noqa: SIM114  typed apart
-            value = value[part]
-        elif isinstance(part, str) and isinstance(value, dict) and part in value:
-            value = value[part]
-        elif not isinstance(value, dict) or position < len(location) - 1:
-            continue
-        path.append(part)
-    return tuple(path)
-
-
-def _message(fault: Any, path: Path) -> str:
-    kind, message = fault["type"], str(fault["msg"])
-    given = fault.get("input")
-    if kind == "extra_forbidden":
-        return _unknown_key(str(path[-1]), fault["loc"])
-    if kind == "missing":
-        return "is missing"
-    if kind in ("union_tag_invalid", "model_type", "dict_type"):
-        return "a mapping is due here, as in {key: value}"
-    if kind == "tuple_type":
-        return "a list is due here, as in [one, two]"
-    if kind == "value_error":
-        return message.removeprefix("Value error, ")
-    if kind == "string_pattern_mismatch":
-        return f"'{given}' does not fit {fault['ctx']['pattern']}"
-    if kind == "string_too_long":
-        return f"'{given}' is longer than {fault['ctx']['max_length']} characters"
-    if isinstance(given, str | int | float):
-        return f"'{given}': {message[:1].lower()}{message[1:]}"
-    return message[:1].lower() + message[1:]
-
-
-def _unknown_key(key: str, location: tuple[int | str, ...]) -> str:
-    known = _known_keys(schema(), location[:-1])
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f", did you mean '{near[0]}'?" if near else f"; known here: {', '.join(known)}" if known else ""
-    return f"unknown key '{key}'{hint}"
-
-
-def _known_keys(root: dict[str, Any], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the schema allows at a pydantic location (which names a union's branch by its class)."""
-    node: dict[str, Any] = root
-    for part in location:
-        node = _resolved(root, node)
-        if part in node.get("properties", {}):
-            node = node["properties"][part]
-        elif isinstance(part, int) and "items" in node:
-            node = node["items"]
-        elif "oneOf" in node and part in root["$defs"]:
-            node = {"$ref": f"#/$defs/{part}"}
-        elif isinstance(node.get("additionalProperties"), dict):
-            node = node["additionalProperties"]
-        elif "patternProperties" in node:
-            node = next(iter(node["patternProperties"].values()))
-    return sorted(_resolved(root, node).get("properties", {}))
-
-
-def _resolved(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    for choice in node.get("anyOf", ()):
-        if "$ref" in choice:
-            node = choice
-    if "$ref" in node:
-        return dict(root["$defs"][node["$ref"].rsplit("/", 1)[-1]])
-    return node

@@ -37,7 +37,8 @@ __all__ = [
     "Vxlan",
 ]
 
-SysctlName = Annotated[str, StringConstraints(pattern=r"^net(\.[A-Za-z0-9_-]+)+$")]
+SYSCTL = r"^net(\.[A-Za-z0-9_-]+)+$"
+SysctlName = Annotated[str, StringConstraints(pattern=SYSCTL)]
 
 Backend = Literal["nft", "legacy"]
 """Which of iptables' two implementations loads `iptables` and `ip6tables` rules."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StrictInt, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, WithJsonSchema, model_validator
 
 from netemu.topology.strict import Strict
 from netemu.topology.values import Destination, HostAddress, InterfaceName, Subnet
@@ -21,7 +21,18 @@ def _check_mark(mark: str | int) -> str | int:
     return mark
 
 
-Table = Literal["main", "local", "default"] | Annotated[StrictInt, Field(ge=1, lt=2**32)]
+def _check_table(table: Any) -> Any:
+    number = isinstance(table, int) and not isinstance(table, bool) and 0 < table < 2**32
+    if not number and table not in TABLES:
+        raise ValueError(f"'{table}' is no routing table: write a number, or {', '.join(TABLES)}")
+    return table
+
+
+TABLES = {"main": 254, "local": 255, "default": 253}
+
+Table = Annotated[
+    Literal["main", "local", "default"] | Annotated[StrictInt, Field(ge=1, lt=2**32)], BeforeValidator(_check_table)
+]
 """A routing table, by number, or by one of the names that every kernel has (255 is local, 254 main, 253 default)."""
 
 Mark = Annotated[
@@ -29,8 +40,6 @@ Mark = Annotated[
     AfterValidator(_check_mark),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _MARK.pattern}]}),
 ]
-
-TABLES = {"main": 254, "local": 255, "default": 253}
 
 
 def table_number(table: str | int) -> int:

@@ -23,7 +23,8 @@ def _check_regex(pattern: str) -> str:
     return pattern
 
 
-ServiceName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]*:)?[A-Za-z0-9][A-Za-z0-9_-]*$")]
+SERVICE = r"^([A-Za-z0-9][A-Za-z0-9_-]*:)?[A-Za-z0-9][A-Za-z0-9_-]*$"
+ServiceName = Annotated[str, StringConstraints(pattern=SERVICE)]
 """A service of the same host, or HOST:SERVICE."""
 
 

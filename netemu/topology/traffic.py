@@ -32,8 +32,8 @@ class Datagrams(Strict):
     """UDP datagrams sent from one socket, back to back, before any answer is read."""
 
     to: EndpointPattern = Field(description="address and port, as in 192.168.0.2:30053")
-    count: int = Field(default=1, ge=1, le=10_000, description="how many datagrams")
-    answers: int = Field(default=1, ge=0, description="how many datagrams must come back")
+    count: int = Field(default=1, ge=1, le=10_000, strict=True, description="how many datagrams")
+    answers: int = Field(default=1, ge=0, strict=True, description="how many datagrams must come back")
 
     @model_validator(mode="after")
     def _one_destination(self) -> Datagrams:

@@ -60,39 +60,53 @@ def endpoint_text(address: str, port: int | None) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _check_written(value: Any) -> Any:
+def _written(value: Any, what: str) -> str | None:
+    """The text that was written, None for an object that needs no reading."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool | int | float):
-        raise ValueError(f"'{value}' is a bare number: an address is due here")  # noqa: TRY004  pydantic wants it
-    return value
+        raise ValueError(f"'{value}' is a bare number: {what} is due here")  # noqa: TRY004  pydantic wants it
+    if value is None or isinstance(value, dict | list | tuple):
+        raise ValueError(f"{what} is due here")
+    return None
 
 
 def _check_address(value: Any) -> Any:
-    if not isinstance(value, str):
-        return _check_written(value)
-    if "/" not in value:
-        raise ValueError(f"'{value}' needs its prefix length, as in {value}/24")
+    text = _written(value, "an address with its prefix length, as in 192.168.0.1/24,")
+    if text is None:
+        return value
+    if "/" not in text:
+        raise ValueError(f"'{text}' needs its prefix length, as in {text}/24")
     try:
-        return ip_interface(value)
+        return ip_interface(text)
     except ValueError:
-        raise ValueError(f"'{value}' is no address: write ADDRESS/PREFIX, as in 192.168.0.1/24") from None
+        raise ValueError(f"'{text}' is no address: write ADDRESS/PREFIX, as in 192.168.0.1/24") from None
 
 
 def _check_subnet(value: Any) -> Any:
-    if not isinstance(value, str) or value == "default":
-        return _check_written(value)
+    text = _written(value, "a network, as in 10.0.0.0/24,")
+    if text is None or text == "default":
+        return value
     try:
-        return ip_network(value)
+        return ip_network(text)
     except ValueError as error:
-        raise ValueError(f"'{value}' is no network: {error}") from None
+        raise ValueError(f"'{text}' is no network: {error}") from None
 
 
 def _check_host_address(value: Any) -> Any:
-    if not isinstance(value, str):
-        return _check_written(value)
+    text = _written(value, "an address, as in 192.168.0.1,")
+    if text is None:
+        return value
     try:
-        return ip_address(value)
+        return ip_address(text)
     except ValueError:
-        raise ValueError(f"'{value}' is no address, as in 192.168.0.1") from None
+        raise ValueError(f"'{text}' is no address, as in 192.168.0.1") from None
+
+
+def _check_user(value: Any) -> Any:
+    if isinstance(value, bool | float) or not isinstance(value, str | int):
+        raise ValueError("a user is due here, by name or number")  # noqa: TRY004  pydantic wants it
+    return value
 
 
 def _check_text(value: Any) -> Any:
@@ -110,31 +124,39 @@ def _check_endpoint(text: str) -> str:
     return text
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=48)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+INTERFACE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+MAC = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
+USER = r"^[a-z_][a-z0-9_-]*[$]?$"
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+ABSOLUTE = r"^/[^\x00]*[^/\x00]$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=48)]
 """A lab's, host's, network's, service's or traffic item's name: letters, digits, - and _."""
 
-InterfaceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=15)]
+InterfaceName = Annotated[str, StringConstraints(pattern=INTERFACE_NAME, max_length=15)]
 """An interface's name: at most 15 bytes (IFNAMSIZ in linux/if.h, less its closing zero)."""
 
 Address = Annotated[IPv4Interface | IPv6Interface, BeforeValidator(_check_address)]
 """An interface's address with its prefix length, as in 192.168.0.1/24."""
 Subnet = Annotated[IPv4Network | IPv6Network, BeforeValidator(_check_subnet)]
+"""A network, as in 10.0.0.0/24."""
 Destination = Annotated[Literal["default"] | IPv4Network | IPv6Network, BeforeValidator(_check_subnet)]
 HostAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_check_host_address)]
 """An address without a prefix length."""
 EndpointPattern = Annotated[str, AfterValidator(_check_endpoint)]
-MacAddress = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
+MacAddress = Annotated[str, StringConstraints(pattern=MAC)]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Command = tuple[Annotated[str, BeforeValidator(_check_word)], ...]
 """A program and its arguments."""
-User = (
-    Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]*[$]?$", max_length=32)]
-    | Annotated[StrictInt, Field(ge=0, lt=2**32 - 1)]
-)
+User = Annotated[
+    Annotated[str, StringConstraints(pattern=USER, max_length=32)] | Annotated[StrictInt, Field(ge=0, lt=2**32 - 1)],
+    BeforeValidator(_check_user),
+]
 """A user to run as, by name or number."""
 Environment = dict[
-    Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
+    Annotated[str, StringConstraints(pattern=VARIABLE)],
     Annotated[str, BeforeValidator(_check_text), WithJsonSchema({"type": ["string", "integer"]})],
 ]
 """Variables of a process's environment, by name."""
-AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*[^/\x00]$", max_length=4095)]
+AbsolutePath = Annotated[str, StringConstraints(pattern=ABSOLUTE, max_length=4095)]
