@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import kernel_needs
 import pytest
 
 from netemu.kernel.syscalls import CLONE_NEWNS, unshare
@@ -13,8 +14,13 @@ from netemu.kernel.syscalls import CLONE_NEWNS, unshare
 KERNEL_ROOMS = {"kernel", "lab", "cli"}
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(kernel_needs.MUST_BE_THERE, action="store_true", help="run what the kernel may lack all the same")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Tests see a /run of their own: labs that are up on this machine are neither in their way nor in danger."""
+    kernel_needs.configure(config)
     if os.geteuid() == 0:
         unshare(CLONE_NEWNS)
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
@@ -23,6 +29,8 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() == 0:
+        for item in items:
+            kernel_needs.skip_what_is_not_there(item)
         return
     needs_root = pytest.mark.skip(reason="needs root for network namespaces: run scripts/test with sudo, as CI does")
     for item in items:
