@@ -27,8 +27,9 @@ if TYPE_CHECKING:
         TopologyError,
         UsageError,
     )
-    from netemu.kernel.features import Feature, probe
+    from netemu.kernel.doctor import Feature, probe
     from netemu.kernel.process import Completed
+    from netemu.kernel.userspace import enter_user_namespace
     from netemu.lab.held import HeldLab, labs_up
     from netemu.lab.host import Host
     from netemu.lab.lab import Lab
@@ -53,7 +54,7 @@ _HOMES = {
     "ConntrackExpectation": "netemu.topology.expectation",
     "CounterExpectation": "netemu.topology.expectation",
     "Exchange": "netemu.record.record",
-    "Feature": "netemu.kernel.features",
+    "Feature": "netemu.kernel.doctor",
     "Flow": "netemu.record.flows",
     "HeldLab": "netemu.lab.held",
     "Host": "netemu.lab.host",
@@ -76,11 +77,12 @@ _HOMES = {
     "TopologyError": "netemu.errors",
     "UsageError": "netemu.errors",
     "Verdict": "netemu.check.verdict",
+    "enter_user_namespace": "netemu.kernel.userspace",
     "find": "netemu.topology.library",
     "hold": "netemu.lab.supervisor",
     "labs_up": "netemu.lab.held",
     "load": "netemu.topology.load",
-    "probe": "netemu.kernel.features",
+    "probe": "netemu.kernel.doctor",
     "report_json": "netemu.check.report",
     "run_once": "netemu.lab.supervisor",
     "schema": "netemu.topology.schema",
@@ -116,6 +118,7 @@ __all__ = [
     "TopologyError",
     "UsageError",
     "Verdict",
+    "enter_user_namespace",
     "find",
     "hold",
     "labs_up",

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import kernel_needs
 import pytest
+from ordinary_user import user
 
 from netemu.kernel.syscalls import CLONE_NEWNS, unshare
+
+__all__ = ["user"]
 
 KERNEL_ROOMS = {"kernel", "lab", "cli"}
 

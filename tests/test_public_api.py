@@ -41,6 +41,7 @@ PUBLIC = [
     "TopologyError",
     "UsageError",
     "Verdict",
+    "enter_user_namespace",
     "find",
     "hold",
     "labs_up",

@@ -32,6 +32,7 @@ def cli() -> None:
 @all_option
 def up(lab: str, as_json: bool, unfold: bool) -> None:
     """Build LAB, send its traffic, show each packet's walk and the verdict; leave it up."""
+    _be_able()
     from netemu.cli import labs
 
     sys.exit(labs.up(lab, as_json, unfold))
@@ -43,6 +44,7 @@ def up(lab: str, as_json: bool, unfold: bool) -> None:
 @all_option
 def run(lab: str, as_json: bool, unfold: bool) -> None:
     """Do what up does, and take the lab down again."""
+    _be_able()
     from netemu.cli import labs
 
     sys.exit(labs.run(lab, as_json, unfold))
@@ -115,6 +117,13 @@ def doctor(as_json: bool) -> None:
     from netemu.cli import machine
 
     sys.exit(machine.doctor(as_json))
+
+
+def _be_able() -> None:
+    """Without root, make labs in a user namespace: entered before anything starts a thread."""
+    from netemu import enter_user_namespace
+
+    enter_user_namespace()
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -1,7 +1,10 @@
 """The only place that talks to the kernel: namespaces, links, rules, taps, processes.
 
-syscalls     unshare and setns, which Python has only from 3.12 on
+syscalls     unshare, setns and mount
 namespace    a network namespace held by a descriptor, and stepping into it
+userspace    the user namespace in which an ordinary user's labs live
+subordinate  that user's subordinate ids, mapped there
+loopback     lo, set up without netlink
 pidspace     the PID namespace in which a lab's processes live and die
 init         the program that is process 1 there; it outlives its lab just long enough to tidy up
 process      starting processes inside namespaces, and running them to their end
@@ -22,6 +25,8 @@ trace        hook taps: the nft trace
 netlink      raw nfnetlink sockets: stored now, understood later
 tracking     conntrack's events and table
 reader       reading a socket to the end of what it holds, from the event loop
-features     what this machine can do, found out by trying it
-packages     the command that installs a package here
+features     what labs must know of the kernel before they are built
+probes       what a kernel may lack, each tried in a scratch namespace
+doctor       everything that labs may need of this machine, with what brings it
+packages     the command that installs a package, or brings a kernel module, here
 """

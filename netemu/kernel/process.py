@@ -38,12 +38,13 @@ def start(
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process on a host; UsageError if there is no such program."""
-    try:
+
+    def inside() -> subprocess.Popen[bytes]:
         with net.entered():
-            if pids is None:
-                return _popen(command, stdin, stdout, stderr, folder, environment)
-            with pids.entered():
-                return _popen(command, stdin, stdout, stderr, folder, environment)
+            return _popen(command, stdin, stdout, stderr, folder, environment)
+
+    try:
+        return inside() if pids is None else pids.start(inside)
     except (FileNotFoundError, PermissionError) as error:
         raise UsageError(f"host {net.name}: can't run {command[0]}: {error.strerror}") from error
 

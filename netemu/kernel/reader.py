@@ -12,13 +12,21 @@ MOST_AT_ONCE = 512
 """How many datagrams one turn of the event loop takes off a socket, so that one busy tap starves nobody."""
 
 
+def set_buffer(sock: socket.socket, size: int) -> None:
+    """Let a socket hold `size` bytes; without root of the machine, no more than net.core.rmem_max."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
 class SocketReader(ABC):
     """Takes datagrams off a socket whenever there are some; `drain` takes all there are."""
 
     def __init__(self, sock: socket.socket, buffer: int) -> None:
         self.sock = sock
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
+        set_buffer(sock, buffer)
 
     def start(self) -> None:
         """Read from now on, on the running event loop."""

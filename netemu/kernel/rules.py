@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,28 +23,32 @@ from netemu.netfilter.ruleset import (
     uses_conntrack,
 )
 from netemu.record.capture import TAP_TABLE
+from netemu.topology.model import Backend
 from netemu.topology.plan import Tool
 
 _FAMILIES: dict[Tool, str] = {"iptables": "ip", "ip6tables": "ip6"}
 _IPTABLES = {"raw", "mangle", "nat", "filter", "security"}
+OWN_LOCK = {"XTABLES_LOCKFILE": "/proc/self/fd/0"}
+"""iptables-legacy takes a lock of the machine's, which without root it may not; here its input, a file of its own."""
 _PACKAGE = {"iptables": "iptables", "ip6tables": "iptables", "nft": "nftables"}
 
 
-def program(tool: Tool, action: str) -> str:
-    """The path of the program that does it: iptables' nf_tables variant by its own name, as the other is not traced."""
-    name = "nft" if tool == "nft" else f"{tool}-nft-{action}"
+def program(tool: Tool, action: str, backend: Backend = "nft") -> str:
+    """The path of the program that does it: of iptables' two variants the backend's, by its own name."""
+    name = "nft" if tool == "nft" else f"{tool}-{backend}-{action}"
     if path := shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"):
         return path
-    raise MachineError(f"{name} is missing: {install_command(_PACKAGE[tool])}")
+    package = "iptables-legacy" if backend == "legacy" else _PACKAGE[tool]
+    raise MachineError(f"{name} is missing: {install_command(package)}")
 
 
-async def load_rules(net: NetworkNamespace, tool: Tool, text: str) -> Completed:
+async def load_rules(net: NetworkNamespace, tool: Tool, text: str, backend: Backend = "nft") -> Completed:
     """Have the tool load `text`; the caller looks at its exit code and its words."""
-    command = [program(tool, "restore"), "-f", "-"] if tool == "nft" else [program(tool, "restore")]
-    return await run(command, net, input=text.encode())
+    command = [program(tool, "restore", backend), *(("-f", "-") if tool == "nft" else ())]
+    return await run(command, net, input=text.encode(), environment=dict(os.environ) | OWN_LOCK)
 
 
-async def refused_line(tool: Tool, text: str, message: str) -> int | None:
+async def refused_line(tool: Tool, text: str, message: str, backend: Backend = "nft") -> int | None:
     """The 1-based line of `text` that the tool refuses; None if no single line is at fault.
 
     The tools name the line that they were at, which for some faults is the table's COMMIT: then the shortest part of
@@ -53,22 +58,22 @@ async def refused_line(tool: Tool, text: str, message: str) -> int | None:
     line = complained_line(message)
     if tool == "nft" or (line is not None and line <= len(lines) and lines[line - 1].lstrip().startswith("-")):
         return line if line is not None and line <= len(lines) else None
-    if not await _refuses(tool, committed_part(text, len(lines))):
+    if not await _refuses(tool, committed_part(text, len(lines)), backend):
         return None
     good, bad = 0, len(lines)
     while bad - good > 1:
         middle = (good + bad) // 2
-        if await _refuses(tool, committed_part(text, middle)):
+        if await _refuses(tool, committed_part(text, middle), backend):
             bad = middle
         else:
             good = middle
     return bad
 
 
-async def _refuses(tool: Tool, text: str) -> bool:
+async def _refuses(tool: Tool, text: str, backend: Backend) -> bool:
     net = NetworkNamespace.create("scratch")
     try:
-        return (await load_rules(net, tool, text)).returncode != 0
+        return (await load_rules(net, tool, text, backend)).returncode != 0
     finally:
         net.close()
 

@@ -1,4 +1,4 @@
-"""unshare and setns, which Python has only from 3.12 on."""
+"""unshare, setns and mount; the first two Python has only from 3.12 on."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import ctypes
 import os
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 
-def _call(name: str, *arguments: int) -> None:
+def _call(name: str, *arguments: int | bytes | None) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if getattr(libc, name)(*arguments) < 0:
         error = ctypes.get_errno()
@@ -25,3 +27,9 @@ def unshare(flags: int) -> None:
 def setns(fd: int, kind: int) -> None:
     """Move the calling thread into the namespace that `fd` refers to (setns(2)). Raises OSError."""
     _call("setns", fd, kind)
+
+
+def mount(source: str, target: str, kind: str | None, flags: int = 0, options: str | None = None) -> None:
+    """Mount something, or change a mount, in the calling thread's mount namespace (mount(2)). Raises OSError."""
+    words = [word.encode() if word is not None else None for word in (source, target, kind, options)]
+    _call("mount", *words[:3], flags, words[3])

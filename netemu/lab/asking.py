@@ -11,11 +11,13 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from netemu import errors
 from netemu.errors import NetemuError, PrivilegeError, Problem, TopologyError, UsageError
-from netemu.lab.folder import BASE, is_alive, names_up
+from netemu.lab.folder import BASE, base, is_alive, names_up
 
 SOCKET = "control"
 VERSION = 1
@@ -35,11 +37,13 @@ def ask(
     """
     if not is_alive(name):
         up = ", ".join(names_up()) or "none"
-        raise UsageError(f"lab {name} is not up (up now: {up}): netemu up {name} brings it up")
+        others = "; root's labs only root sees" if base() != BASE and BASE.exists() else ""
+        raise UsageError(f"lab {name} is not up (up now: {up}{others}): netemu up {name} brings it up")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             sock.settimeout(within)
-            sock.connect(str(BASE / name / SOCKET))
+            with short_path(base() / name) as folder:
+                sock.connect(f"{folder}/{SOCKET}")
             pid, _, _ = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
             holder = os.pidfd_open(pid)
         except PermissionError as error:
@@ -63,6 +67,16 @@ def ask(
         for fd in fds:
             os.close(fd)
         raise
+
+
+@contextlib.contextmanager
+def short_path(folder: Path) -> Iterator[str]:
+    """A folder by a path that leaves room for a socket's name (108 bytes in all, unix(7)), inside the `with`."""
+    fd = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 def _receive(sock: socket.socket, descriptors: int) -> tuple[bytes, list[int]]:

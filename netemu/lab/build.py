@@ -107,9 +107,9 @@ class Builder:
         await _all(self._load(step) for step in group)
 
     async def _load(self, step: steps.LoadRules) -> None:
-        done = await load_rules(self.links[step.host].net, step.tool, step.text)
+        done = await load_rules(self.links[step.host].net, step.tool, step.text, step.backend)
         if done.returncode:
-            line = await refused_line(step.tool, step.text, done.stderr)
+            line = await refused_line(step.tool, step.text, done.stderr, step.backend)
             quoted = f": {step.text.splitlines()[line - 1].strip()}" if line is not None else ""
             message = (
                 f"{step.tool} refuses {'this line' if line else 'these rules'}{quoted}\n    {complaint(done.stderr)}"

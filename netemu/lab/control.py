@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from netemu.errors import NetemuError, UsageError
-from netemu.lab.asking import ANSWER_WITHIN, CREDENTIALS, PIECE, SOCKET, VERSION
+from netemu.lab.asking import ANSWER_WITHIN, CREDENTIALS, PIECE, SOCKET, VERSION, short_path
 from netemu.lab.requests import HANDLERS, Answer, Handler, Held
 
 REQUEST_WITHIN = 2.0
@@ -36,7 +36,8 @@ class ControlServer:
     def __init__(self, held: Held, folder: Path) -> None:
         self.held = held
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        self.sock.bind(str(folder / SOCKET))
+        with short_path(folder) as path:
+            self.sock.bind(f"{path}/{SOCKET}")
         (folder / SOCKET).chmod(0o600)
         self.sock.listen(SIDE_BY_SIDE)
         self._asked_down = asyncio.Event()

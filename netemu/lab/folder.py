@@ -1,8 +1,9 @@
 """The private folders that labs keep things in, and the names of labs that are up.
 
-Every lab has a folder of its own under /run/netemu, mode 0700, with an unpredictable name; a lab that is up has a
-symlink to it by the lab's name. The folder's `alive` file is locked as long as its lab lives: the kernel drops the
-lock with the process, so a name whose lock is free is dead, whatever its process number has become since.
+Every lab has a folder of its own, mode 0700, with an unpredictable name, under /run/netemu or, without root, in its
+user's own place for such things; a lab that is up has a symlink to it by the lab's name. The folder's `alive` file is
+locked as long as its lab lives: the kernel drops the lock with the process, so a name whose lock is free is dead,
+whatever its process number has become since.
 """
 
 from __future__ import annotations
@@ -17,10 +18,37 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from netemu.errors import MachineError, PrivilegeError, UsageError
+from netemu.kernel.userspace import outside_user
 
 BASE = Path("/run/netemu")
+"""Where root's labs are."""
 _LOCK = ".lock"
 _ALIVE = "alive"
+
+
+def base() -> Path:
+    """The folder that this user's labs are in: root's; or the user's, in $XDG_RUNTIME_DIR as a rule.
+
+    Raises PrivilegeError if the user has no private place.
+    """
+    if os.geteuid() == 0 and os.access(BASE.parent, os.W_OK):
+        return BASE
+    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ.get("HOME") or "/", ".local/state")
+    for place in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{outside_user()}", home):
+        if place and _is_own(Path(place)):
+            return Path(place) / "netemu"
+    if (above := next((path for path in Path(home).parents if path.exists()), None)) and _is_own(above):
+        Path(home).mkdir(parents=True, mode=0o700)
+        return Path(home) / "netemu"
+    raise PrivilegeError("without root, labs need a private folder of yours: set XDG_RUNTIME_DIR to one")
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a folder is this user's, to write in."""
+    try:
+        return path.is_absolute() and path.is_dir() and path.stat().st_uid == os.geteuid() and os.access(path, os.W_OK)
+    except OSError:
+        return False
 
 
 class LabFolder:
@@ -28,14 +56,14 @@ class LabFolder:
 
     def __init__(self) -> None:
         _ensure_base()
-        self.path = Path(tempfile.mkdtemp(prefix=".lab-", dir=BASE))
+        self.path = Path(tempfile.mkdtemp(prefix=".lab-", dir=base()))
         self.name: Path | None = None
         self._alive = os.open(self.path / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._alive, fcntl.LOCK_EX)
 
     def claim(self, name: str) -> Path:
         """Take a lab's name; the symlink. Raises UsageError if a lab of that name is up."""
-        link = BASE / name
+        link = base() / name
         with _locked():
             if is_alive(name):
                 raise UsageError(f"lab {name} is up already: netemu down {name} ends it")
@@ -58,23 +86,23 @@ class LabFolder:
 
 def names_up() -> list[str]:
     """The names of the labs that are up, sorted."""
-    if not BASE.is_dir():
-        return []
     try:
-        found = [entry.name for entry in BASE.iterdir() if entry.is_symlink()]
+        found = [entry.name for entry in base().iterdir() if entry.is_symlink()]
+    except FileNotFoundError:
+        return []
     except PermissionError as error:
-        raise PrivilegeError("only root can see labs that are up: run it with sudo") from error
+        raise PrivilegeError(f"{base()} is not yours to read: run it with sudo") from error
     return sorted(name for name in found if is_alive(name))
 
 
 def is_alive(name: str) -> bool:
     """Whether a lab of that name is up: whether its `alive` file is locked."""
     try:
-        fd = os.open(BASE / name / _ALIVE, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(base() / name / _ALIVE, os.O_RDWR | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError as error:
-        raise PrivilegeError("only root can see labs that are up: run it with sudo") from error
+        raise PrivilegeError(f"{base()} is not yours to read: run it with sudo") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -86,22 +114,21 @@ def is_alive(name: str) -> bool:
 
 def _ensure_base() -> None:
     """Make the base folder, or make sure that it is ours alone."""
+    path = base()
     try:
-        BASE.mkdir(mode=0o700)
+        path.mkdir(mode=0o700)
     except FileExistsError:
         pass
-    except PermissionError as error:
-        raise PrivilegeError("a lab needs root: run it with sudo") from error
     except OSError as error:
-        raise MachineError(f"{BASE} can't be made: {error.strerror}") from error
-    found = BASE.lstat()
+        raise MachineError(f"{path} can't be made: {error.strerror}") from error
+    found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise PrivilegeError(f"labs need root, or {BASE} to be a folder of yours with mode 0700: run it with sudo")
+        raise PrivilegeError(f"labs need {path} to be a folder of yours with mode 0700, and it is not")
 
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    fd = os.open(BASE / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(base() / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

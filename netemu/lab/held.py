@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from netemu.kernel.syscalls import CLONE_NEWNET, CLONE_NEWPID, setns
+from netemu.kernel.userspace import join_user_namespace
 from netemu.lab.asking import ask
 from netemu.lab.folder import names_up
 
@@ -39,10 +40,11 @@ class HeldLab:
 
         For a process of its own: this process itself moves into the host's network namespace.
         """
-        _, (net, pids) = ask(self.name, {"do": "enter", "host": host}, descriptors=2)
+        _, (net, pids, user) = ask(self.name, {"do": "enter", "host": host}, descriptors=3)
+        join_user_namespace(user)
         setns(pids, CLONE_NEWPID)
         setns(net, CLONE_NEWNET)
-        for fd in (pids, net):
+        for fd in (net, pids, user):
             os.close(fd)
         sys.stdout.flush()
         child = os.fork()

@@ -20,8 +20,9 @@ from netemu.check.report import Report, check_record
 from netemu.errors import TopologyError, UsageError
 from netemu.kernel.features import require_nf_tables
 from netemu.kernel.pidspace import PidSpace
+from netemu.kernel.userspace import enter_user_namespace
 from netemu.lab.build import Builder
-from netemu.lab.folder import LabFolder
+from netemu.lab.folder import BASE, LabFolder, base
 from netemu.lab.host import Host
 from netemu.lab.recorder import BUFFER, Recorder
 from netemu.lab.traffic import send
@@ -99,6 +100,7 @@ class Lab:
         await self.down()
 
     async def _build(self) -> None:
+        enter_user_namespace()
         self.folder = LabFolder()
         self._stack.callback(self.folder.close)
         require_nf_tables()
@@ -111,7 +113,7 @@ class Lab:
         builder = Builder(self._stack, self.pids, self.folder.path, self.recorder, self.source)
         await builder.build(plan(self.topology))
         self.hosts = builder.hosts
-        if self.named:
+        if self.named and base() == BASE:
             self._show_to_ip_netns()
 
     def _show_to_ip_netns(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from netemu.errors import UsageError
+from netemu.kernel.userspace import user_namespace
 
 if TYPE_CHECKING:
     from netemu.lab.lab import Lab
@@ -44,9 +45,10 @@ async def facts(held: Held, _request: Request) -> Answer:
 
 
 async def enter(held: Held, request: Request) -> Answer:
-    """The descriptors of a host's network namespace and of the lab's PID namespace."""
+    """The descriptors of a host's network namespace, of the lab's PID namespace and of its user namespace."""
     host = held.lab[_text(request, "host")]
-    return Answer(descriptors=(host.net.fd, host.pids.fd))
+    user = user_namespace()
+    return Answer(descriptors=(host.net.fd, host.pids.fd, user), opened=(user,))
 
 
 async def topology(held: Held, _request: Request) -> Answer:

@@ -12,7 +12,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from typing import Literal
 
 from netemu.topology.document import Path
-from netemu.topology.model import Host, Route, Service, Topology
+from netemu.topology.model import Backend, Host, Route, Service, Topology
 from netemu.topology.verify import segments
 
 Tool = Literal["iptables", "ip6tables", "nft"]
@@ -73,6 +73,7 @@ class LoadRules(Step):
 
     tool: Tool
     text: str
+    backend: Backend = "nft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def plan(topology: Topology) -> tuple[Step, ...]:
     steps += _ends(topology)
     for tool in ("iptables", "ip6tables", "nft"):
         texts = ((name, path, getattr(host, tool)) for name, host, path in hosts)
-        steps += [LoadRules(name, (*path, tool), tool, text) for name, path, text in texts if text]
+        steps += [LoadRules(name, (*path, tool), tool, text, topology.backend) for name, path, text in texts if text]
     steps += [
         SetSysctl(name, (*path, "sysctls", key), key, str(value))
         for name, host, path in hosts

@@ -59,7 +59,7 @@ def talk(sent: bytes) -> bytes:
 
 async def test_a_host_can_be_entered_by_the_descriptors_that_come_with_the_answer():
     async with served() as lab:
-        answer, fds = await asyncio.to_thread(ask, "alone", {"do": "enter", "host": "A"}, 2)
+        answer, fds = await asyncio.to_thread(ask, "alone", {"do": "enter", "host": "A"}, 3)
         try:
             assert answer == {}
             assert [os.stat(fd).st_ino for fd in fds] == [

@@ -1,0 +1,216 @@
+"""The commands as an ordinary user: the same labs, in a user namespace; and what forbids that, by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from ordinary_user import OrdinaryUser
+
+from netemu.lab.folder import BASE
+
+PLAIN = """
+name: plain
+networks: {lan: {}}
+hosts:
+  A: {interfaces: {eth0: {network: lan, addresses: [10.0.0.1/24]}}}
+  B: {interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}}, services: {wait: {command: [sleep, "1000"]}}}
+"""
+FORBIDDEN = """
+import os, sys
+ready, told = os.pipe(), os.pipe()
+if (child := os.fork()) == 0:
+    from netemu.kernel.syscalls import CLONE_NEWUSER, unshare
+    unshare(CLONE_NEWUSER)
+    os.write(ready[1], b"x"); os.read(told[0], 1)
+    with open("/proc/sys/user/max_user_namespaces", "w") as file: file.write("0")
+    os.setgroups([]); os.setresgid(1234, 1234, 1234); os.setresuid(1234, 1234, 1234)
+    os.execv(sys.argv[1], sys.argv[1:])
+os.read(ready[0], 1)
+for kind in ("gid_map", "uid_map"):
+    with open(f"/proc/{child}/{kind}", "w") as file: file.write("0 0 65536")
+os.write(told[1], b"x")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+"""Runs a command as an ordinary user in a user namespace whose own sysctl allows no further ones: a kernel that
+forbids them, without touching the machine's."""
+
+
+@pytest.fixture
+def plain(user) -> str:
+    file = user.folder / "plain.yaml"
+    file.write_text(PLAIN)
+    return str(file)
+
+
+def until(condition, within: float = 2.0) -> bool:
+    end = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_an_ordinary_user_proves_the_nodeport(user):
+    done = user.netemu("run", "nodeport", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["verdict"], told["capture"]["lost"]) == ("pass", 0)
+
+
+def test_an_ordinary_user_has_labs_of_its_own_from_up_to_down(user, plain):
+    done = user.netemu("up", plain)
+    assert done.returncode == 0, done.stderr
+    assert user.state[1:] == ["plain"]
+    assert [lab["hosts"] for lab in json.loads(user.netemu("ls", "--json").stdout)] == [["A", "B"]]
+    done = user.netemu("exec", "plain", "B", "--", "sh", "-c", "id -u; ip -br -4 address show eth0; exit 7")
+    assert (done.returncode, done.stdout.split()[0], done.stdout.split()[-1]) == (7, "0", "10.0.0.2/24"), done.stderr
+    done = user.netemu("down", "plain")
+    assert done.returncode == 0, done.stderr
+    assert user.netemu("ls").stdout == "no lab is up\n"
+
+
+def test_root_and_an_ordinary_user_do_not_see_each_others_labs(user, plain):
+    BASE.mkdir(mode=0o700, exist_ok=True)
+    assert user.netemu("up", plain).returncode == 0
+    assert not (BASE / "plain").is_symlink()
+    assert not list(Path("/run/netns").glob("plain-*"))
+    assert user.netemu("down", "plain").returncode == 0
+    done = user.netemu("exec", "plain", "A", "--", "true")
+    assert done.returncode == 2
+    assert "up now: none; root's labs only root sees" in done.stderr
+
+
+def test_a_killed_supervisor_of_an_ordinary_user_leaves_nothing(user, plain):
+    assert user.netemu("up", plain).returncode == 0
+    (lab,) = json.loads(user.netemu("ls", "--json").stdout)
+    assert any("sleep 1000" in command for command in user.processes())
+    os.kill(lab["pid"], signal.SIGKILL)
+    assert until(lambda: not user.processes()), user.processes()
+    assert until(lambda: not [name for name in user.state if name.startswith(".lab-")])
+    assert user.netemu("up", plain).returncode == 0
+    assert user.netemu("down", "plain").returncode == 0
+
+
+def test_a_library_user_may_have_imported_numpy_before_it_makes_a_lab(user):
+    program = """
+import asyncio, numpy
+from netemu import Lab
+async def main():
+    async with Lab("nodeport") as lab:
+        print((await lab.prove()).verdict, (await lab["B"].run("cat", "/proc/sys/net/ipv4/ip_forward")).stdout)
+asyncio.run(main())
+"""
+    done = user.python(program)
+    assert done.stdout.split() == ["pass", "1"], done.stderr
+
+
+def test_a_process_with_threads_is_told_what_to_do(user):
+    program = """
+import asyncio, threading
+from netemu import Lab, PrivilegeError
+waiting = threading.Event()
+threading.Thread(target=waiting.wait).start()
+async def main():
+    async with Lab("nodeport"): pass
+try: asyncio.run(main())
+except PrivilegeError as error: print(error)
+finally: waiting.set()
+"""
+    done = user.python(program)
+    assert "netemu.enter_user_namespace() before it starts any" in done.stdout, done.stderr
+    assert "unshare -Ur" in done.stdout
+
+
+def test_a_lab_in_a_user_namespace_that_somebody_else_made_works_too(user):
+    done = user.run("unshare", "-Ur", "/run/environment/bin/python", "-m", "netemu", "run", "nodeport", "--json")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_pytest_plugin_works_for_an_ordinary_user(user):
+    (user.folder / "test_it.py").write_text("""
+import pytest
+@pytest.mark.lab("nodeport")
+async def test_it(lab):
+    report = await lab.prove()
+    assert report.verdict == "pass", report.explain()
+""")
+    settings = [
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "asyncio_mode=auto",
+        "-o",
+        "asyncio_default_fixture_loop_scope=function",
+    ]
+    done = user.run("/run/environment/bin/python", "-m", "pytest", "-q", *settings, "test_it.py")
+    assert done.returncode == 0, done.stdout
+
+
+def test_doctor_says_that_an_ordinary_user_may_have_labs(user):
+    done = user.netemu("doctor", "--json")
+    told = {feature["name"]: feature for feature in json.loads(done.stdout)["features"]}
+    assert done.returncode == 0, done.stdout
+    assert (told["root"]["there"], told["root"]["needed"]) == (False, False)
+    assert (told["user namespaces"]["there"], told["user namespaces"]["needed"]) == (True, True)
+    assert told["nf_tables"]["there"]
+
+
+def test_a_user_without_a_private_folder_is_told_which_variable_names_one(user):
+    user.environment |= {"XDG_RUNTIME_DIR": "/run", "HOME": "/"}
+    done = user.netemu("run", "nodeport")
+    assert done.returncode == 4
+    assert "set XDG_RUNTIME_DIR" in done.stderr
+
+
+def test_a_user_without_a_runtime_folder_has_labs_in_its_home(user, plain):
+    user.environment.pop("XDG_RUNTIME_DIR")
+    home = user.folder / ("long" * 30)
+    home.mkdir()
+    os.chown(home, user.uid, user.uid)
+    user.environment["HOME"] = str(home)
+    assert user.netemu("up", plain).returncode == 0
+    assert (home / ".local/state/netemu/plain").is_symlink()
+    assert user.netemu("exec", "plain", "A", "--", "true").returncode == 0
+    assert user.netemu("down", "plain").returncode == 0
+
+
+def forbidden(user: OrdinaryUser, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        "/run/environment/bin/python",
+        "-c",
+        FORBIDDEN,
+        "/run/environment/bin/python",
+        "-m",
+        "netemu",
+        *arguments,
+    ]
+    return subprocess.run(
+        command, env=user.environment, cwd="/", capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["run", "up"])
+def test_where_user_namespaces_are_forbidden_the_sysctl_is_named(user, command):
+    done = forbidden(user, command, "nodeport")
+    assert done.returncode == 4, done.stderr
+    assert "user.max_user_namespaces forbids them to ordinary users: sudo sysctl -w user.max_user_namespaces=" in (
+        done.stderr
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_names_the_sysctl_that_forbids_user_namespaces(user):
+    done = forbidden(user, "doctor", "--json")
+    told = {feature["name"]: feature for feature in json.loads(done.stdout)["features"]}
+    assert done.returncode == 4
+    users = told["user namespaces"]
+    assert (users["there"], users["needed"]) == (False, True)
+    assert users["remedy"].startswith("sudo sysctl -w user.max_user_namespaces=")
+    assert told["nf_tables"]["detail"].startswith("not tried")
