@@ -7,6 +7,7 @@ that socket: nobody else's `flush ruleset` touches it, and it goes when the cont
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 
 from netemu.errors import KernelError, MachineError
 from netemu.kernel.namespace import NetworkNamespace
@@ -55,6 +56,7 @@ class Nftables:
             self.context = None
 
 
+@cache
 def _load() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(_LIBRARY)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +44,9 @@ class Lab:
     """`async with Lab("nodeport") as lab`: up inside, gone after. Not for use from two tasks at once.
 
     `topology` is a shipped topology's name, a file, or a `Topology`. With `named`, the lab claims its name on this
-    machine, and its hosts appear to `ip netns` as LAB-HOST. `tap_buffer` is how many bytes a tap's socket may hold
+    machine, and its hosts appear to `ip netns` as LAB-HOST. With `record`, taps are bound before any interface is up,
+    as they are without it where the topology has traffic or expectations; else the first record binds them, so that a
+    lab nobody records pays for none. `tap_buffer` is how many bytes a tap's socket may hold
     before it drops; `ask_conntrack` makes hook taps ask for the conntrack state as they must before Linux 6.16.
 
     Raises TopologyError, MachineError, or another NetemuError; nothing is left then.
@@ -55,6 +57,7 @@ class Lab:
         topology: Topology | str | Path,
         *,
         named: bool = False,
+        record: bool = False,
         tap_buffer: int = BUFFER,
         ask_conntrack: bool | None = None,
     ) -> None:
@@ -74,6 +77,8 @@ class Lab:
         self.recorder = Recorder(tap_buffer, ask_conntrack)
         self._stack = AsyncExitStack()
         self._recording: Record | None = None
+        self._taps_from_start = record or bool(self.topology.traffic or self.topology.expect)
+        self._open_taps: Callable[[], Awaitable[None]] | None = None
 
     def __getitem__(self, host: str) -> Host:
         """A host by its name; UsageError if there is none."""
@@ -110,9 +115,9 @@ class Lab:
         self.pids.remove_after(folder=self.folder.path)
         if link is not None:
             self.pids.remove_after(link=link, target=str(self.folder.path))
-        builder = Builder(self._stack, self.pids, self.folder.path, self.recorder, self.source)
+        builder = Builder(self._stack, self.pids, self.folder.path, self.recorder, self.source, self._taps_from_start)
         await builder.build(plan(self.topology))
-        self.hosts = builder.hosts
+        self.hosts, self._open_taps = builder.hosts, builder.open_taps
         if self.named and base() == BASE:
             self._show_to_ip_netns()
 
@@ -133,6 +138,7 @@ class Lab:
     async def down(self) -> None:
         """Take everything down; once is enough, twice does no harm. A cancelled caller waits until it is done."""
         start = time.perf_counter()
+        self._open_taps = None
         closing = asyncio.ensure_future(self._stack.aclose())
         cancelled: asyncio.CancelledError | None = None
         while not closing.done() and time.perf_counter() - start < DOWN_WITHIN:
@@ -151,12 +157,19 @@ class Lab:
     async def record(self, *, since_up: bool = False) -> AsyncIterator[Record]:
         """Record what happens inside the `with`; the yielded record is filled in when it ends.
 
-        With `since_up` it begins with what was seen since the taps were bound, before any interface was up.
+        With `since_up` it begins with what was seen since the taps were bound: before any interface was up where the
+        lab was built with taps. A lab without taps gets them now.
         """
         if self._recording is not None:
             raise UsageError(f"lab {self.topology.name} is being recorded already: end that record first")
         record = self._recording = Record()
         try:
+            if not self.recorder.taps and self._open_taps is not None:
+                try:
+                    await self._open_taps()
+                except BaseException:
+                    await self.recorder.close()
+                    raise
             await self.recorder.begin(forget=not since_up)
             yield record
             captures = await self.recorder.end()
@@ -168,7 +181,7 @@ class Lab:
             setattr(record, name, getattr(built, name))
 
     async def stop_recording(self) -> None:
-        """Take the taps away for good: an idle lab that nobody records should not pay for them."""
+        """Take the taps away until the next record: an idle lab that nobody records should not pay for them."""
         await self.recorder.close()
 
     async def send(self, name: str) -> Exchange:
@@ -195,9 +208,11 @@ class Lab:
     async def prove(self) -> Report:
         """Send all traffic of the topology, record it, and check it: what `netemu up` and `netemu run` do."""
         start = time.perf_counter()
-        async with self.record(since_up=True) as record:
-            for item in self.topology.traffic:
-                await self.send(item.name)
+        record = Record()
+        if self._taps_from_start:
+            async with self.record(since_up=True) as record:
+                for item in self.topology.traffic:
+                    await self.send(item.name)
         sent = time.perf_counter()
         report = self.check(record)
         self.timing_ms["traffic"] = (sent - start) * 1000

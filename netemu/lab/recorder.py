@@ -78,7 +78,7 @@ class Recorder:
     async def begin(self, forget: bool = True) -> None:
         """Start a record: prove every tap, and (unless what was seen so far is part of it) begin with nothing."""
         if not self.taps:
-            raise UsageError("this lab's taps were taken away: it can't be recorded any more")
+            raise UsageError("this lab has no taps: it is not up")
         for taps in self.taps.values():
             taps.alive = {}
             if forget:

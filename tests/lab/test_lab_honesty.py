@@ -84,10 +84,31 @@ async def test_a_lossy_tap_is_unproven_even_where_nothing_else_was_asked():
     assert (report.verdict, report.exit_code) == (Verdict.UNPROVEN, 3)
 
 
-async def test_a_lab_whose_taps_are_gone_can_not_be_recorded(lab):
+async def test_a_lab_whose_taps_were_taken_away_gets_new_ones_with_the_next_record(lab):
     await lab.stop_recording()
-    with pytest.raises(UsageError, match="taps were taken away"):
-        await lab.prove()
+    assert lab.recorder.taps == {}
+    await rules(lab, "iptables-nft-restore")
+    _, check = await judge(lab, by="rule")
+    assert check.verdict is Verdict.PASS, check
+
+
+async def test_a_lab_without_traffic_has_no_taps_until_it_is_recorded_or_asked_for_them():
+    topology, _ = loads(FORWARDS[: FORWARDS.index("traffic:")])
+    async with Lab(topology) as lab:
+        assert lab.recorder.taps == {}
+        async with lab.record() as record:
+            pass
+        assert {tap.alive for tap in record.health if tap.tap != "conntrack"} == {True}
+        assert len(lab.recorder.taps) == len(topology.hosts)
+    async with Lab(topology, record=True) as lab:
+        assert len(lab.recorder.taps) == len(topology.hosts)
+
+
+async def test_a_lab_that_is_down_can_not_be_recorded(lab):
+    await lab.down()
+    with pytest.raises(UsageError, match="not up"):
+        async with lab.record():
+            pass
 
 
 async def test_an_interface_that_the_lab_did_not_make_leaves_its_host_unproven(lab):

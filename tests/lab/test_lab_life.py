@@ -177,7 +177,7 @@ async def test_cancelling_anywhere_on_the_way_up_leaves_nothing(nodeport):
         with pytest.raises(asyncio.CancelledError):
             await task
         cancelled += 1
-    assert cancelled > 20
+    assert cancelled > 8  # few turns: links and addresses are made many at a time
 
 
 async def test_a_step_that_fails_midway_takes_down_what_was_made(monkeypatch, nodeport):

@@ -1,0 +1,167 @@
+"""A plan's steps that make namespaces and links, addresses and routes: many of them in one request each.
+
+Requests are queued for each namespace and sent together; one that the kernel refuses is told by the step it is of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+
+from netemu.errors import KernelError, TopologyError
+from netemu.kernel.links import Links
+from netemu.kernel.making import make_namespaces
+from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.offloads import switch_off
+from netemu.kernel.rtnetlink import RefusedError, Request
+from netemu.kernel.sysctl import read_sysctls, write_sysctls
+from netemu.topology import plan as steps
+from netemu.topology.load import Source
+
+CARRIER_WITHIN = 5.0
+"""Seconds for the kernel to report every interface running, and for each thousand interfaces as many more."""
+_AT_ONCE = 32
+"""Links made in one go: the event loop gets its turn in between."""
+
+
+class Wiring:
+    """The namespaces of a lab and what is in them. `close` lets go of them all."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.links: dict[str, Links] = {}
+        self._fresh: dict[str, str] | None = None
+        self._asked: dict[Request, steps.Step] = {}
+        self._waiting: dict[str, None] = {}
+
+    def close(self) -> None:
+        """Let go of every namespace; once is enough, twice does no harm."""
+        for links in self.links.values():
+            links.close()
+            links.net.close()
+
+    async def make(self, names: list[str], sysctls: Mapping[str, list[steps.SetSysctl]]) -> None:
+        """Make namespaces, and write those of `sysctls` that a fresh one does not have anyway."""
+        if names and self._fresh is None:
+            first = NetworkNamespace.create("fresh")
+            try:
+                asked = {step.name for steps_of_one in sysctls.values() for step in steps_of_one}
+                self._fresh = read_sysctls(first, sorted(asked))
+            finally:
+                first.close()
+        fresh = self._fresh or {}
+
+        def prepare(net: NetworkNamespace) -> None:
+            try:
+                self.links[net.name] = Links(net)
+            except BaseException:
+                net.close()
+                raise
+            wanted = [step for step in sysctls.get(net.name, ()) if fresh.get(step.name) != step.value]
+            write_sysctls(net, [(step.name, step.value, step.wanted) for step in wanted])
+
+        before = list(self.links)
+        await make_namespaces(names, prepare)
+        self.links = {name: self.links[name] for name in (*before, *names)}
+
+    def write(self, group: Iterable[steps.SetSysctl]) -> None:
+        """Write sysctls that the topology asks for. Raises TopologyError for one that can't be."""
+        for name, mine in groupby(group, lambda step: step.host):
+            for step in mine:
+                try:
+                    write_sysctls(self.links[name].net, [(step.name, step.value, step.wanted)])
+                except KernelError as error:
+                    raise TopologyError(self.source.problem(str(error), step.path)) from error
+
+    def bridges(self, group: Iterable[steps.MakeBridge]) -> None:
+        """Make the networks' bridges."""
+        for step in group:
+            self.links[step.host].add_bridge(steps.BRIDGE)
+            self.flush(step.host)
+
+    async def wires(self, group: Iterable[steps.MakeEnd]) -> None:
+        """Make links from their two ends; a port joins its bridge, and is up, in the same request.
+
+        A port needs no offload switched off: it sends on only what a host's end, where they are off, has sent.
+        """
+        made: dict[str, list[str]] = {}
+        for count, (_, pair) in enumerate(groupby(group, lambda step: step.wire), 1):
+            one, other = pair
+            near, far = (other, one) if other.port else (one, other)
+            for end in (one, other):
+                if not end.port:
+                    made.setdefault(end.host, []).append(end.interface)
+            request = self.links[near.host].add_veth(
+                near.interface,
+                self.links[far.host],
+                far.interface,
+                (near.mac, far.mac),
+                (near.mtu, far.mtu),
+                bridge=steps.BRIDGE if near.port else None,
+                up=near.port,
+            )
+            self.ask(one, request, by=near.host)
+            if count % _AT_ONCE == 0:
+                await self.flush_all()
+        await self.flush_all()
+        for name, interfaces in made.items():
+            switch_off(self.links[name].net, interfaces)
+
+    def addresses(self, group: Iterable[steps.AddAddress]) -> None:
+        """Queue addresses: they go out with what sets their interfaces up."""
+        for step in group:
+            self.ask(step, self.links[step.host].add_address(step.interface, step.address))
+
+    async def up(self, group: list[steps.BringUp]) -> None:
+        """Set interfaces up, and return when every one of them can send and receive."""
+        names: dict[str, list[str]] = {}
+        for step in group:
+            self.ask(step, self.links[step.host].set_up(step.interface))
+            if self._carries(step.host, step.interface):
+                names.setdefault(step.host, []).append(step.interface)
+        await self.flush_all()
+        within = CARRIER_WITHIN * (1 + len(group) / 1000)
+        try:
+            async with asyncio.timeout(within):
+                for count, (host, interfaces) in enumerate(names.items(), 1):
+                    await self.links[host].until_running(interfaces)
+                    if count % _AT_ONCE == 0:
+                        await asyncio.sleep(0)
+        except TimeoutError as error:
+            raise KernelError(f"the kernel did not report every interface running within {within:g} s") from error
+
+    def _carries(self, host: str, name: str) -> bool:
+        """Whether an interface will report a carrier: lo has none, a bridge only with a port."""
+        return name != "lo" and (name != steps.BRIDGE or len(self.links[host].index) > 2)
+
+    async def routes(self, group: Iterable[steps.AddRoute]) -> None:
+        """Add routes."""
+        for step in group:
+            route = step.route
+            self.ask(step, self.links[step.host].add_route(route.to, via=route.via, dev=route.dev))
+        await self.flush_all()
+
+    def ask(self, step: steps.Step, request: Request, by: str | None = None) -> None:
+        """Remember which step a queued request is of, for the day it is refused, and in whose queue it is."""
+        self._asked[request] = step
+        self._waiting[by or step.host] = None
+
+    def flush(self, name: str) -> None:
+        """Send what is queued for one namespace. Raises TopologyError at the step that was refused."""
+        try:
+            self.links[name].flush()
+        except RefusedError as error:
+            if error.request not in self._asked:
+                raise
+            raise TopologyError(self.source.problem(str(error), self._asked[error.request].path)) from error
+
+    async def flush_all(self) -> None:
+        """Send what is queued anywhere, with a turn of the event loop now and then."""
+        waiting, self._waiting = self._waiting, {}
+        for count, name in enumerate(waiting, 1):
+            self.flush(name)
+            if count % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        self._asked.clear()
+        await asyncio.sleep(0)
