@@ -32,7 +32,8 @@ from netemu.topology.library import find
 from netemu.topology.load import Source, expectations_for, load
 from netemu.topology.model import Topology
 from netemu.topology.plan import plan
-from netemu.topology.verify import faults, segments
+from netemu.topology.segments import segments
+from netemu.topology.verify import faults
 
 NETNS = Path("/run/netns")
 """Where `ip netns` looks for names."""

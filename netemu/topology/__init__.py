@@ -14,8 +14,13 @@ counting      `count`: many hosts of one
 schema        the topology file's JSON Schema, read off the model
 points        the names of the places where packets are seen
 document      YAML with the line of every key
+complaints    what is said of a value that is not of its type
+inclusion     texts of files that a topology file names
 load          a file, or a text, to a `Topology`; errors with file, line and key
-verify        what a schema can't say: addresses, links and names that must fit each other
+segments      who shares a layer-2 segment with whom
+fault         what verification finds: one thing that does not fit, and where
+verify        what a schema can't say; one file each for wires, addresses, routes, places (files, services),
+              expectations
 plan          a `Topology` to the ordered steps that build it
 library       the topologies that come with netemu, by name
 """

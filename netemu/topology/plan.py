@@ -13,7 +13,7 @@ from typing import Literal
 
 from netemu.topology.document import Path
 from netemu.topology.model import Backend, Host, Route, Service, Topology
-from netemu.topology.verify import segments
+from netemu.topology.segments import wires
 
 Tool = Literal["iptables", "ip6tables", "nft"]
 
@@ -121,7 +121,8 @@ def plan(topology: Topology) -> tuple[Step, ...]:
         for name in topology.networks
         for key, value in NO_IPV6.items()
     ]
-    steps += [step for name, host, path in hosts for step in _sysctls(name, host, path, _speaks_ipv6(topology))]
+    ipv6 = _speaks_ipv6(topology)
+    steps += [step for name, host, path in hosts for step in _sysctls(name, host, path, ipv6)]
     steps += [MakeBridge(name, ("networks", name)) for name in topology.networks]
     steps += _ends(topology)
     for tool in ("iptables", "ip6tables", "nft"):
@@ -186,7 +187,7 @@ def _sysctls(name: str, host: Host, path: Path, ipv6: bool) -> list[Step]:
 def _ends(topology: Topology) -> list[Step]:
     steps: list[Step] = []
     wire = 0
-    for segment, members in segments(topology).items():
+    for segment, members in wires(topology).items():
         for position, (host, name) in enumerate(members):
             interface = topology.hosts[host].interfaces[name]
             path: Path = ("hosts", host, "interfaces", name)

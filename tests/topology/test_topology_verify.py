@@ -6,7 +6,8 @@ import pytest
 
 from netemu.topology.load import key_text
 from netemu.topology.model import Topology
-from netemu.topology.verify import faults, segments, split_endpoint
+from netemu.topology.segments import segments, split_endpoint
+from netemu.topology.verify import faults
 
 
 def lab(**changes: object) -> Topology:

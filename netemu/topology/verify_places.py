@@ -1,0 +1,79 @@
+"""Whether a host can be the place that is asked for: its files, and services that wait for each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+from netemu.topology.document import Path
+from netemu.topology.fault import Fault, there_are
+from netemu.topology.model import Host, Topology
+
+_THE_KERNELS = ("/proc", "/sys", "/dev")
+ServiceKey = tuple[str, str]
+"""A host and one of its services."""
+
+
+def faults(topology: Topology) -> Iterator[Fault]:
+    """Everything about a topology's files and services that does not fit."""
+    for host_name, host in topology.hosts.items():
+        yield from _files(host_name, host)
+    waits: dict[ServiceKey, list[tuple[ServiceKey, Path]]] = {}
+    for host_name, host in topology.hosts.items():
+        for name, service in host.services.items():
+            for index, text in enumerate(service.after):
+                path: Path = ("hosts", host_name, "services", name, "after", index)
+                other_host, other = service_key(host_name, text)
+                if other_host not in topology.hosts:
+                    yield Fault(path, f"no host '{other_host}': {there_are(topology.hosts)}")
+                elif other not in (services := topology.hosts[other_host].services):
+                    yield Fault(path, f"no service '{other}' on host '{other_host}': {there_are(services)}")
+                else:
+                    waits.setdefault((host_name, name), []).append(((other_host, other), path))
+    yield from _cycles(waits)
+
+
+def service_key(host: str, text: str) -> ServiceKey:
+    """The service that `SERVICE` or `HOST:SERVICE` means on a host."""
+    before, colon, after = text.partition(":")
+    return (before, after) if colon else (host, text)
+
+
+def _files(host_name: str, host: Host) -> Iterator[Fault]:
+    plain = {name: "/" + "/".join(part for part in name.split("/") if part not in ("", ".")) for name in host.files}
+    first = {place: name for name, place in reversed(plain.items())}
+    folders = sorted(first)
+    for name, place in plain.items():
+        path: Path = ("hosts", host_name, "files", name)
+        if ".." in place.split("/"):
+            yield Fault(path, "write its place without '..'")
+        elif any(place == root or place.startswith(f"{root}/") for root in _THE_KERNELS):
+            yield Fault(path, f"{place} is the kernel's: no file can be placed there")
+        elif first[place] != name:
+            yield Fault(path, f"is {first[place]} once more")
+    for folder, inner in pairwise(folders):
+        if inner.startswith(f"{folder}/"):
+            yield Fault(("hosts", host_name, "files", first[inner]), f"{folder} is a file, it can't be a folder too")
+
+
+def _cycles(waits: Mapping[ServiceKey, list[tuple[ServiceKey, Path]]]) -> Iterator[Fault]:
+    """Each service that waits for itself in the end is told once, with the way round."""
+    done: set[ServiceKey] = set()
+    for start in waits:
+        way: dict[ServiceKey, Path] = {}
+        stack = [(start, iter(waits[start]))]
+        while stack:
+            here, rest = stack[-1]
+            if here in done or (step := next(rest, None)) is None:
+                stack.pop()
+                done.add(here)
+                way.pop(here, None)
+                continue
+            other, path = step
+            way[here] = path
+            if other in way:
+                round_ = [*way][[*way].index(other) :]
+                names = " after ".join(":".join(key) for key in (*round_, other))
+                yield Fault(path, f"they wait for each other: {names}")
+            elif other not in done:
+                stack.append((other, iter(waits.get(other, ()))))
