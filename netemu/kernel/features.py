@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from functools import cache
 
-from netemu.errors import KernelError, MachineError, PrivilegeError
+from netemu.errors import KernelError, MachineError, NetemuError, PrivilegeError
 from netemu.kernel.loopback import loopback_up
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.netlink import netfilter_socket
 from netemu.kernel.nftables import Nftables
-from netemu.kernel.probes import try_in_scratch, try_nft
+from netemu.kernel.packages import module_command
+from netemu.kernel.probes import PROBES, try_in_scratch, try_nft
 from netemu.netfilter.messages import GENERATION, attributes, messages
 
 _CT_STATE = 21
@@ -27,6 +29,23 @@ def require_nf_tables() -> None:
         if "not permitted" in said:
             raise PrivilegeError("labs need CAP_NET_ADMIN: run it with sudo") from error
         raise MachineError(f"this kernel has no nf_tables ({said}): load it with modprobe nf_tables") from error
+
+
+def missing(features: Iterable[str]) -> dict[str, str]:
+    """Of these features, by their probes' names, those that this kernel lacks, each with what it says and a remedy."""
+    said = {feature: _lacks(feature) for feature in features}
+    return {feature: words for feature, words in said.items() if words}
+
+
+@cache
+def _lacks(feature: str) -> str:
+    probe = PROBES[feature]
+    try:
+        try_in_scratch(probe.attempt)
+    except (NetemuError, OSError) as error:
+        remedy = f": {module_command(probe.module)}" if probe.module else ""
+        return str(error).splitlines()[0].removeprefix("host probe: ") + remedy
+    return ""
 
 
 @cache

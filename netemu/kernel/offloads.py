@@ -10,23 +10,29 @@ import errno
 import fcntl
 import socket
 import struct
+from collections.abc import Collection, Mapping
 
 from netemu.errors import KernelError
 from netemu.kernel.namespace import NetworkNamespace
+from netemu.topology.interface import Offload
 
 _SIOCETHTOOL = 0x8946
-_SET = {"rx": 0x15, "tx": 0x17, "sg": 0x19, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
+_SET: dict[Offload, int] = {"rx": 0x15, "tx": 0x17, "sg": 0x19, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
+
+_NEEDS: dict[str, tuple[Offload, ...]] = {"sg": ("tx",), "tso": ("sg", "tx"), "gso": ("sg", "tx")}
+"""What goes takes those with it that need it (netdev_fix_features in net/core/dev.c)."""
 
 
-def switch_off(net: NetworkNamespace, interfaces: list[str]) -> None:
-    """Switch off every offload of these interfaces that the kernel lets be switched."""
+def switch_off(net: NetworkNamespace, interfaces: Mapping[str, Collection[str]]) -> None:
+    """Switch off every offload that the kernel lets be switched, but those wanted for each, and what they need."""
     if not interfaces:
         return
     with net.entered():
         control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with control:
-        for interface in interfaces:
-            for command in _SET.values():
+        for interface, wanted in interfaces.items():
+            kept = {*wanted, *(other for name in wanted for other in _NEEDS.get(name, ()))}
+            for command in (command for name, command in _SET.items() if name not in kept):
                 value = array.array("I", [command, 0])
                 request = struct.pack("16sP16x", interface.encode(), value.buffer_info()[0])
                 try:

@@ -51,11 +51,15 @@ class Builder:
             steps.SetSysctl: self._sysctls,
             steps.MakeBridge: self._bridges,
             steps.MakeEnd: self._wires,
+            steps.MakeTunnel: self.wiring.tunnels,
+            steps.MakeMacvlan: self.wiring.macvlans,
             steps.LoadRules: self._rules,
             steps.OpenTaps: self._taps,
             steps.AddAddress: self._addresses,
             steps.BringUp: self._up,
-            steps.AddRoute: self._routes,
+            steps.AddRoute: self.wiring.routes,
+            steps.AddPolicyRule: self.wiring.policy_rules,
+            steps.ShapeEnd: self.wiring.shapes,
             steps.StartService: self._services,
         }
         for step in plan:
@@ -119,9 +123,6 @@ class Builder:
 
     async def _up(self, group: list[steps.BringUp]) -> None:
         await self.wiring.up(group)
-
-    async def _routes(self, group: list[steps.AddRoute]) -> None:
-        await self.wiring.routes(group)
 
     async def _services(self, group: list[steps.StartService]) -> None:
         await _all(start_service(self.hosts[step.host], step, self.source) for step in group)

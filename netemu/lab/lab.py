@@ -24,6 +24,7 @@ from netemu.kernel.userspace import enter_user_namespace
 from netemu.lab.build import Builder
 from netemu.lab.folder import BASE, LabFolder, base
 from netemu.lab.host import Host
+from netemu.lab.needs import require_all
 from netemu.lab.recorder import BUFFER, Recorder
 from netemu.lab.traffic import send
 from netemu.record.record import Exchange, Record, build_record
@@ -110,6 +111,8 @@ class Lab:
         self.folder = LabFolder()
         self._stack.callback(self.folder.close)
         require_nf_tables()
+        steps = plan(self.topology)
+        require_all(steps, self.source)
         link = self.folder.claim(self.topology.name) if self.named else None
         self.pids = PidSpace()
         self._stack.push_async_callback(self.pids.close)
@@ -117,7 +120,7 @@ class Lab:
         if link is not None:
             self.pids.remove_after(link=link, target=str(self.folder.path))
         builder = Builder(self._stack, self.pids, self.folder.path, self.recorder, self.source, self._taps_from_start)
-        await builder.build(plan(self.topology))
+        await builder.build(steps)
         self.hosts, self._open_taps = builder.hosts, builder.open_taps
         if self.named and base() == BASE:
             self._show_to_ip_netns()

@@ -14,10 +14,14 @@ from netemu.kernel.links import Links
 from netemu.kernel.making import make_namespaces
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.offloads import switch_off
+from netemu.kernel.qdisc import Shape
 from netemu.kernel.rtnetlink import RefusedError, Request
 from netemu.kernel.sysctl import read_sysctls, write_sysctls
 from netemu.topology import plan as steps
 from netemu.topology.load import Source
+from netemu.topology.routing import table_number
+from netemu.topology.shaping import LinkProperties
+from netemu.topology.units import bits_per_second, packets, seconds, share
 
 CARRIER_WITHIN = 5.0
 """Seconds for the kernel to report every interface running, and for each thousand interfaces as many more."""
@@ -85,13 +89,13 @@ class Wiring:
 
         A port needs no offload switched off: it sends on only what a host's end, where they are off, has sent.
         """
-        made: dict[str, list[str]] = {}
+        made: dict[str, dict[str, tuple[str, ...]]] = {}
         for count, (_, pair) in enumerate(groupby(group, lambda step: step.wire), 1):
             one, other = pair
             near, far = (other, one) if other.port else (one, other)
             for end in (one, other):
-                if not end.port:
-                    made.setdefault(end.host, []).append(end.interface)
+                if not end.port and end.offloads is not True:
+                    made.setdefault(end.host, {})[end.interface] = end.offloads or ()
             request = self.links[near.host].add_veth(
                 near.interface,
                 self.links[far.host],
@@ -108,6 +112,30 @@ class Wiring:
         for name, interfaces in made.items():
             switch_off(self.links[name].net, interfaces)
 
+    async def tunnels(self, group: Iterable[steps.MakeTunnel]) -> None:
+        """Make ends of VXLAN tunnels."""
+        for step in group:
+            vxlan = step.vxlan
+            request = self.links[step.host].add_vxlan(
+                step.interface,
+                vxlan.id,
+                port=vxlan.port,
+                dev=vxlan.dev,
+                local=vxlan.local,
+                remote=vxlan.remote or vxlan.group,
+                mac=step.mac,
+                mtu=step.mtu,
+            )
+            self.ask(step, request)
+        await self.flush_all()
+
+    async def macvlans(self, group: Iterable[steps.MakeMacvlan]) -> None:
+        """Make macvlans."""
+        for step in group:
+            links, on = self.links[step.host], step.macvlan
+            self.ask(step, links.add_macvlan(step.interface, on.dev, on.mode, mac=step.mac, mtu=step.mtu))
+        await self.flush_all()
+
     def addresses(self, group: Iterable[steps.AddAddress]) -> None:
         """Queue addresses: they go out with what sets their interfaces up."""
         for step in group:
@@ -118,7 +146,7 @@ class Wiring:
         names: dict[str, list[str]] = {}
         for step in group:
             self.ask(step, self.links[step.host].set_up(step.interface))
-            if self._carries(step.host, step.interface):
+            if step.carrier and self._carries(step.host, step.interface):
                 names.setdefault(step.host, []).append(step.interface)
         await self.flush_all()
         within = CARRIER_WITHIN * (1 + len(group) / 1000)
@@ -132,14 +160,49 @@ class Wiring:
             raise KernelError(f"the kernel did not report every interface running within {within:g} s") from error
 
     def _carries(self, host: str, name: str) -> bool:
-        """Whether an interface will report a carrier: lo has none, a bridge only with a port."""
-        return name != "lo" and (name != steps.BRIDGE or len(self.links[host].index) > 2)
+        """Whether an interface will report a carrier: a bridge only with a port."""
+        return name != steps.BRIDGE or len(self.links[host].index) > 2
 
     async def routes(self, group: Iterable[steps.AddRoute]) -> None:
         """Add routes."""
         for step in group:
             route = step.route
-            self.ask(step, self.links[step.host].add_route(route.to, via=route.via, dev=route.dev))
+            request = self.links[step.host].add_route(
+                route.to,
+                via=route.via,
+                dev=route.dev,
+                nexthops=[(hop.via, hop.dev, hop.weight) for hop in route.nexthops],
+                kind=route.type,
+                metric=route.metric,
+                table=table_number(route.table),
+                source=route.source,
+            )
+            self.ask(step, request)
+        await self.flush_all()
+
+    async def policy_rules(self, group: Iterable[steps.AddPolicyRule]) -> None:
+        """Add rules of the routing policy."""
+        for step in group:
+            rule = step.rule
+            request = self.links[step.host].add_rule(
+                version=rule.version,
+                source=rule.source,
+                to=rule.to,
+                iif=rule.iif,
+                oif=rule.oif,
+                mark=rule.mark,
+                tos=rule.tos or 0,
+                table=table_number(rule.table) if rule.table is not None else 0,
+                priority=rule.priority,
+                kind=rule.type,
+            )
+            self.ask(step, request)
+        await self.flush_all()
+
+    async def shapes(self, group: Iterable[steps.ShapeEnd]) -> None:
+        """Have interfaces delay, lose, hold to a rate what they send."""
+        for step in group:
+            self.ask(step, self.links[step.host].shape(step.interface, kernel_shape(step.properties)))
         await self.flush_all()
 
     def ask(self, step: steps.Step, request: Request, by: str | None = None) -> None:
@@ -165,3 +228,24 @@ class Wiring:
                 await asyncio.sleep(0)
         self._asked.clear()
         await asyncio.sleep(0)
+
+
+def kernel_shape(properties: LinkProperties) -> Shape:
+    """A link's properties, as they are written, in the kernel's units."""
+
+    def nanoseconds(duration: str | None) -> int:
+        return round(seconds(duration) * 1e9) if duration is not None else 0
+
+    def part(percent: str | None) -> float:
+        return share(percent) if percent is not None else 0.0
+
+    return Shape(
+        delay_ns=nanoseconds(properties.delay),
+        jitter_ns=nanoseconds(properties.jitter),
+        loss=part(properties.loss),
+        duplicate=part(properties.duplicate),
+        corrupt=part(properties.corrupt),
+        reorder=part(properties.reorder),
+        rate=bits_per_second(properties.rate) if properties.rate is not None else None,
+        queue=packets(properties.queue) if properties.queue is not None else None,
+    )

@@ -22,5 +22,6 @@ fault         what verification finds: one thing that does not fit, and where
 verify        what a schema can't say; one file each for wires, addresses, routes, places (files, services),
               expectations
 plan          a `Topology` to the ordered steps that build it
+needs         what a topology needs of a kernel beyond what every lab needs
 library       the topologies that come with netemu, by name
 """

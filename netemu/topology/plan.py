@@ -12,8 +12,10 @@ from ipaddress import IPv4Interface, IPv6Interface
 from typing import Literal
 
 from netemu.topology.document import Path
-from netemu.topology.model import Backend, Host, Route, Service, Topology
-from netemu.topology.segments import wires
+from netemu.topology.interface import Macvlan, Offload, Vxlan
+from netemu.topology.model import Backend, Host, PolicyRule, Route, Service, Topology
+from netemu.topology.segments import split_endpoint, wires
+from netemu.topology.shaping import LinkProperties, merged
 
 Tool = Literal["iptables", "ip6tables", "nft"]
 
@@ -65,6 +67,27 @@ class MakeEnd(Step):
     mac: str | None = None
     mtu: int | None = None
     port: bool = False
+    offloads: bool | tuple[Offload, ...] = False
+
+
+@dataclass(frozen=True, slots=True)
+class MakeTunnel(Step):
+    """Make the end of a VXLAN tunnel."""
+
+    interface: str
+    vxlan: Vxlan
+    mac: str | None = None
+    mtu: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MakeMacvlan(Step):
+    """Make a macvlan on another interface of the host."""
+
+    interface: str
+    macvlan: Macvlan
+    mac: str | None = None
+    mtu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +114,18 @@ class AddAddress(Step):
 
 @dataclass(frozen=True, slots=True)
 class BringUp(Step):
-    """Set one interface up; a host's lo is one of them."""
+    """Set one interface up; `carrier` is whether it will report one: lo and tunnels have none."""
 
     interface: str
+    carrier: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeEnd(Step):
+    """Have what one interface sends delayed, lost, held to a rate."""
+
+    interface: str
+    properties: LinkProperties
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +133,13 @@ class AddRoute(Step):
     """Add one route."""
 
     route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class AddPolicyRule(Step):
+    """Add one rule of the routing policy."""
+
+    rule: PolicyRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +163,10 @@ def plan(topology: Topology) -> tuple[Step, ...]:
     ipv6 = _speaks_ipv6(topology)
     steps += [step for name, host, path in hosts for step in _sysctls(name, host, path, ipv6)]
     steps += [MakeBridge(name, ("networks", name)) for name in topology.networks]
-    steps += _ends(topology)
+    ends = _ends(topology)
+    steps += ends
+    for name, host, path in hosts:
+        steps += _stacked(name, host, path)
     for tool in ("iptables", "ip6tables", "nft"):
         texts = ((name, path, getattr(host, tool)) for name, host, path in hosts)
         steps += [LoadRules(name, (*path, tool), tool, text, topology.backend) for name, path, text in texts if text]
@@ -142,10 +184,19 @@ def plan(topology: Topology) -> tuple[Step, ...]:
                 for index, address in enumerate(interface.addresses)
             ]
     steps += [BringUp(name, ("networks", name), BRIDGE) for name in topology.networks]
-    steps += [BringUp(step.host, step.path, step.interface) for step in steps if isinstance(step, MakeEnd)]
-    steps += [BringUp(name, path, "lo") for name, _, path in hosts]
+    steps += [BringUp(step.host, step.path, step.interface) for step in ends]
+    steps += [
+        BringUp(step.host, step.path, step.interface, carrier=isinstance(step, MakeMacvlan))
+        for step in steps
+        if isinstance(step, MakeTunnel | MakeMacvlan)
+    ]
+    steps += [BringUp(name, path, "lo", carrier=False) for name, _, path in hosts]
     for name, host, path in hosts:
         steps += [AddRoute(name, (*path, "routes", index), route) for index, route in enumerate(host.routes)]
+    for name, host, path in hosts:
+        rules = enumerate(host.policy_rules)
+        steps += [AddPolicyRule(name, (*path, "policy_rules", index), rule) for index, rule in rules]
+    steps += _shapes(topology, ends)
     for name, host, path in hosts:
         steps += [
             StartService(name, (*path, "services", service), service, what) for service, what in host.services.items()
@@ -184,17 +235,67 @@ def _sysctls(name: str, host: Host, path: Path, ipv6: bool) -> list[Step]:
     return [SetSysctl(name, path, key, value, wanted=False) for key, value in ours.items()]
 
 
-def _ends(topology: Topology) -> list[Step]:
-    steps: list[Step] = []
+def _ends(topology: Topology) -> list[MakeEnd]:
+    steps: list[MakeEnd] = []
     wire = 0
     for segment, members in wires(topology).items():
         for position, (host, name) in enumerate(members):
             interface = topology.hosts[host].interfaces[name]
             path: Path = ("hosts", host, "interfaces", name)
-            steps.append(MakeEnd(host, path, name, wire, interface.mac, interface.mtu))
+            steps.append(MakeEnd(host, path, name, wire, interface.mac, interface.mtu, offloads=interface.offloads))
             if segment in topology.networks:
                 steps.append(MakeEnd(segment, path, f"port{position + 1}", wire, mtu=interface.mtu, port=True))
                 wire += 1
         if segment not in topology.networks:
             wire += 1
     return steps
+
+
+def _stacked(name: str, host: Host, path: Path) -> list[Step]:
+    """A host's interfaces that may stand on others, each after what it stands on."""
+    found: list[Step] = []
+    made = {key for key, each in host.interfaces.items() if each.vxlan is None and each.macvlan is None}
+    waiting = [key for key in host.interfaces if key not in made]
+    while waiting:
+        key = next(key for key in waiting if _stands_on(host, key) in (None, *made))
+        waiting.remove(key)
+        made.add(key)
+        interface, where = host.interfaces[key], (*path, "interfaces", key)
+        if interface.vxlan is not None:
+            found.append(MakeTunnel(name, where, key, interface.vxlan, interface.mac, interface.mtu))
+        elif interface.macvlan is not None:
+            found.append(MakeMacvlan(name, where, key, interface.macvlan, interface.mac, interface.mtu))
+    return found
+
+
+def _stands_on(host: Host, key: str) -> str | None:
+    on = host.interfaces[key].vxlan or host.interfaces[key].macvlan
+    return on.dev if on is not None else None
+
+
+def _shapes(topology: Topology, ends: list[MakeEnd]) -> list[Step]:
+    """What each end of a wire does to the packets that it sends: the link's properties, then what is said of it alone.
+
+    That is the sender's egress and the receiver's ingress. On a network the far end of a host's wire is the port.
+    """
+    link_of = {end: (link, index) for index, link in enumerate(topology.links) for end in _link_ends(link.endpoints)}
+    found: list[Step] = []
+    for first, second in zip(ends[::2], ends[1::2], strict=True):
+        for near, far in ((first, second), (second, first)):
+            here = None if near.port else topology.hosts[near.host].interfaces[near.interface].egress
+            there = None if far.port else topology.hosts[far.host].interfaces[far.interface].ingress
+            link, index = link_of.get((near.host, near.interface), (None, 0))
+            properties = merged(link, there, here)
+            if properties is not None:
+                path = (*near.path, "egress") if here else (*far.path, "ingress") if there else ("links", index)
+                found.append(ShapeEnd(near.host, path, near.interface, properties))
+    for name, host in topology.hosts.items():
+        for key, interface in host.interfaces.items():
+            if (interface.vxlan or interface.macvlan) and interface.egress is not None and interface.egress.given():
+                where: Path = ("hosts", name, "interfaces", key, "egress")
+                found.append(ShapeEnd(name, where, key, interface.egress))
+    return found
+
+
+def _link_ends(endpoints: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(split_endpoint(end) for end in endpoints)

@@ -44,5 +44,13 @@ class LinkProperties(Strict):
 
     @property
     def needs_netem(self) -> bool:
-        """Whether sch_netem is needed; a rate alone, with or without a queue length, is sch_tbf's as well."""
-        return bool(self.given().keys() - {"rate", "queue"})
+        """Whether sch_netem is needed: a rate alone, with or without a queue length, is left to sch_tbf."""
+        return self.rate is None or bool(self.given().keys() - {"rate", "queue"})
+
+
+def merged(*properties: LinkProperties | None) -> LinkProperties | None:
+    """What several say of one direction, the later ones over the earlier; None if they say nothing."""
+    given: dict[str, str] = {}
+    for each in properties:
+        given |= each.given() if each is not None else {}
+    return LinkProperties(**given) if given else None

@@ -41,7 +41,7 @@ class Pair:
         await one.add_veth("eth0", other, "eth0")
         for net, links, address in zip(self.nets, self.links, (LEFT, RIGHT), strict=True):
             await links.add_address("eth0", ip_interface(f"{address}/24"))
-            switch_off(net, ["eth0"])
+            switch_off(net, {"eth0": ()})
 
     async def up(self) -> None:
         for links in self.links:

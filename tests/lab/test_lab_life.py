@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from netemu import Lab, RulesError, ServiceError, Topology, TopologyError, UsageError
-from netemu.lab import build
 from netemu.lab.folder import BASE, names_up
+from netemu.lab.wiring import Wiring
 from netemu.topology.load import load, loads
 from netemu.topology.model import Host, Interface, Network
 
@@ -186,7 +186,7 @@ async def test_a_step_that_fails_midway_takes_down_what_was_made(monkeypatch, no
     async def fail(self, group):
         raise TopologyError([])
 
-    monkeypatch.setattr(build.Builder, "_routes", fail)
+    monkeypatch.setattr(Wiring, "routes", fail)
     with pytest.raises(TopologyError):
         async with Lab(topology):
             pass

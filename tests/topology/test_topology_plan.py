@@ -10,6 +10,7 @@ import pytest
 from netemu.topology.library import find, names
 from netemu.topology.load import load
 from netemu.topology.model import Topology
+from netemu.topology.needs import needs
 from netemu.topology.plan import (
     BRIDGE,
     AddAddress,
@@ -19,9 +20,12 @@ from netemu.topology.plan import (
     MakeBridge,
     MakeEnd,
     MakeHost,
+    MakeMacvlan,
     MakeNetwork,
+    MakeTunnel,
     OpenTaps,
     SetSysctl,
+    ShapeEnd,
     StartService,
     Step,
     plan,
@@ -185,3 +189,102 @@ def test_hosts_speak_ipv6_only_in_a_lab_with_an_ipv6_address(address, off):
     topology = pair(interfaces={"eth0": {"network": "lan", "addresses": [address]}})
     assert ("net.ipv6.conf.default.disable_ipv6" in sysctls(topology, "B")) is off
     assert sysctls(topology, "lan")["net.ipv6.conf.default.disable_ipv6"] == "1"
+
+
+LINKED = {
+    "name": "linked",
+    "hosts": {"A": {"interfaces": {"e": {}}}, "B": {"interfaces": {"e": {}}}},
+    "links": [{"endpoints": ["A:e", "B:e"], "delay": "5ms", "loss": "1%"}],
+}
+
+
+def shaped(**interfaces: dict[str, object]) -> dict[str, dict[str, str]]:
+    """What each host's end does, with more said of the hosts' interfaces."""
+    hosts = {name: {"interfaces": {"e": interfaces.get(name, {})}} for name in "AB"}
+    topology = Topology.model_validate({**LINKED, "hosts": hosts})
+    return {step.host: step.properties.given() for step in of(ShapeEnd, topology)}
+
+
+def test_a_links_properties_shape_both_its_ends():
+    both = {"delay": "5ms", "loss": "1%"}
+    assert shaped() == {"A": both, "B": both}
+
+
+def test_what_is_said_of_one_direction_is_applied_at_the_sender():
+    more = {"delay": "5ms", "loss": "2%", "rate": "1mbit"}
+    plain = {"delay": "5ms", "loss": "1%"}
+    assert shaped(A={"egress": {"loss": "2%", "rate": "1mbit"}}) == {"A": more, "B": plain}
+    assert shaped(A={"ingress": {"loss": "2%", "rate": "1mbit"}}) == {"A": plain, "B": more}
+    assert shaped(A={"egress": {"loss": "2%"}}, B={"ingress": {"rate": "1mbit"}}) == {"A": more, "B": plain}
+
+
+def test_on_a_network_what_comes_in_is_shaped_at_the_port():
+    steps = of(ShapeEnd, pair(interfaces={"eth0": {"network": "lan", "ingress": {"rate": "1mbit"}}}))
+    assert [(step.host, step.interface, step.path) for step in steps] == [
+        ("lan", "port1", ("hosts", "A", "interfaces", "eth0", "ingress"))
+    ]
+
+
+def test_shapes_come_once_all_is_up_and_before_services():
+    topology = pair(
+        interfaces={"eth0": {"network": "lan", "egress": {"delay": "1ms"}}}, services={"s": {"command": ["true"]}}
+    )
+    steps = plan(topology)
+    assert (
+        place(steps, BringUp)[1]
+        < place(steps, ShapeEnd)[0]
+        <= place(steps, ShapeEnd)[1]
+        < place(steps, StartService)[0]
+    )
+
+
+def test_what_stands_on_another_interface_is_made_after_it():
+    interfaces = {
+        "mv": {"macvlan": {"dev": "vx"}},
+        "vx": {"vxlan": {"id": 1, "remote": "10.0.0.2", "dev": "eth0"}, "mtu": 1300},
+        "eth0": {"network": "lan"},
+        "free": {"vxlan": {"id": 2, "remote": "10.0.0.2"}},
+    }
+    topology = pair(interfaces=interfaces)
+    made = [(type(step), step.interface) for step in plan(topology) if isinstance(step, MakeTunnel | MakeMacvlan)]
+    assert made == [(MakeTunnel, "vx"), (MakeMacvlan, "mv"), (MakeTunnel, "free")]
+    carriers = {step.interface: step.carrier for step in of(BringUp, topology, "A")}
+    assert carriers == {"eth0": True, "vx": False, "mv": True, "free": False, "lo": False}
+
+
+@pytest.mark.parametrize(
+    ("interface", "features"),
+    [
+        ({}, []),
+        ({"addresses": ["fd00::1/64"]}, ["IPv6"]),
+        ({"egress": {"rate": "1mbit", "queue": "3packets"}}, ["tbf"]),
+        ({"egress": {"rate": "1mbit", "loss": "1%"}}, ["netem"]),
+        ({"ingress": {"queue": "3packets"}}, ["netem"]),
+        ({"ingress": {}}, []),
+    ],
+)
+def test_what_a_topology_needs_of_the_kernel_is_named(interface, features):
+    assert [need.feature for need in needs(pair(interfaces={"eth0": {"network": "lan", **interface}}))] == features
+
+
+def test_each_need_is_told_once_and_where_it_is_first():
+    host = {
+        "interfaces": {
+            "eth0": {"network": "lan"},
+            "m1": {"macvlan": {"dev": "eth0"}},
+            "m2": {"macvlan": {"dev": "eth0"}},
+            "vx": {"vxlan": {"id": 1, "remote": "10.0.0.2"}},
+        },
+        "policy_rules": [{"table": 5}],
+        "iptables": "*nat\nCOMMIT",
+        "ip6tables": "*nat\nCOMMIT",
+        "nft": "table ip t {}",
+    }
+    topology = pair(**host)
+    assert [(need.feature, need.path[-1]) for need in needs(topology)] == [
+        ("macvlan", "m1"),
+        ("vxlan", "vx"),
+        ("policy rules", 0),
+    ]
+    legacy = topology.model_copy(update={"backend": "legacy"})
+    assert {need.feature for need in needs(legacy)} >= {"iptables-legacy", "ip6tables-legacy"}

@@ -1,0 +1,30 @@
+"""Whether this machine has what a plan takes: asked before anything is built, told by name."""
+
+from __future__ import annotations
+
+from netemu.errors import MachineError
+from netemu.kernel.features import missing
+from netemu.kernel.rules import program
+from netemu.topology.document import Path
+from netemu.topology.load import Source
+from netemu.topology.needs import needs_of
+from netemu.topology.plan import LoadRules, Step
+
+
+def require_all(steps: tuple[Step, ...], source: Source) -> None:
+    """Raise MachineError that names every feature and tool that `steps` take and this machine lacks."""
+    wanted: dict[str, Path] = {need.feature: need.path for need in needs_of(steps)}
+    lacking = missing(wanted)
+    problems = [
+        source.problem(f"this kernel has no {feature} ({said})", wanted[feature]) for feature, said in lacking.items()
+    ]
+    loads = {(step.tool, step.backend): step.path for step in steps if isinstance(step, LoadRules)}
+    for (tool, backend), path in loads.items():
+        if path in (wanted[feature] for feature in lacking):
+            continue
+        try:
+            program(tool, "restore", backend)
+        except MachineError as error:
+            problems.append(source.problem(str(error), path))
+    if problems:
+        raise MachineError("\n".join(str(problem) for problem in problems))
