@@ -21,11 +21,19 @@ sysctl       sysctls of a namespace
 listening    which ports a namespace's processes listen on
 rules        rules loaded and read back by the real tools
 nftables     libnftables: tables of our own, and nf_tables' own numbers for rules
-wire         wire taps: scapy packet sockets
+packet       packet sockets, and what all taps of a wire can do
+ring         a packet socket with a memory-mapped ring
+blocks       a ring's blocks understood, in bulk
+scapy_socket a scapy socket that lives in a namespace
+filters      filters in pcap's language, for the kernel to carry out
+wire         wire taps: a host's frames, and the canaries that prove them seen
 trace        hook taps: the nft trace
 netlink      raw nfnetlink sockets: stored now, understood later
 tracking     conntrack's events and table
-reader       reading a socket to the end of what it holds, from the event loop
+reader       the thread that takes what comes off all taps' sockets
+buffers      how much a socket may hold
+store        where taps keep what they took: in memory up to a bound, then on disk
+proof        waiting on the event loop for what that thread will see
 features     what labs must know of the kernel before they are built
 probes       what a kernel may lack, each tried in a scratch namespace
 doctor       everything that labs may need of this machine, with what brings it

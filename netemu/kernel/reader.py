@@ -1,56 +1,98 @@
-"""Reading a socket to the end of what it holds, from the event loop."""
+"""One thread that takes what comes off the sockets of a lab's taps, whatever the event loop is busy with meanwhile.
+
+It sleeps while nothing comes. Once something came it looks only every few milliseconds: sockets and rings hold more
+than that, and to be woken for each packet would cost more than to take it.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import errno
+import os
+import select
 import socket
-from abc import ABC, abstractmethod
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
-SO_RCVBUFFORCE = 33
-SO_MEMINFO = 55
-MOST_AT_ONCE = 512
-"""How many datagrams one turn of the event loop takes off a socket, so that one busy tap starves nobody."""
-
-
-def set_buffer(sock: socket.socket, size: int) -> None:
-    """Let a socket hold `size` bytes; without root of the machine, no more than net.core.rmem_max."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+PACE = 0.005
+"""Seconds from one look at the sockets to the next."""
 
 
-class SocketReader(ABC):
-    """Takes datagrams off a socket whenever there are some; `drain` takes all there are."""
+class Source(Protocol):
+    """What the thread takes from."""
 
-    def __init__(self, sock: socket.socket, buffer: int) -> None:
-        self.sock = sock
-        sock.setblocking(False)
-        set_buffer(sock, buffer)
+    sock: socket.socket
 
-    def start(self) -> None:
-        """Read from now on, on the running event loop."""
-        asyncio.get_running_loop().add_reader(self.sock, self._readable)
+    def receive(self) -> bool:
+        """Take what is there, without waiting; False if nothing was."""
 
-    def drain(self) -> None:
-        """Take everything that the socket holds at this moment."""
-        while self._receive():
-            pass
 
-    def stop(self) -> None:
-        """Read no more."""
-        if self.sock.fileno() >= 0:
-            asyncio.get_running_loop().remove_reader(self.sock)
+class Reader:
+    """The thread. `add` and `remove` sockets; `close` ends it."""
+
+    def __init__(self) -> None:
+        self._poll = select.epoll()
+        self._sources: dict[int, Source] = {}
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll.register(self._bell, select.EPOLLIN)
+        self._rest = threading.Event()
+        self._hurries = 0
+        self._ended = False
+        self._thread: threading.Thread | None = None
+
+    def add(self, source: Source) -> None:
+        """Take from this socket from now on."""
+        self._sources[source.sock.fileno()] = source
+        self._poll.register(source.sock, select.EPOLLIN)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="netemu-taps", daemon=True)
+            self._thread.start()
+
+    def remove(self, source: Source) -> None:
+        """Take from it no more. A call to its `receive` may be under way still."""
+        descriptor = source.sock.fileno()
+        if self._sources.pop(descriptor, None) is not None:
+            self._poll.unregister(descriptor)
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """While somebody waits for something to be seen, the thread does not rest."""
+        self._hurries += 1
+        self._rest.set()
+        try:
+            yield
+        finally:
+            self._hurries -= 1
 
     def close(self) -> None:
-        """Close, after `stop`; from any thread. Once is enough, twice does no harm."""
-        self.sock.close()
+        """End the thread; once is enough, twice does no harm."""
+        if self._bell < 0:
+            return
+        self._ended = True
+        self._rest.set()
+        os.eventfd_write(self._bell, 1)
+        if self._thread is not None:
+            self._thread.join()
+        self._poll.close()
+        os.close(self._bell)
+        self._bell = -1
 
-    def _readable(self) -> None:
-        for _ in range(MOST_AT_ONCE):
-            if not self._receive():
-                return
+    def _run(self) -> None:
+        while not self._ended:
+            for descriptor, event in self._poll.poll():
+                source = self._sources.get(descriptor)
+                if source is not None and not source.receive() and event & select.EPOLLERR:
+                    _clear_error(source)
+            if not self._hurries:
+                self._rest.wait(PACE)
+                self._rest.clear()
 
-    @abstractmethod
-    def _receive(self) -> bool:
-        """Take one datagram; False if there is none."""
+
+def _clear_error(source: Source) -> None:
+    """An interface that went down is told once, as an error; it would be told again and again until it is read."""
+    try:
+        source.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise

@@ -7,7 +7,6 @@ tracking on. On older kernels a tap asks for it only in a host whose own rules t
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from contextlib import ExitStack
 
@@ -15,6 +14,8 @@ from netemu.errors import CaptureError
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.netlink import GroupReader
 from netemu.kernel.nftables import Nftables
+from netemu.kernel.proof import Proof
+from netemu.kernel.store import Room
 from netemu.netfilter.conntrack import DST_NAT_DONE, SRC_NAT_DONE, Direction, PacketConntrack, State
 from netemu.netfilter.hooks import STAGES, START_PRIORITY, STARTS
 from netemu.netfilter.ruleset import listed_rules
@@ -72,12 +73,12 @@ def _matches(state: PacketConntrack) -> str:
 class TraceTap(GroupReader):
     """Stores the trace events of one host, and knows its own canaries. Its chains go when it is closed."""
 
-    def __init__(self, net: NetworkNamespace, buffer: int, ask_conntrack: bool) -> None:
-        super().__init__(net, (_GROUP,), buffer)
+    def __init__(self, net: NetworkNamespace, buffer: int, ask_conntrack: bool, room: Room | None = None) -> None:
+        super().__init__(net, (_GROUP,), buffer, room)
         self.net = net
         self.states: dict[tuple[str, int], PacketConntrack] = {}
-        self._nonce = b""
-        self._proven = asyncio.Event()
+        self._awaited: set[bytes] = set()
+        self._proof = Proof()
         with ExitStack() as undo:
             undo.callback(self.sock.close)
             try:
@@ -104,8 +105,9 @@ class TraceTap(GroupReader):
 
     def send_canary(self, nonce: bytes) -> None:
         """Send a packet that the tap's first chain traces and drops, so that no rule under test sees it."""
-        self._nonce = nonce
-        self._proven.clear()
+        self._latest = nonce
+        self._awaited.add(nonce)
+        self._proof.begin()
         try:
             self.sender.sendto(nonce, ("127.0.0.1", 0))
         except PermissionError:
@@ -113,14 +115,20 @@ class TraceTap(GroupReader):
 
     async def proven(self) -> None:
         """Return once the canary's event was seen: every event before it is stored by then."""
-        await self._proven.wait()
+        await self._proof.wait()
 
-    def take(self, datagram: bytes) -> None:
-        """Keep one event, unless it is the canary's."""
-        if self._nonce and self._nonce in datagram:
-            self._proven.set()
-        else:
-            super().take(datagram)
+    def wanted(self, datagrams: list[memoryview]) -> list[memoryview]:
+        """All events but canaries'."""
+        return [each for each in datagrams if not self._is_canary(bytes(each))] if self._awaited else datagrams
+
+    def _is_canary(self, event: bytes) -> bool:
+        seen = next((nonce for nonce in self._awaited if nonce in event), None)
+        if seen is None:
+            return False
+        self._awaited.discard(seen)
+        if seen == self._latest:
+            self._proof.seen()
+        return True
 
     def close(self) -> None:
         """Close, after `stop`, and take the chains away; once is enough, twice does no harm."""

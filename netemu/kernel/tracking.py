@@ -8,6 +8,7 @@ import struct
 from netemu.errors import KernelError
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.netlink import GroupReader, netfilter_socket
+from netemu.kernel.store import Room
 from netemu.netfilter.messages import NLMSG_DONE, NLMSG_ERROR, SUBSYS_CONNTRACK, messages
 
 _GROUPS = (1, 2, 3)
@@ -19,8 +20,8 @@ _REQUEST_DUMP = 0x301
 class ConntrackTap(GroupReader):
     """Stores the events of one host's entries. An entry's NEW event comes when it is confirmed."""
 
-    def __init__(self, net: NetworkNamespace, buffer: int) -> None:
-        super().__init__(net, _GROUPS, buffer)
+    def __init__(self, net: NetworkNamespace, buffer: int, room: Room | None = None) -> None:
+        super().__init__(net, _GROUPS, buffer, room)
 
 
 async def dump_entries(net: NetworkNamespace) -> list[bytes]:

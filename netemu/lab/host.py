@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import socket as std
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netemu.errors import UsageError
 from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.packet import What
 from netemu.kernel.pidspace import PidSpace
 from netemu.kernel.process import Completed, kill, run
+
+if TYPE_CHECKING:
+    from netemu.kernel.scapy_socket import PacketSocket
 
 
 class Host:
@@ -32,10 +37,23 @@ class Host:
         async with asyncio.timeout(within):
             return await run(command, self.net, self.pids, input=input)
 
-    def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, proto: int = 0) -> socket.socket:
-        """A non-blocking socket that lives on this host, for this process's own event loop."""
+    def socket(self, interface: str, filter: str = "") -> PacketSocket:
+        """A scapy socket on one of this host's interfaces, for scapy's sniff, AsyncSniffer, sr1, sendp, …; close it.
+
+        It hears what comes in and what the host sends, as far as `filter` (pcap's language) takes it. Raises
+        UsageError if there is no such interface, or the filter is none.
+        """
+        from netemu.kernel.scapy_socket import PacketSocket
+
+        if interface not in self.links.index:
+            there = ", ".join(self.links.index)
+            raise UsageError(f"host {self.name} has no interface '{interface}': there are {there}")
+        return PacketSocket(self.net, What(self.links.index[interface], filter), interface)
+
+    def open_socket(self, family: int = std.AF_INET, kind: int = std.SOCK_STREAM, proto: int = 0) -> std.socket:
+        """A non-blocking socket of the standard library on this host, for this process's own event loop."""
         with self.net.entered():
-            sock = socket.socket(family, kind, proto)
+            sock = std.socket(family, kind, proto)
         sock.setblocking(False)
         return sock
 

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 from netemu.errors import CaptureError, UsageError
 from netemu.kernel.features import trace_carries_conntrack
 from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.reader import Reader, Source
+from netemu.kernel.ring import HAND_OVER, SIZE, Ring
 from netemu.kernel.rules import read_rules, tracks
+from netemu.kernel.store import Room
 from netemu.kernel.trace import TraceTap
 from netemu.kernel.tracking import ConntrackTap, dump_entries
 from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket
 from netemu.netfilter.ruleset import Ruleset
 from netemu.record.capture import HostCapture, TapHealth
-from netemu.record.frames import Datagrams, Frames
 
 PROOF_WITHIN = 2.0
 """Seconds for a canary to be seen; a tap that shows none by then is not believed."""
 BUFFER = 64 << 20
 """Bytes each tap's socket may hold before it drops."""
+_RINGS, _SMALLEST_RING = 128 << 20, 256 << 10
+"""Bytes of all hosts' rings together, and of one at least."""
+_AT_ONCE = 64
+"""How many threads wait for the kernel side by side."""
 
 
 @dataclass(slots=True)
@@ -39,6 +47,16 @@ class _HostTaps:
     counted_from: int = 0
     alive: dict[str, bool] = field(default_factory=dict)
 
+    @property
+    def all(self) -> tuple[WireTap, TraceTap, ConntrackTap]:
+        """The three taps."""
+        return self.wire, self.trace, self.conntrack
+
+    @property
+    def sources(self) -> tuple[Source, Source, Source]:
+        """The sockets that they take from."""
+        return self.wire.source, self.trace, self.conntrack
+
     def interfaces(self) -> dict[int, str]:
         """The interfaces that a canary can be sent through: those that the lab made."""
         return {index: name for index, name in self.links.names().items() if name != "lo"}
@@ -49,27 +67,40 @@ class Recorder:
 
     def __init__(self, buffer: int = BUFFER, ask_conntrack: bool | None = None) -> None:
         self.buffer = buffer
+        self.room = Room()
+        self.reader: Reader | None = None
         self.ask_conntrack = ask_conntrack
         self.taps: dict[str, _HostTaps] = {}
         self.bridges: list[tuple[socket.socket, str]] = []
 
-    async def open(self, net: NetworkNamespace, links: Links) -> None:
-        """Bind one host's taps; from now on they store what they see."""
+    async def open(self, hosts: Sequence[tuple[NetworkNamespace, Links]]) -> None:
+        """Bind all hosts' taps; from now on they store what they see. `close` also if this fails."""
+        size, hand_over = rings_of(len(hosts))
+        rings = []
+        for net, links in hosts:
+            rings.append(await self._open(net, links, min(size, self.buffer)))
+        await _side_by_side([partial(ring.open, hand_over) for ring in rings])
+        self.reader = Reader()
+        for taps in self.taps.values():
+            for source in taps.sources:
+                self.reader.add(source)
+
+    async def _open(self, net: NetworkNamespace, links: Links, size: int) -> Ring:
         ask = self.ask_conntrack if self.ask_conntrack is not None else not trace_carries_conntrack()
         asked = ask and tracks(net)
         before = await read_rules(net)
         with ExitStack() as undo:
-            wire = WireTap(net, self.buffer)
-            undo.callback(wire.close)
-            trace = TraceTap(net, self.buffer, asked)
+            ring = Ring(net, room=self.room, size=size)
+            undo.callback(ring.close)
+            trace = TraceTap(net, self.buffer, asked, self.room)
             undo.callback(trace.close)
-            conntrack = ConntrackTap(net, self.buffer)
+            conntrack = ConntrackTap(net, self.buffer, self.room)
             undo.callback(conntrack.close)
             sender = sending_socket(net)
-            self.taps[net.name] = _HostTaps(net, links, wire, trace, conntrack, sender, asked or not ask, before)
+            taps = _HostTaps(net, links, WireTap(ring), trace, conntrack, sender, asked or not ask, before)
+            self.taps[net.name] = taps
             undo.pop_all()
-        for tap in (wire, trace, conntrack):
-            tap.start()
+        return ring
 
     def open_bridge(self, net: NetworkNamespace, bridge: str) -> None:
         """Let canaries be sent from a network's bridge to all of its members."""
@@ -81,15 +112,13 @@ class Recorder:
             raise UsageError("this lab has no taps: it is not up")
         for taps in self.taps.values():
             taps.alive = {}
-            if forget:
-                for tap in (taps.wire, taps.trace, taps.conntrack):
-                    tap.forget()
         if forget:
+            await _side_by_side([tap.forget for taps in self.taps.values() for tap in taps.all])
             await asyncio.gather(*(self._count_from_here(taps) for taps in self.taps.values()))
         await self._prove()
         if forget:
             for taps in self.taps.values():
-                taps.counted_from = len(taps.trace.datagrams)
+                taps.counted_from = taps.trace.count
 
     async def end(self) -> list[HostCapture]:
         """End a record: take all that the sockets still hold, read rules and tables, and prove every tap once more.
@@ -98,10 +127,11 @@ class Recorder:
         by then, or may have been, or not.
         """
         await self._prove()
-        counted_to = {name: len(taps.trace.datagrams) for name, taps in self.taps.items()}
+        counted_to = {name: taps.trace.count for name, taps in self.taps.items()}
         hosts = list(self.taps.values())
         rules = await asyncio.gather(*(read_rules(taps.net) for taps in hosts))
         await self._prove()
+        await _side_by_side([tap.drain for taps in hosts for tap in taps.all])
         return [
             await self._capture(taps, after, counted_to[taps.net.name])
             for taps, after in zip(hosts, rules, strict=True)
@@ -112,14 +142,14 @@ class Recorder:
 
         The kernel lets go of each packet socket only after a grace period: they are closed side by side, in threads.
         """
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = None
         things: list[Callable[[], None]] = [sender.close for sender, _ in self.bridges]
         for taps in self.taps.values():
-            for tap in (taps.wire, taps.trace, taps.conntrack):
-                tap.stop()
-                things.append(tap.close)
-            things.append(taps.sender.close)
+            things += [taps.wire.close, taps.trace.close, taps.conntrack.close, taps.sender.close]
         self.taps, self.bridges = {}, []
-        await asyncio.gather(*(asyncio.to_thread(close) for close in things))
+        await _side_by_side(things)
 
     async def _count_from_here(self, taps: _HostTaps) -> None:
         taps.before = await read_rules(taps.net)
@@ -143,10 +173,11 @@ class Recorder:
             except TimeoutError:
                 taps.alive[kind] = False
 
-        await asyncio.gather(
-            *(prove(taps, "wire", taps.wire.proven()) for taps in self.taps.values()),
-            *(prove(taps, "hooks", taps.trace.proven()) for taps in self.taps.values()),
-        )
+        with self.reader.hurried() if self.reader is not None else nullcontext():
+            await asyncio.gather(
+                *(prove(taps, "wire", taps.wire.proven()) for taps in self.taps.values()),
+                *(prove(taps, "hooks", taps.trace.proven()) for taps in self.taps.values()),
+            )
 
     def _send(self, taps: _HostTaps, nonce: bytes, interface: str) -> None:
         try:
@@ -156,17 +187,15 @@ class Recorder:
 
     async def _capture(self, taps: _HostTaps, after: Ruleset, counted_to: int) -> HostCapture:
         name = taps.net.name
-        for tap in (taps.wire, taps.trace, taps.conntrack):
-            tap.drain()
-        entries = await dump_entries(taps.net) if after.rules or taps.conntrack.datagrams else []
+        entries = await dump_entries(taps.net) if after.rules or taps.conntrack.count else []
         taps.conntrack.drain()
         interfaces = await taps.links.all_names()
         return HostCapture(
             host=name,
             interfaces=interfaces,
-            frames=Frames.of(taps.wire.frames),
-            trace=Datagrams.of(taps.trace.datagrams),
-            conntrack=Datagrams.of(taps.conntrack.datagrams),
+            frames=taps.wire.frames(),
+            trace=taps.trace.datagrams(),
+            conntrack=taps.conntrack.datagrams(),
             entries=entries,
             states=taps.trace.states,
             rules_before=taps.before,
@@ -180,6 +209,26 @@ class Recorder:
                 TapHealth("conntrack", name, taps.conntrack.lost()),
             ],
         )
+
+
+def rings_of(hosts: int) -> tuple[int, int]:
+    """How many bytes each host's ring may have, and after how many milliseconds a begun block is handed over.
+
+    Rings are the kernel's memory, and each has a timer that always runs: many hosts get smaller and slower ones.
+    """
+    return min(max(_RINGS // max(hosts, 1), _SMALLEST_RING), SIZE), max(hosts // 8, HAND_OVER)
+
+
+async def _side_by_side(calls: Sequence[Callable[[], None]]) -> None:
+    """Make all calls in threads, which mostly wait for the kernel; the first error is raised when all are done."""
+    if not calls:
+        return
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(min(len(calls), _AT_ONCE), "netemu-taps") as threads:
+        done = await asyncio.gather(*(loop.run_in_executor(threads, call) for call in calls), return_exceptions=True)
+    for each in done:
+        if isinstance(each, BaseException):
+            raise each
 
 
 def _unknown_interfaces(taps: _HostTaps, interfaces: dict[int, str]) -> str:

@@ -86,7 +86,7 @@ async def _http(host: Host, url: str, going: _Going) -> str:
     loop = asyncio.get_running_loop()
     parts = urlsplit(url)
     address, port = parts.hostname or "", parts.port or 80
-    sock = host.socket(_family(address), socket.SOCK_STREAM)
+    sock = host.open_socket(_family(address), socket.SOCK_STREAM)
     try:
         await _connect(sock, (address, port), going)
         http = h11.Connection(h11.CLIENT)
@@ -145,7 +145,7 @@ async def _udp(host: Host, what: Datagrams, going: _Going) -> str:
     loop = asyncio.get_running_loop()
     to = Endpoint.parse(what.to)
     address, port = to.address or "", to.port or 0
-    with host.socket(_family(address), socket.SOCK_DGRAM) as sock:
+    with host.open_socket(_family(address), socket.SOCK_DGRAM) as sock:
         sock.connect((address, port))
         going.opened("udp", sock, (address, port))
         for number in range(what.count):

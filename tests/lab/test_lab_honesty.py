@@ -133,7 +133,7 @@ async def test_counters_read_under_traffic_still_agree_with_the_trace(lab):
     done = asyncio.Event()
 
     async def talk() -> None:
-        with lab["A"].socket(kind=2) as sock:
+        with lab["A"].open_socket(kind=2) as sock:
             while not done.is_set():
                 sock.sendto(b"x", ("10.0.0.1", 7))
                 await asyncio.sleep(0)

@@ -61,7 +61,7 @@ async def test_a_lab_of_python_objects_is_the_same_as_its_file():
         },
     )
     async with Lab(topology) as lab:
-        with lab["B"].socket() as server, lab["A"].socket() as client:
+        with lab["B"].open_socket() as server, lab["A"].open_socket() as client:
             server.bind(("10.0.0.2", 80))
             server.listen()
             async with asyncio.timeout(5):

@@ -1,0 +1,172 @@
+"""The blocks of a packet socket's ring, understood in bulk: frames of a whole record at once.
+
+A block is a header and the frames that follow it, each with the distance to the next (TPACKET_V3: struct
+tpacket_block_desc, tpacket3_hdr and, right behind it, sockaddr_ll, in linux/if_packet.h).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
+from numpy.typing import NDArray
+
+from netemu.record.frames import Bytes, Frames, Offsets, offsets
+
+BLOCK_STATUS, BLOCK_FRAMES, BLOCK_FIRST, BLOCK_LENGTH = 2, 3, 4, 5
+"""Which words of a block's header are its status, number of frames, offset of the first, and whole length."""
+_HEADER = 60
+"""Bytes of tpacket3_hdr (48) and as much of sockaddr_ll as is needed."""
+_VLAN_VALID, _VLAN_TPID_VALID = 1 << 4, 1 << 6
+_TAG_AT, _TAG = 12, 4
+"""Where in a frame its VLAN tag belongs, and how long it is: the kernel keeps it beside the frame."""
+
+
+@dataclass(slots=True)
+class _Columns:
+    """The headers of the frames in one slab; `start` is where each one's bytes begin, `tag` its VLAN tag (or 0)."""
+
+    slab: Bytes
+    time_ns: NDArray[np.int64]
+    interface: NDArray[np.int32]
+    kind: NDArray[np.uint8]
+    length: NDArray[np.int32]
+    captured: NDArray[np.int64]
+    start: NDArray[np.int64]
+    tag: NDArray[np.uint32]
+
+    @property
+    def whole(self) -> NDArray[np.int64]:
+        """How long each frame is with its VLAN tag in its place."""
+        longer: NDArray[np.int64] = self.captured + _TAG * (self.tag != 0)
+        return longer
+
+
+def _array(size: int) -> Bytes:
+    return np.empty(size, np.uint8)
+
+
+def frames_of(
+    slabs: list[Bytes], leave_out: Sequence[bytes] = (), at: int = 0, array: Callable[[int], Bytes] = _array
+) -> Frames:
+    """The frames in slabs of blocks, but for those that have one of `leave_out`'s byte strings at `at`.
+
+    `array` makes the array for their bytes. `slabs` is emptied, so that each can go as soon as it was copied.
+    """
+    parts = [_without(_columns(slab), leave_out, at) for slab in slabs if len(slab)]
+    slabs.clear()
+    if not parts:
+        return Frames.of()
+    columns = (
+        np.concatenate([part.time_ns for part in parts]),
+        np.concatenate([part.interface for part in parts]),
+        np.concatenate([part.kind for part in parts]),
+        np.concatenate([part.length for part in parts]),
+    )
+    offset = offsets(np.concatenate([part.whole for part in parts]))
+    data = array(int(offset[-1]))
+    first = 0
+    while parts:
+        part = parts.pop(0)
+        if not len(part.start):
+            continue
+        _copy(part, data, offset[first : first + len(part.start)])
+        first += len(part.start)
+    return Frames(*columns, data, offset)
+
+
+def places(slab: Bytes) -> Offsets:
+    """Where in a slab of whole blocks each frame's header begins."""
+    words = slab.view(np.uint32)
+    header = memoryview(words)  # type: ignore[arg-type]
+    found: list[NDArray[np.int64]] = []
+    block = 0
+    while block < len(words):
+        count, first = header[block + BLOCK_FRAMES], block + header[block + BLOCK_FIRST] // 4
+        if count:
+            found.append(_places(words, header, first, count))
+        block += header[block + BLOCK_LENGTH] // 4
+    if not found:
+        return np.empty(0, np.int64)
+    together: Offsets = np.concatenate(found) * 4
+    return together
+
+
+def _places(words: NDArray[np.uint32], header: memoryview, first: int, count: int) -> NDArray[np.int64]:
+    """The words at which a block's frames begin: where all are equally long, without looking at each by itself."""
+    step = header[first] // 4
+    if step and first + (count - 1) * step < len(words):
+        regular = np.arange(first, first + count * step, step)
+        if (words[regular[:-1]] == step * 4).all():
+            return regular
+    found, place = [first], first
+    for _ in range(count - 1):
+        place += header[place] // 4
+        found.append(place)
+    return np.array(found, np.int64)
+
+
+def _columns(slab: Bytes) -> _Columns:
+    place = places(slab)
+    rows = sliding_window_view(slab, _HEADER)[place]
+    word, half = rows.view(np.uint32), rows.view(np.uint16)
+    status, captured = word[:, 5], word[:, 3].astype(np.int64)
+    tag = np.where(status & _VLAN_TPID_VALID, half[:, 18].astype(np.uint32), np.uint32(0x8100)) << 16 | word[:, 8]
+    tag = np.where((status & _VLAN_VALID != 0) & (captured >= _TAG_AT), tag, np.uint32(0))
+    return _Columns(
+        slab,
+        word[:, 1].astype(np.int64) * 1_000_000_000 + word[:, 2],
+        word[:, 13].astype(np.int32),
+        rows[:, 58],
+        (word[:, 4] + _TAG * (tag != 0)).astype(np.int32),
+        captured,
+        place + half[:, 12],
+        tag.astype(np.uint32),
+    )
+
+
+def _without(part: _Columns, strings: Sequence[bytes], at: int) -> _Columns:
+    """All frames but those with one of these strings, all of one length, at `at`."""
+    if not strings or not len(part.start):
+        return part
+    size = len(strings[0])
+    long_enough = np.flatnonzero(part.captured >= at + size)
+    there = sliding_window_view(part.slab, size)[part.start[long_enough] + at]
+    unwanted = np.zeros(len(part.start), bool)
+    for string in strings:
+        unwanted[long_enough] |= (there == np.frombuffer(string, np.uint8)).all(axis=1)
+    if not unwanted.any():
+        return part
+    keep = ~unwanted
+    columns = (part.time_ns, part.interface, part.kind, part.length, part.captured, part.start, part.tag)
+    return _Columns(part.slab, *(column[keep] for column in columns))  # type: ignore[arg-type]
+
+
+def _copy(part: _Columns, data: Bytes, offset: NDArray[np.int64]) -> None:
+    """Copy each frame's bytes to its place in `data`: all of one length at once."""
+    tagged = part.tag != 0
+    classes = part.captured * 2 + tagged
+    order = np.argsort(classes, kind="stable")
+    ends = np.flatnonzero(np.diff(classes[order])) + 1
+    for these in np.split(order, ends):
+        size, tags = int(part.captured[these[0]]), bool(tagged[these[0]])
+        if tags:
+            _copy_rows(part.slab, part.start[these], data, offset[these], _TAG_AT)
+            tag = part.tag[these].astype(">u4").view(np.uint8).reshape(-1, _TAG)
+            _windows(data, _TAG)[offset[these] + _TAG_AT] = tag
+            behind = _TAG_AT + _TAG
+            _copy_rows(part.slab, part.start[these] + _TAG_AT, data, offset[these] + behind, size - _TAG_AT)
+        else:
+            _copy_rows(part.slab, part.start[these], data, offset[these], size)
+
+
+def _copy_rows(source: Bytes, start: NDArray[np.int64], data: Bytes, offset: NDArray[np.int64], size: int) -> None:
+    if size:
+        _windows(data, size)[offset] = _windows(source, size)[start]
+
+
+def _windows(data: Bytes, size: int) -> NDArray[np.uint8]:
+    """Every stretch of `size` bytes, as rows that share the bytes."""
+    return as_strided(data, (len(data) - size + 1, size), (1, 1))

@@ -1,0 +1,107 @@
+"""Where taps keep what they take off their sockets: in memory up to a bound, beyond it in files without a name.
+
+Such a file is on disk, in nobody's folder, and goes with its last holder: nothing to clean up, nothing to find.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from netemu.record.frames import Bytes
+
+MEMORY = 256 << 20
+"""Bytes that all taps of a lab keep in memory together."""
+_SMALLEST, _LARGEST, _FILE = 64 << 10, 4 << 20, 16 << 20
+"""Sizes of slabs: a quiet tap takes little; numpy asks for huge pages from 4 MiB on; each file costs a descriptor."""
+
+
+@dataclass(slots=True)
+class Slab:
+    """A piece of room, filled from its beginning; `mapped` is its file, if it is in one."""
+
+    data: Bytes
+    mapped: mmap.mmap | None = None
+    used: int = 0
+
+
+class Room:
+    """The room that all taps of a lab share. Files are made in `folder`, by default where temporary ones go."""
+
+    def __init__(self, memory: int = MEMORY, folder: str | None = None) -> None:
+        self.memory = memory
+        self.folder = folder
+        self.taken = 0
+        self.spilled = 0
+
+    def slab(self, size: int) -> Slab:
+        """Room for `size` bytes or more; OSError if there is none on disk either."""
+        if self.taken + size > self.memory:
+            return self._file(max(size, _FILE))
+        self.taken += size
+        return Slab(np.empty(size, np.uint8))
+
+    def array(self, size: int) -> Bytes:
+        """An array of `size` bytes for what was kept: in a file where the memory bound says so."""
+        return np.empty(size, np.uint8) if size <= self.memory else self._file(size).data[:size]
+
+    def give_back(self, slab: Slab) -> None:
+        """Let go of a slab: its room is there for others."""
+        if slab.mapped is None:
+            self.taken -= len(slab.data)
+        else:
+            self.spilled -= len(slab.data)
+
+    def _file(self, size: int) -> Slab:
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told here and now, not by a signal later
+            mapped = mmap.mmap(file.fileno(), size)
+        self.spilled += size
+        return Slab(np.frombuffer(mapped, np.uint8), mapped)
+
+
+class Store:
+    """Bytes in the order in which they were put, in slabs. Not for two threads at once."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.slabs: list[Slab] = []
+
+    def put(self, data: memoryview) -> None:
+        """Keep a copy of `data`, in one piece. OSError if there is no room for it.
+
+        The copy does not let other threads run: to wait for its turn again would cost a tap more than the copy.
+        """
+        size = len(data)
+        slab = self.slabs[-1] if self.slabs else None
+        if slab is None or slab.used + size > len(slab.data):
+            slab = self._next(size)
+        slab.data.data[slab.used : slab.used + size] = data
+        slab.used += size
+
+    def take(self) -> list[Bytes]:
+        """All that was put so far, slab by slab; the store is empty then."""
+        taken = [slab.data[: slab.used] for slab in self.slabs]
+        self.clear()
+        return taken
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for slab in self.slabs:
+            self.room.give_back(slab)
+        self.slabs = []
+
+    def _next(self, size: int) -> Slab:
+        wanted = _SMALLEST
+        if self.slabs:
+            full = self.slabs[-1]
+            wanted = min(2 * len(full.data), _LARGEST)
+            if full.mapped is not None:
+                full.mapped.madvise(mmap.MADV_DONTNEED)  # it is in the file
+        slab = self.room.slab(max(size, wanted))
+        self.slabs.append(slab)
+        return slab
