@@ -112,6 +112,7 @@ class Builder:
 
     async def open_taps(self) -> None:
         """Bind every host's taps, and what canaries are sent from."""
+        await self.recorder.open([(self.links[name].net, self.links[name]) for name in self.hosts])
         for name, links in self.links.items():
             if name not in self.hosts and len(links.index) > 2:
                 self.recorder.open_bridge(links.net, steps.BRIDGE)
