@@ -9,6 +9,7 @@ import errno
 import fcntl
 import socket
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -50,6 +51,7 @@ class PacketSocket(L2Socket):  # type: ignore[misc]
         self.found: Callable[[Frames], None] = _nobody
         self._frames: list[RawFrame] = []
         self._lost = 0
+        self._lock = threading.Lock()
         try:
             self.ins.setsockopt(SOL_PACKET, _AUXDATA, 1)
             self.ins.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
@@ -75,6 +77,10 @@ class PacketSocket(L2Socket):  # type: ignore[misc]
 
     def receive(self) -> bool:
         """Take the frames that are there, some hundred at most; False if there was none."""
+        with self._lock:
+            return self._receive()
+
+    def _receive(self) -> bool:
         if self.ins.fileno() < 0:
             return False
         for taken in range(512):
@@ -98,7 +104,8 @@ class PacketSocket(L2Socket):  # type: ignore[misc]
 
     def frames(self, leave_out: Sequence[bytes] = ()) -> Frames:
         """All frames taken so far, but for those with one of `leave_out` behind their MACs; from now on anew."""
-        frames, self._frames = self._frames, []
+        with self._lock:
+            frames, self._frames = self._frames, []
         return Frames.of(frame for frame in frames if not frame.data[MACS:].startswith(tuple(leave_out)))
 
     def lost(self) -> int:
