@@ -1,6 +1,21 @@
 """What was seen: raw captures decoded, joined into journeys and flows; pure values, no I/O.
 
-frames       raw captures in columns: frames and netlink datagrams
+A record is columns (numpy), one row a sighting, from the taps' bytes to the last join; a `Sighting`, `Journey` or
+`Flow` is made when somebody asks for it. The way of the data, each step over all rows at once:
+
+    Frames, Datagrams        bytes as they came: one flat buffer with offsets
+    -> Packets               headers of every frame; what is no IP, cut short or senseless is marked, never raises
+    -> Events                trace messages, read by layout; what they say of chain and rule is read once each
+    -> HostPasses            a host's events by trace id, cut where a packet's way begins: hook sightings and turns
+    -> Sightings             both kinds of all hosts, one table
+    -> Ties                  equal headers inside a host, equal bytes on a wire, the n-th to the n-th
+    -> Laid                  each start's tree of frames and passes as one run of sightings: journeys, in order of time
+    -> flow, reply, nth      one look at each kind of journey (equal tuples and entries all along)
+
+Rows are joined by digests of 64 bits. `headers`, `netfilter.messages` and tests/record_plain.py say the same of one
+packet at a time; tests hold the columns against them.
+
+frames       raw frames and datagrams in columns, as taps hand them over
 capture      what a host's taps hand over: raw bytes, and what they lost
 headers      link, network and transport headers from bytes, and the key by which a packet is recognised
 rows         many byte strings at once: a flat buffer, numbers as columns, digests to join by
@@ -8,9 +23,12 @@ packets      the same headers of many packets at once, as columns
 events       the trace events of a host in bulk, as columns
 sighting     one packet seen at one point
 passes       a host's trace events grouped into packets' passes through its hooks
-journeys     one packet's sightings joined across hosts and rewrites
+sightings    everything that was seen, as columns
+ties         which sightings are of the same packet, in a host and on a wire
+forest       from ties to journeys: each start's tree, laid out as one run of sightings
+journeys     one packet's sightings joined across hosts and rewrites, made on demand
 rewrites     what changed between two neighbouring sightings, and by what
+tuples       directed tuples as numbers
 flows        journeys joined to connections, in two directions
 record       all of it together
-pcapng      pcapng written, pcapng and pcap read: bytes in, bytes out
 """

@@ -3,13 +3,18 @@
 A packet belongs to a flow whose tuples it shares at any point, or whose conntrack entry it carries: a NATed packet
 shows both sides' tuples on its own journey, so its answers are found whichever side they start from. A tuple that
 is used again under another entry is another flow.
+
+Packets that show the same tuples and entries all along their journeys belong together: one of them is looked at, and
+once more if one of its tuples was taken over by another flow since.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from netemu.netfilter.conntrack import Direction, Entry, Tuple
 from netemu.netfilter.messages import (
@@ -19,7 +24,10 @@ from netemu.netfilter.messages import (
     conntrack_entry,
     messages,
 )
-from netemu.record.journeys import Journey
+from netemu.record.journeys import Chosen, Journey, Journeys
+from netemu.record.rows import Column, mix, ranks
+from netemu.record.sightings import Sightings
+from netemu.record.tuples import digests, digests_of
 
 EntryKey = tuple[str, int]
 """A (host, conntrack id)."""
@@ -32,11 +40,15 @@ class Flow:
     id: int
     original: Tuple
     entries: dict[str, Entry] = field(default_factory=dict)
-    journeys: list[Journey] = field(default_factory=list)
-    counts: Counter[Direction] = field(default_factory=Counter)
+    journeys: Sequence[Journey] = field(default_factory=list)
 
-    def packets(self, direction: Direction) -> list[Journey]:
+    def packets(self, direction: Direction) -> Sequence[Journey]:
         """The journeys of one direction, in order."""
+        if isinstance(self.journeys, Chosen):
+            places = self.journeys.places
+            return Chosen(
+                self.journeys.journeys, places[self.journeys.journeys.reply[places] == (direction == "reply")]
+            )
         return [journey for journey in self.journeys if journey.direction == direction]
 
 
@@ -54,93 +66,242 @@ def read_entries(datagrams: Iterable[bytes]) -> dict[int, Entry]:
     return found
 
 
-def join_flows(journeys: list[Journey], entries: Mapping[EntryKey, Entry]) -> list[Flow]:
+def join_flows(journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> list[Flow]:
     """Give each journey its flow, direction and nth; `journeys` come in order of time."""
-    joiner = _Joiner(entries)
-    for journey in journeys:
-        joiner.take(journey)
+    shown = _Shown.of(journeys, entries)
+    joiner = _Joiner(journeys, shown, entries)
+    joiner.join()
+    journeys.nth[:] = ranks(journeys.flow.astype(np.int64) * 2 + journeys.reply) + 1
+    places = np.split(np.argsort(journeys.flow, kind="stable"), np.cumsum(np.bincount(journeys.flow))[1:-1])
+    for flow, mine in zip(joiner.flows, places, strict=False):
+        flow.journeys = Chosen(journeys, mine)
     return joiner.flows
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What each journey shows: its tuples and their inverses, each where it changes, and the entries it carries.
+
+    `like` numbers what is shown alike; `alike[first[n]:first[n + 1]]` are the journeys that show n, in order.
+    """
+
+    tuples: Column
+    inverses: Column
+    tuples_offset: Column
+    entries: Column
+    entries_offset: Column
+    like: Column
+    alike: Column
+    first: Column
+
+    @classmethod
+    def of(cls, journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> _Shown:
+        laid, seen = journeys.laid, journeys.seen
+        of_row, inverse_of_row = digests(seen.packets)
+        carried = _carried(seen, of_row, entries)
+        rows, offset = laid.rows, laid.offset
+        journey = np.repeat(np.arange(len(laid)), np.diff(offset))
+        kept = _changes(of_row[rows], journey)
+        tuples, inverses, shows = of_row[rows[kept]], inverse_of_row[rows[kept]], journey[kept]
+        hooks = np.flatnonzero(rows >= seen.wires)
+        hooks = hooks[carried[rows[hooks] - seen.wires] >= 0]
+        numbers = carried[rows[hooks] - seen.wires]
+        changed = _changes(numbers, journey[hooks])
+        numbers, carries = numbers[changed], journey[hooks][changed]
+        tuples_offset, entries_offset = (np.searchsorted(each, np.arange(len(laid) + 1)) for each in (shows, carries))
+        signature = _summed(tuples, shows, tuples_offset, 3) ^ _summed(
+            numbers.astype(np.uint64), carries, entries_offset, 5
+        )
+        _, like = np.unique(signature, return_inverse=True)
+        alike = np.argsort(like, kind="stable")
+        first = np.searchsorted(like[alike], np.arange(like.max(initial=-1) + 2))
+        return cls(tuples, inverses, tuples_offset, numbers, entries_offset, like, alike, first)
+
+
+def _changes(values: Column, journey: Column) -> Column:
+    """Where a value is not the one before it in the same journey."""
+    changed = np.ones(len(values), np.bool_)
+    changed[1:] = (values[1:] != values[:-1]) | (journey[1:] != journey[:-1])
+    return changed
+
+
+def _summed(values: Column, journey: Column, offset: Column, salt: int) -> Column:
+    """A digest of each journey's values in their order."""
+    place = (np.arange(len(values)) - offset[journey]).astype(np.uint64)
+    total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mix(mix(values, salt) + place, salt))])
+    return mix(total[offset[1:]] - total[offset[:-1]], salt)
+
+
+def _carried(seen: Sightings, tuples: Column, entries: Mapping[EntryKey, Entry]) -> Column:
+    """The number of the confirmed entry that each hook's packet carried; -1 for none.
+
+    An ICMP error's is that of the packet it quotes: left out.
+    """
+    host_number = {host: number for number, host in enumerate(seen.hosts)}
+    told = [state.state not in ("related", "invalid", "untracked") for state in seen.states]
+    counts = np.array([*told, False], np.bool_)[seen.ct]
+    hosts = np.array([host_number[point.host] for point in seen.points], np.int64)
+    host = hosts[seen.point[seen.wires :]] if len(hosts) else np.empty(0, np.int64)
+    found = np.full(len(seen.ct), -1, np.int64)
+    keys = np.array([host_number.get(host, -1) << 32 | id for host, id in entries], np.int64)
+    if not len(keys):
+        return found
+    order = np.argsort(keys, kind="stable")
+    by_id = np.flatnonzero(counts & (seen.ct_id >= 0))
+    wanted = host[by_id] << 32 | seen.ct_id[by_id]
+    place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
+    found[by_id] = np.where(keys[order[place]] == wanted, order[place], -1)
+    by_tuple = np.flatnonzero(counts & (seen.ct_id < 0))
+    if len(by_tuple):
+        known: dict[tuple[int, int], int] = {}
+        both = zip(
+            *(digests_of([getattr(entry, side) for entry in entries.values()]) for side in ("original", "reply")),
+            strict=True,
+        )
+        for number, ((name, _), tuples_of) in enumerate(zip(entries, both, strict=True)):
+            for each in tuples_of:
+                known[host_number.get(name, -1), int(each)] = number
+        pairs = zip(host[by_tuple].tolist(), tuples[seen.wires :][by_tuple].tolist(), strict=True)
+        found[by_tuple] = [known.get(pair, -1) for pair in pairs]
+    return found
+
+
+def _pairs(tuples: Sequence[Tuple]) -> list[tuple[int, int]]:
+    """Each tuple's digest and its inverse's."""
+    directed, inverse = digests_of(tuples, both=True).tolist()
+    return list(zip(directed, inverse, strict=True))
+
+
 class _Joiner:
-    """What is known so far: which flow and direction a directed tuple, or an entry's direction, belongs to."""
+    """What is known so far: which flow and direction a directed tuple, or an entry's direction, belongs to.
 
-    def __init__(self, entries: Mapping[EntryKey, Entry]) -> None:
-        self.entries = entries
-        self.by_tuple: dict[tuple[str, Tuple], EntryKey] = {}
-        for (host, id), entry in entries.items():
-            self.by_tuple[host, entry.original] = self.by_tuple[host, entry.reply] = (host, id)
-        self.tuples: dict[Tuple, tuple[Flow, Direction]] = {}
-        self.tracked: dict[EntryKey, Flow] = {}
+    Tuples are told by their digests, flows by their places in `flows`, a direction by whether it is a reply.
+    """
+
+    def __init__(self, journeys: Journeys, shown: _Shown, entries: Mapping[EntryKey, Entry]) -> None:
+        self.journeys = journeys
+        self.shown = shown
+        self.keys = list(entries)
+        self.entries = list(entries.values())
+        sides = [
+            digests_of([getattr(entry, side) for entry in self.entries], both=True) for side in ("original", "reply")
+        ]
+        self.originals, self.replies = (
+            [tuple(pair) for pair in zip(*(s.tolist() for s in side), strict=True)] for side in sides
+        )
+        self.tuples: dict[int, tuple[int, bool]] = {}
+        self.tracked: dict[int, int] = {}
         self.flows: list[Flow] = []
+        self.taken = 0
+        self._lost: set[int] = set()
+        self._showing: dict[int, list[int]] = {}
 
-    def take(self, journey: Journey) -> None:
-        keys = self._entry_keys(journey)
-        flow, direction = self._find(journey, keys)
-        journey.flow, journey.direction = flow.id, direction
-        flow.counts[direction] += 1
-        journey.nth = flow.counts[direction]
-        flow.journeys.append(journey)
+    def join(self) -> None:
+        """Look at one journey of each kind, in order; again where a later flow took over what it shows."""
+        shown = self.shown
+        firsts = np.sort(shown.alike[shown.first[:-1]]).tolist()
+        again: list[int] = []
+        pending: set[int] = set()
+        at = 0
+        while at < len(firsts) or again:
+            if again and (at == len(firsts) or again[0] < firsts[at]):
+                number = heapq.heappop(again)
+                pending.discard(number)
+            else:
+                number = firsts[at]
+                at += 1
+            flow, reply = self._take(number)
+            self._assign(number, flow, reply)
+            for late in self._overtaken(number):
+                if late not in pending:
+                    pending.add(late)
+                    heapq.heappush(again, late)
+
+    def _assign(self, number: int, flow: int, reply: bool) -> None:
+        """The flow of a journey and of all later ones that show the same."""
+        shown = self.shown
+        kind = shown.like[number]
+        mine = shown.alike[shown.first[kind] : shown.first[kind + 1]]
+        mine = mine[np.searchsorted(mine, number) :]
+        self.journeys.flow[mine], self.journeys.reply[mine] = flow + 1, reply
+
+    def _overtaken(self, number: int) -> list[int]:
+        """The next journeys that show a tuple or entry which was just taken over from another flow."""
+        if not self._lost:
+            return []
+        shown = self.shown
+        if not self._showing:
+            for kind, first in enumerate(shown.alike[shown.first[:-1]].tolist()):
+                tuples = shown.tuples[shown.tuples_offset[first] : shown.tuples_offset[first + 1]].tolist()
+                entries = shown.entries[shown.entries_offset[first] : shown.entries_offset[first + 1]].tolist()
+                for each in {*tuples, *(-1 - entry for entry in entries)}:
+                    self._showing.setdefault(each, []).append(kind)
+        found = []
+        for kind in {kind for lost in self._lost for kind in self._showing.get(lost, ())}:
+            mine = shown.alike[shown.first[kind] : shown.first[kind + 1]]
+            place = np.searchsorted(mine, number, "right")
+            found += [int(mine[place])] if 0 < place < len(mine) else []
+        self._lost.clear()
+        return found
+
+    def _take(self, number: int) -> tuple[int, bool]:
+        """A journey's flow, by its place, and whether it is a reply; what it shows belongs to that flow from now on."""
+        self.taken += 1
+        shown = self.shown
+        part = slice(shown.tuples_offset[number], shown.tuples_offset[number + 1])
+        tuples, inverses = shown.tuples[part].tolist(), shown.inverses[part].tolist()
+        carried = shown.entries[shown.entries_offset[number] : shown.entries_offset[number + 1]].tolist()
+        keys = list(dict.fromkeys(carried))
+        flow, reply = self._find(number, tuples, keys)
+        entries = self.flows[flow].entries
         for key in keys:
-            self.tracked[key] = flow
-            flow.entries.setdefault(key[0], self.entries[key])
-        for seen in journey.sightings:
-            self._note(flow, direction, seen.headers.tuple)
+            if self.tracked.setdefault(key, flow) != flow:
+                self.tracked[key] = flow
+                self._lost.add(-1 - key)
+            entries.setdefault(self.keys[key][0], self.entries[key])
+        for directed, inverse in zip(tuples, inverses, strict=True):
+            self._note(flow, reply, directed, inverse)
         for key in keys:
-            entry = self.entries[key]
-            self._note(flow, "original", entry.original)
-            self._note(flow, "reply", entry.reply)
+            self._note(flow, False, *self.originals[key])
+            self._note(flow, True, *self.replies[key])
+        return flow, reply
 
-    def _entry_keys(self, journey: Journey) -> list[EntryKey]:
-        """The confirmed entries that the packet carried; an ICMP error's is that of the packet it quotes: left out."""
-        keys: dict[EntryKey, None] = {}
-        for seen in journey.sightings:
-            if seen.ct is None or seen.ct.state in ("related", "invalid", "untracked"):
-                continue
-            host = seen.point.host
-            key = (host, seen.ct.id) if seen.ct.id is not None else self.by_tuple.get((host, seen.headers.tuple))
-            if key in self.entries and key is not None:
-                keys[key] = None
-        return list(keys)
-
-    def _find(self, journey: Journey, keys: list[EntryKey]) -> tuple[Flow, Direction]:
-        direction: Direction
+    def _find(self, number: int, tuples: list[int], keys: list[int]) -> tuple[int, bool]:
         for key in keys:
             if key in self.tracked:
                 flow = self.tracked[key]
-                direction = next(
-                    (
-                        hit[1]
-                        for seen in journey.sightings
-                        if (hit := self.tuples.get(seen.headers.tuple)) and hit[0] is flow
-                    ),
-                    "original",
-                )
-                return flow, direction
-        for seen in journey.sightings:
-            hit = self.tuples.get(seen.headers.tuple)
+                hits = (self.tuples.get(directed) for directed in tuples)
+                return flow, next((hit[1] for hit in hits if hit is not None and hit[0] == flow), False)
+        for directed in tuples:
+            hit = self.tuples.get(directed)
             if hit is not None and not any(self._other_entry(hit[0], key) for key in keys):
                 return hit
-        original = journey.first.headers.tuple
-        direction = self._told_direction(journey)
+        return self._begin(number, keys)
+
+    def _begin(self, number: int, keys: list[int]) -> tuple[int, bool]:
+        """A flow of its own, in the direction that conntrack tells; without it, a first packet is an original one."""
+        seen, laid = self.journeys.seen, self.journeys.laid
+        rows = laid.rows[laid.offset[number] : laid.offset[number + 1]]
+        headers = seen.packets.headers(int(rows[0]))
+        assert headers is not None
+        original = headers.tuple
+        told = (seen.states[code] for code in seen.ct[rows[rows >= seen.wires] - seen.wires].tolist() if code >= 0)
+        direction = next((each.direction for each in told if each.state != "related" and each.direction), "original")
         if direction == "reply":  # the record began after the connection's first packet
             original = self.entries[keys[0]].original if keys else original.inverse
-        flow = Flow(len(self.flows) + 1, original)
-        self.flows.append(flow)
-        return flow, direction
+        self.flows.append(Flow(len(self.flows) + 1, original))
+        return len(self.flows) - 1, direction == "reply"
 
-    def _told_direction(self, journey: Journey) -> Direction:
-        """The direction that conntrack tells; without it, a flow's first packet is an original one."""
-        told = (seen.ct.direction for seen in journey.sightings if seen.ct is not None and seen.ct.state != "related")
-        return next((direction for direction in told if direction is not None), "original")
+    def _other_entry(self, flow: int, key: int) -> bool:
+        host, id = self.keys[key]
+        known = self.flows[flow].entries.get(host)
+        return known is not None and known.id != id
 
-    def _other_entry(self, flow: Flow, key: EntryKey) -> bool:
-        known = flow.entries.get(key[0])
-        return known is not None and known.id != key[1]
-
-    def _note(self, flow: Flow, direction: Direction, directed: Tuple) -> None:
+    def _note(self, flow: int, reply: bool, directed: int, inverse: int) -> None:
         known = self.tuples.get(directed)
-        if known is not None and known[0] is flow:
+        if known is not None and known[0] == flow:
             return
-        self.tuples[directed] = (flow, direction)
-        self.tuples[directed.inverse] = (flow, "reply" if direction == "original" else "original")
+        for each, value in ((directed, (flow, reply)), (inverse, (flow, not reply))):
+            if self.tuples.setdefault(each, value) != value:
+                self.tuples[each] = value
+                self._lost.add(each)

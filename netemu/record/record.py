@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from netemu.netfilter.conntrack import Entry, Tuple
 from netemu.netfilter.ruleset import Rule
 from netemu.record.capture import HostCapture, TapHealth
 from netemu.record.flows import EntryKey, Flow, join_flows, read_entries
-from netemu.record.journeys import Journey, Member, journeys
-from netemu.record.passes import trace_events
+from netemu.record.journeys import Journey, Journeys, joined_journeys
+from netemu.record.passes import HostPasses, RuleTurn, read_passes
+from netemu.record.ties import Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Record:
     that are not followed, such as ARP.
     """
 
-    journeys: list[Journey] = field(default_factory=list)
+    journeys: Sequence[Journey] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     health: list[TapHealth] = field(default_factory=list)
@@ -83,26 +86,30 @@ class Record:
 
     def matches(self, host: str) -> dict[tuple[str, str, str, int], int]:
         """How often each rule of a host was seen to match, by the rule's key."""
-        counts: dict[tuple[str, str, str, int], int] = {}
-        for journey in self.journeys:
-            for turn in journey.rules:
-                if turn.host == host and turn.rule is not None:
-                    counts[turn.rule.key] = counts.get(turn.rule.key, 0) + 1
-        return counts
+        counts: Counter[tuple[str, str, str, int]] = Counter()
+        for turn, times in self._met():
+            if turn.host == host and turn.rule is not None:
+                counts[turn.rule.key] += times
+        return dict(counts)
+
+    def _met(self) -> Iterable[tuple[RuleTurn, int]]:
+        if isinstance(self.journeys, Journeys):
+            return self.journeys.met()
+        return ((turn, 1) for journey in self.journeys for turn in journey.rules)
 
 
 def build_record(
     captures: Sequence[HostCapture], segment_of: Mapping[Member, str], exchanges: Sequence[Exchange] = ()
 ) -> Record:
     """Decode and join what the taps of all hosts handed over."""
-    found = journeys(captures, segment_of)
+    passes = [read_passes(capture) for capture in captures]
+    found = joined_journeys(captures, passes, segment_of)
     entries: dict[EntryKey, Entry] = {}
     for capture in captures:
         for id, entry in read_entries([*capture.conntrack, *capture.entries]).items():
             entries[capture.host, id] = entry
     flows = join_flows(found, entries)
-    for number, journey in enumerate(found, 1):
-        journey.id = number
+    found.numbered = True
     return Record(
         found,
         flows,
@@ -110,26 +117,28 @@ def build_record(
         [tap for capture in captures for tap in capture.health],
         {capture.host: capture.rules_after.rules for capture in captures},
         {capture.host: capture.rules_after.packets_since(capture.rules_before) for capture in captures},
-        {capture.host: _uncertain(capture) for capture in captures},
+        {each.host: _uncertain(capture, each) for capture, each in zip(captures, passes, strict=True)},
         frozenset(
             capture.host for capture in captures if capture.rules_before.untraced or capture.rules_after.untraced
         ),
-        sum(len(capture.frames) for capture in captures)
-        + sum(seen.point.stage is not None for journey in found for seen in journey.sightings),
+        sum(len(capture.frames) for capture in captures) + int((found.laid.rows >= found.seen.wires).sum()),
     )
 
 
-def _uncertain(capture: HostCapture) -> dict[tuple[str, str, str, int], int]:
+def _uncertain(capture: HostCapture, passes: HostPasses) -> dict[tuple[str, str, str, int], int]:
     """How often each rule matched outside the stretch for which the counters were surely read."""
     if capture.counted is None:
         return {}
     start, end = capture.counted
     rules = capture.rules_before.by_handle() | capture.rules_after.by_handle()
+    events = passes.events
+    outside = (events.datagram < start) | (events.datagram >= end)
+    often = np.bincount(events.said[outside], minlength=len(events.sayings)).tolist()
     counts: Counter[tuple[str, str, str, int]] = Counter()
-    for event in trace_events([*capture.trace.select(slice(start)), *capture.trace.select(slice(end, None))]):
-        rule = rules.get((event.family, event.table, event.chain, event.handle or 0))
-        if event.kind == "rule" and rule is not None:
-            counts[rule.key] += 1
+    for said, times in zip(events.sayings, often, strict=True):
+        rule = rules.get((said.family, said.table, said.chain, said.handle or 0))
+        if said.kind == "rule" and rule is not None and times:
+            counts[rule.key] += times
     return dict(counts)
 
 

@@ -1,0 +1,157 @@
+"""Everything that was seen, as columns: first the IP frames of all hosts' wires, then what their hooks saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from netemu.netfilter.conntrack import PacketConntrack
+from netemu.record.capture import OUTGOING, HostCapture
+from netemu.record.packets import Packets, concatenate, decode_frames
+from netemu.record.passes import HostPasses, RuleTurn, hook_conntrack
+from netemu.record.rows import Column, whole_digest
+from netemu.record.sighting import Sighting
+from netemu.topology.points import HOOK_STAGES, Point
+
+
+@dataclass(frozen=True, slots=True)
+class Sightings:
+    """One row a sighting; rows below `wires` are frames, in the order of `hosts` and of their taps.
+
+    `point` numbers `points`. Of frames: `time_ns`, `kind` (sockaddr_ll's packet type), `digest` of all of its bytes,
+    and the `frame` of its host's capture that it is. Of hooks, whose rows count from `wires` on: `ct` (-1 or a number
+    of `states`), `ct_id`, the turns before it, which number `met`.
+    """
+
+    hosts: tuple[str, ...]
+    points: tuple[Point, ...]
+    wires: int
+    point: Column
+    packets: Packets
+    time_ns: Column
+    kind: Column
+    digest: Column
+    frame: Column
+    ct: Column
+    ct_id: Column
+    turns_first: Column
+    turns_count: Column
+    turns: Column
+    states: tuple[PacketConntrack, ...]
+    met: tuple[RuleTurn, ...]
+
+    def __len__(self) -> int:
+        return len(self.point)
+
+    def sighting(self, row: int) -> Sighting:
+        """One sighting as a value of its own."""
+        headers = self.packets.headers(row)
+        assert headers is not None
+        point, hook = self.points[self.point[row]], row - self.wires
+        if hook < 0:
+            return Sighting(point, int(self.time_ns[row]), headers)
+        ct = hook_conntrack(self.states, int(self.ct[hook]), int(self.ct_id[hook]))
+        return Sighting(point, None, headers, ct)
+
+    def turns_before(self, row: int) -> tuple[RuleTurn, ...]:
+        """The rules and policies that the packet met just before a sighting."""
+        hook = row - self.wires
+        return self.turns_between(self.turns_first[hook], self.turns_count[hook]) if hook >= 0 else ()
+
+    def turns_between(self, first: int, count: int) -> tuple[RuleTurn, ...]:
+        """As many turns, from one on."""
+        return tuple(self.met[turn] for turn in self.turns[first : first + count])
+
+
+class PointNumbers:
+    """Gives each point a number, by what it is."""
+
+    def __init__(self) -> None:
+        self.points: list[Point] = []
+        self._numbers: dict[Point, int] = {}
+
+    def of(self, point: Point) -> int:
+        """The number of a point."""
+        number = self._numbers.setdefault(point, len(self.points))
+        if number == len(self.points):
+            self.points.append(point)
+        return number
+
+
+def wire_name(capture: HostCapture, interface: int) -> str:
+    """An interface's name; a number that no interface has any more stands for itself."""
+    return capture.interfaces.get(interface) or f"interface {interface}"
+
+
+def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numbers: PointNumbers) -> Sightings:
+    """The wires' and the hooks' sightings of all hosts."""
+    wires = [_wire(capture, numbers) for capture in captures]
+    points = [_hook_points(each, numbers) for each in found]
+    states = dict.fromkeys(state for each in found for state in each.states)
+    state_number = {state: number for number, state in enumerate(states)}
+    turns_before = np.cumsum([0, *(len(each.turns) for each in found)])
+    met_before = np.cumsum([0, *(len(each.met) for each in found)])
+    ct = [
+        np.array([*(state_number[state] for state in each.states), -1], np.int32)[each.ct]  # -1 is the last one
+        for each in found
+    ]
+    packets = concatenate([each[0] for each in wires] + [each.packets for each in found])
+    return Sightings(
+        tuple(capture.host for capture in captures),
+        tuple(numbers.points),
+        sum(len(each[0]) for each in wires),
+        joined([each[1] for each in wires] + points, np.int32),
+        packets,
+        joined([each[2] for each in wires], np.int64),
+        joined([each[3] for each in wires], np.uint8),
+        joined([each[4] for each in wires], np.uint64),
+        joined([each[5] for each in wires], np.int32),
+        joined(ct, np.int32),
+        joined([each.ct_id for each in found], np.int64),
+        joined([each.turns_first + turns_before[place] for place, each in enumerate(found)], np.int64),
+        joined([each.turns_count for each in found], np.int64),
+        joined([each.turns + met_before[place] for place, each in enumerate(found)], np.int32),
+        tuple(states),
+        tuple(turn for each in found for turn in each.met),
+    )
+
+
+def joined(parts: Sequence[Column], kind: type[np.generic]) -> Column:
+    """All parts' values, one part after another."""
+    return np.concatenate([np.empty(0, kind), *parts]).astype(kind, copy=False)
+
+
+def _wire(capture: HostCapture, numbers: PointNumbers) -> tuple[Packets, Column, Column, Column, Column, Column]:
+    """A host's IP frames: headers, points, times, packet types, digests of all their bytes, which frames they are."""
+    frames = capture.frames
+    starts, ends = frames.offset[:-1], frames.offset[1:]
+    packets = decode_frames(frames.data, starts, ends)
+    kept = np.flatnonzero(packets.version > 0)
+    if len(kept) < len(packets):
+        packets = packets.select(kept)
+    digest = whole_digest(frames.data, starts[kept], (ends - starts)[kept])
+    kind = frames.kind[kept]
+    interfaces, inverse = np.unique(frames.interface[kept], return_inverse=True)
+    both = [
+        [
+            numbers.of(Point(capture.host, wire_name(capture, number), way))
+            for way in ("in", "out")
+        ]
+        for number in interfaces.tolist()
+    ]  # fmt: skip
+    point = np.array(both, np.int32).reshape(-1, 2)[inverse, (kind == OUTGOING).astype(np.int8)]
+    return packets, point, frames.time_ns[kept], kind, digest, kept
+
+
+def _hook_points(found: HostPasses, numbers: PointNumbers) -> Column:
+    codes = [numbers.of(Point(found.host, stage=stage)) for stage in HOOK_STAGES]
+    return np.array(codes, np.int32)[found.stage]
+
+
+def renamed(found: Sightings, rows: Column, proto: Column) -> Sightings:
+    """The sightings with other transport protocols at some rows."""
+    told = found.packets.proto.copy()
+    told[rows] = proto
+    return replace(found, packets=replace(found.packets, proto=told))

@@ -1,0 +1,224 @@
+"""Which sightings are of the same packet: in a host, passes and the frames before and behind them; on a wire, frames.
+
+Nothing is guessed: a pass and the frames on either side of it have equal headers (checksums aside); the two ends of
+a wire carry equal frames. Packets that are alike to the last byte are joined in the order in which they came. Equal
+means an equal digest of 64 bits: among four million frames, two different ones share one once in two million records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture
+from netemu.record.passes import STAGE_CODE, START_CODE, HostPasses
+from netemu.record.rows import Column, mix, ranges
+from netemu.record.sightings import PointNumbers, Sightings, joined, renamed, sightings
+from netemu.topology.points import HOOK_STAGES, Point
+
+Member = tuple[str, str]
+"""A (host, interface)."""
+_LEAVES = [STAGE_CODE[stage] for stage in HOOK_STAGES if stage.startswith("postrouting")]
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """All hosts' passes, host by host. `first` is a row of the sightings; `last_stage` is -1 where there is none."""
+
+    host: Column
+    start: Column
+    first: Column
+    count: Column
+    rest_first: Column
+    rest_count: Column
+    arrived: Column
+    iif: Column
+    oif: Column
+    last_stage: Column
+
+    def __len__(self) -> int:
+        return len(self.host)
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """What leads where; -1 for nothing. A frame that left `leads` to frames that came in, CSR by frame row."""
+
+    passes: Passes
+    sightings: Sightings
+    enters: Column
+    came: Column
+    left: Column
+    claimed: Column
+    leads_first: Column
+    leads_count: Column
+    leads: Column
+
+
+def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of: Mapping[Member, str]) -> Ties:
+    """Tie all hosts' sightings."""
+    numbers = PointNumbers()
+    seen = sightings(captures, found, numbers)
+    passes = _all_passes(found, seen)
+    came, left = _join_hosts(captures, passes, seen, numbers)
+    enters = np.full(seen.wires, -1, np.int64)
+    enters[came[came >= 0]] = np.flatnonzero(came >= 0)
+    claimed = np.zeros(seen.wires, np.bool_)
+    claimed[left[left >= 0]] = True
+    senders, receivers = _join_wires(seen, segment_of)
+    claimed[receivers] = True
+    follows = seen.kind[receivers] != OTHERHOST
+    senders, receivers = senders[follows], receivers[follows]
+    leads_count = np.bincount(senders, minlength=seen.wires)
+    leads = receivers[np.argsort(senders, kind="stable")]
+    seen = _name_protocols(passes, seen, came, left)
+    return Ties(passes, seen, enters, came, left, claimed, np.cumsum(leads_count) - leads_count, leads_count, leads)
+
+
+def _all_passes(found: Sequence[HostPasses], seen: Sightings) -> Passes:
+    hooks_before = seen.wires + np.cumsum([0, *(len(each.stage) for each in found)])
+    turns_before = np.cumsum([0, *(len(each.turns) for each in found)])
+    first = joined([each.first + hooks_before[place] for place, each in enumerate(found)], np.int64)
+    count = joined([each.count for each in found], np.int64)
+    stage = joined([each.stage for each in found], np.int8)
+    last_stage = np.full(len(first), -1, np.int8)
+    some = count > 0
+    last_stage[some] = stage[(first + count)[some] - 1 - seen.wires]
+    return Passes(
+        np.repeat(np.arange(len(found)), [len(each.start) for each in found]),
+        joined([each.start for each in found], np.uint8),
+        first,
+        count,
+        joined([each.rest_first + turns_before[place] for place, each in enumerate(found)], np.int64),
+        joined([each.rest_count for each in found], np.int64),
+        joined([each.arrived for each in found], np.uint64),
+        joined([each.iif for each in found], np.int64),
+        joined([each.oif for each in found], np.int64),
+        last_stage,
+    )
+
+
+def _join_hosts(
+    captures: Sequence[HostCapture], passes: Passes, seen: Sightings, numbers: PointNumbers
+) -> tuple[Column, Column]:
+    """The frame that each pass came from, and the one that it became."""
+    mine = np.flatnonzero(seen.kind != OTHERHOST)
+    waiting = _coded(seen.packets.key[mine], seen.point[mine])
+    came, left = np.full(len(passes), -1, np.int64), np.full(len(passes), -1, np.int64)
+    comes = np.flatnonzero((passes.start == START_CODE["prerouting"]) & (passes.arrived != 0))
+    point = _points(captures, passes, passes.iif, "in", numbers)[comes]
+    came[comes] = _paired(mine, waiting, passes.arrived[comes], point)
+    goes = np.flatnonzero(np.isin(passes.last_stage, _LEAVES))
+    point = _points(captures, passes, passes.oif, "out", numbers)[goes]
+    left[goes] = _paired(mine, waiting, seen.packets.key[(passes.first + passes.count - 1)[goes]], point)
+    return came, left
+
+
+def _paired(mine: Column, waiting: Column, keys: Column, point: Column) -> Column:
+    known = np.flatnonzero(point >= 0)
+    found = np.full(len(keys), -1, np.int64)
+    found[known] = in_order(waiting, _coded(keys[known], point[known]))
+    found[found >= 0] = mine[found[found >= 0]]
+    return found
+
+
+def _coded(keys: Column, point: Column) -> Column:
+    return mix(keys ^ point.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+
+
+def _points(
+    captures: Sequence[HostCapture], passes: Passes, interface: Column, way: str, numbers: PointNumbers
+) -> Column:
+    """The number of the wire's point that each pass came from or went to; -1 where it is not known or has no frames."""
+    known = {point: number for number, point in enumerate(numbers.points)}
+    found = np.full(len(passes), -1, np.int32)
+    for host, capture in enumerate(captures):
+        here = np.flatnonzero(passes.host == host)
+        for number in np.unique(interface[here]).tolist():
+            name = capture.interfaces.get(number)
+            if name is not None:
+                point = Point(capture.host, name, "in" if way == "in" else "out")
+                found[here[interface[here] == number]] = known.get(point, -1)
+    return found
+
+
+def in_order(waiting: Column, wanted: Column) -> Column:
+    """For each wanted code the place of a waiting one that is equal, each used once, both in order; -1 for none."""
+    order, asked = np.argsort(waiting, kind="stable"), np.argsort(wanted, kind="stable")
+    have, want = waiting[order], wanted[asked]
+    place = np.searchsorted(have, want)
+    begins = np.ones(len(want), np.bool_)
+    begins[1:] = want[1:] != want[:-1]
+    place += np.arange(len(want)) - np.maximum.accumulate(np.where(begins, np.arange(len(want)), 0))
+    there = np.flatnonzero(place < len(have))
+    there = there[have[place[there]] == want[there]]
+    found = np.full(len(wanted), -1, np.int64)
+    found[asked[there]] = order[place[there]]
+    return found
+
+
+def _join_wires(seen: Sightings, segment_of: Mapping[Member, str]) -> tuple[Column, Column]:
+    """Frames that left and the frames that came in elsewhere on their segment: pairs, in order of time."""
+    names = [(point.host, str(point.interface)) for point in seen.points]
+    segments = [segment_of.get(member, f"{member[0]} {member[1]}") for member in names]
+    number = {name: place for place, name in enumerate(dict.fromkeys(segments))}
+    members = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    segment = np.array([number[name] for name in segments], np.uint64)
+    member = np.array([members[name] for name in names], np.int64)
+    loops = np.array([name[1] == "lo" for name in members], np.bool_)
+    point = seen.point[: seen.wires]
+    code = mix(seen.digest ^ mix(segment[point], 1)) if len(point) else seen.digest
+    out = seen.kind == OUTGOING
+    sent, came = np.flatnonzero(out), np.flatnonzero(~out)
+    sent = sent[np.lexsort((seen.time_ns[sent], code[sent]))]
+    queues = _Queues.of(code[came], member[point[came]] if len(came) else came)
+    first, last = (np.searchsorted(queues.code, code[sent], side) for side in ("left", "right"))
+    sender = np.repeat(np.arange(len(sent)), last - first)
+    queue = ranges(first, last - first)
+    allowed = (member[point[sent]][sender] != queues.member[queue]) | loops[queues.member[queue]]
+    # each queue serves its senders in order of time; a member does not get its own frames
+    order = np.argsort(queue, kind="stable")
+    counted = np.cumsum(allowed[order]) - allowed[order]
+    begins = np.searchsorted(queue[order], np.arange(len(queues.code)))
+    rank = np.empty(len(queue), np.int64)
+    rank[order] = counted - counted[begins[queue[order]]] if len(order) else 0
+    gets = allowed & (rank < queues.count[queue])
+    return sent[sender[gets]], came[queues.order[queues.first[queue[gets]] + rank[gets]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Queues:
+    """The frames that came in, by what they hold and at which member: each queue's frames are order[first:][:count].
+
+    Queues of equal frames stand together, the member that came first in front.
+    """
+
+    order: Column
+    code: Column
+    member: Column
+    first: Column
+    count: Column
+
+    @classmethod
+    def of(cls, code: Column, member: Column) -> _Queues:
+        order = np.lexsort((member, code))
+        codes, members = code[order], member[order]
+        begins = np.ones(len(order), np.bool_)
+        begins[1:] = (codes[1:] != codes[:-1]) | (members[1:] != members[:-1])
+        first = np.flatnonzero(begins)
+        count = np.diff(np.append(first, len(order)))
+        place = np.lexsort((order[first], codes[first]))
+        return cls(order, codes[first][place], members[first][place], first[place], count[place])
+
+
+def _name_protocols(passes: Passes, seen: Sightings, came: Column, left: Column) -> Sightings:
+    """Behind IPv6 extension headers the trace does not tell the transport's protocol: the frame does."""
+    frame = np.where(came >= 0, came, left)
+    tied = np.flatnonzero(frame >= 0)
+    tied = tied[seen.packets.behind[frame[tied]] >= 0]
+    if not len(tied):
+        return seen
+    rows = ranges(passes.first[tied], passes.count[tied])
+    return renamed(seen, rows, np.repeat(seen.packets.proto[frame[tied]], passes.count[tied]))

@@ -1,0 +1,58 @@
+"""The columns against the plain joins: the same passes, journeys and flows, whatever was captured or lost."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from record_plain import plain_flows, plain_journeys, plain_passes
+from record_scenes import any_captures, told_pass
+
+from netemu.record.flows import read_entries
+from netemu.record.journeys import journeys
+from netemu.record.passes import passes
+from netemu.record.record import build_record
+
+DICE = st.integers(0, 2**40).map(random.Random)
+
+
+@settings(max_examples=60, deadline=None)
+@given(DICE)
+def test_passes_are_those_of_the_plain_joins(dice: random.Random):
+    captures, _ = any_captures(dice)
+    for capture in captures:
+        assert [told_pass(each) for each in passes(capture)] == [told_pass(each) for each in plain_passes(capture)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(DICE)
+def test_journeys_are_those_of_the_plain_joins(dice: random.Random):
+    captures, segment_of = any_captures(dice)
+    assert list(journeys(captures, segment_of)) == plain_journeys(captures, segment_of)
+
+
+@settings(max_examples=100, deadline=None)
+@given(DICE)
+def test_flows_are_those_of_the_plain_joins(dice: random.Random):
+    captures, segment_of = any_captures(dice)
+    record = build_record(captures, segment_of)
+    plain = plain_journeys(captures, segment_of)
+    entries = {
+        (capture.host, id): entry
+        for capture in captures
+        for id, entry in read_entries([*capture.conntrack, *capture.entries]).items()
+    }
+    flows = plain_flows(plain, entries)
+    for number, journey in enumerate(plain, 1):
+        journey.id = number
+    assert list(record.journeys) == plain
+    for mine, theirs in zip(record.flows, flows, strict=True):
+        assert (mine.id, mine.original, mine.entries) == (theirs.id, theirs.original, theirs.entries)
+        assert list(mine.journeys) == theirs.journeys
+        for direction in ("original", "reply"):
+            assert [each.id for each in mine.packets(direction)] == [each.id for each in theirs.packets(direction)]
+    for capture in captures:
+        told = [turn.rule.key for each in plain for turn in each.rules if turn.host == capture.host and turn.rule]
+        assert record.matches(capture.host) == dict(Counter(told))

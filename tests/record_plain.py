@@ -1,0 +1,404 @@
+"""The joins of netemu.record once more, plainly: one object a packet, one step at a time.
+
+This is the reference that the columns are held against: slow, and easy to be sure of. It was the whole of the
+product's record once, so every test of the record has been passed by it too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from netemu.netfilter.conntrack import Direction, Entry, PacketConntrack, Tuple
+from netemu.netfilter.hooks import STAGE
+from netemu.netfilter.messages import TraceEvent
+from netemu.netfilter.ruleset import Rule, Ruleset
+from netemu.record.capture import OTHERHOST, OUTGOING, TAP_TABLE, HostCapture
+from netemu.record.flows import EntryKey, Flow
+from netemu.record.headers import Split, decode, identity, split_frame
+from netemu.record.journeys import End, Journey
+from netemu.record.passes import START, Pass, RuleTurn, trace_events
+from netemu.record.rewrites import Rewrite, rewrites
+from netemu.record.sighting import Sighting
+from netemu.record.ties import Member
+from netemu.topology.points import HOOK_STAGES, Point
+
+
+@dataclass(slots=True)
+class PlainPass(Pass):
+    """A pass, and the packet as it was before any rule and at its last stage."""
+
+    arrived: Split | None = None
+    left: Split | None = None
+
+
+def plain_passes(capture: HostCapture) -> list[PlainPass]:
+    """A host's passes, in the order in which they began."""
+    builder = _Builder(capture.host, capture.rules_before, capture.rules_after, capture.states)
+    for event in trace_events(capture.trace):
+        builder.take(event)
+    for each in builder.found:
+        _see_dropped_output(each)
+    return [each for each in builder.found if each.sightings or each.start == "prerouting"]
+
+
+def _see_dropped_output(each: PlainPass) -> None:
+    """A packet that its own host drops before the first stage (in the raw table) is seen nowhere else but here."""
+    headers = decode(each.arrived) if each.arrived is not None else None
+    if each.start == "output" and not each.sightings and headers is not None:
+        each.sightings.append(Sighting(Point(each.host, stage="output"), None, headers))
+        each.turns.append([])
+
+
+_ORDER = {stage: place for place, stage in enumerate(HOOK_STAGES)}
+_AFTER_OUTPUT = {"output", "output.nat", "postrouting", "postrouting.nat"}
+
+
+def _comes_after(stage: str, last: str) -> bool:
+    """Whether a pass whose last stage was `last` can come to `stage`."""
+    if not last:
+        return True
+    if last in {"input.nat", "postrouting.nat"} or (last in _AFTER_OUTPUT and stage not in _AFTER_OUTPUT):
+        return False
+    return _ORDER.get(stage, 0) > _ORDER[last]
+
+
+class _Builder:
+    """Holds the passes that are under way, by trace id."""
+
+    def __init__(
+        self, host: str, before: Ruleset, after: Ruleset, states: dict[tuple[str, int], PacketConntrack]
+    ) -> None:
+        self.host = host
+        self.rules = before.by_handle() | after.by_handle()
+        self.nat_chains = before.nat_chains | after.nat_chains
+        self.other_chains = before.other_chains | after.other_chains
+        self.states = states
+        self.under_way: dict[int, PlainPass] = {}
+        self.found: list[PlainPass] = []
+
+    def take(self, event: TraceEvent) -> None:
+        """Add one event to the pass it belongs to, or begin one."""
+        tap = event.table == TAP_TABLE
+        if tap and event.chain.startswith(START):
+            begun = self._begin(event.id, event.chain.removeprefix(START))
+            begun.arrived, begun.iif = Split(event.network, event.transport), event.iif
+            return
+        current = self.under_way.get(event.id)
+        if current is None or (tap and not _comes_after(event.chain, current.stage)):
+            current = self._begin(event.id, "")  # its start was lost
+        if not tap:
+            if event.kind == "policy" or event.handle is not None:
+                current.rest.append(self._turn(event, current.rest))
+        elif event.chain in STAGE and event.network:
+            self._see(current, event)
+
+    def _begin(self, id: int, start: str) -> PlainPass:
+        self.under_way[id] = begun = PlainPass(self.host, start)
+        self.found.append(begun)
+        return begun
+
+    def _see(self, current: PlainPass, event: TraceEvent) -> None:
+        packet = Split(event.network, event.transport)
+        headers = decode(packet)
+        if headers is None:
+            return
+        ct = self.states.get((event.chain, event.handle or 0)) if self.states else event.ct
+        current.sightings.append(Sighting(Point(self.host, stage=event.chain), None, headers, ct))
+        current.arrived = current.arrived or packet
+        current.left = packet
+        current.turns.append(current.rest)
+        current.rest = []
+        current.iif = event.iif if current.iif is None else current.iif
+        current.oif = event.oif if event.oif is not None else current.oif
+
+    def _turn(self, event: TraceEvent, earlier: list[RuleTurn]) -> RuleTurn:
+        chain = (event.family, event.table, event.chain)
+        rule = None
+        if event.kind == "rule" and event.handle is not None:
+            rule = self.rules.get((*chain, event.handle)) or Rule(*chain, -1, f"handle {event.handle}")
+        jumped_to = chain not in self.other_chains and bool(earlier) and earlier[-1].nat
+        verdict = event.verdict if event.target is None else f"{event.verdict} {event.target}"
+        return RuleTurn(self.host, *chain, rule, verdict, chain in self.nat_chains or jumped_to)
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A frame on a wire, and what it leads to."""
+
+    sighting: Sighting
+    data: bytes
+    kind: int
+    key: bytes
+    protocol: int | None = None
+    leads_to: list[_Frame] = field(default_factory=list)
+    enters: PlainPass | None = None
+    claimed: bool = False
+
+
+def plain_journeys(captures: Sequence[HostCapture], segment_of: Mapping[Member, str]) -> list[Journey]:
+    """Join all captures' sightings; `segment_of` tells which segment a (host, interface) is on."""
+    frames = {capture.host: list(_frames(capture)) for capture in captures}
+    found = {capture.host: plain_passes(capture) for capture in captures}
+    ties = _Ties()
+    for capture in captures:
+        _join_host(frames[capture.host], found[capture.host], capture.interfaces, ties)
+    _join_wires(frames, segment_of)
+    starts: list[tuple[int, _Frame | PlainPass]] = []
+    for host, mine in found.items():
+        unclaimed = (frame for frame in frames[host] if not frame.claimed and frame.kind != OTHERHOST)
+        starts.extend((frame.sighting.time_ns or 0, frame) for frame in unclaimed)
+        latest = 0  # a pass that no wire dates comes after the one before it
+        for each in mine:
+            dated = ties.came(each) or ties.left(each)
+            latest = (dated.sighting.time_ns or latest) if dated is not None else latest
+            if ties.came(each) is None and each.sightings:
+                starts.append((latest, each))
+    starts.sort(key=lambda start: start[0])
+    return [_journey(start, ties, since) for since, start in starts]
+
+
+class _Ties:
+    """Which frame each pass came from, and which it became."""
+
+    def __init__(self) -> None:
+        self._came: dict[int, _Frame] = {}
+        self._left: dict[int, _Frame] = {}
+
+    def came(self, each: PlainPass) -> _Frame | None:
+        return self._came.get(id(each))
+
+    def left(self, each: PlainPass) -> _Frame | None:
+        return self._left.get(id(each))
+
+    def tie_arrival(self, each: PlainPass, frame: _Frame) -> None:
+        frame.enters = each
+        self._came[id(each)] = frame
+
+    def tie_departure(self, each: PlainPass, frame: _Frame) -> None:
+        frame.claimed = True
+        self._left[id(each)] = frame
+
+
+def _frames(capture: HostCapture) -> Iterator[_Frame]:
+    for raw in capture.frames:
+        packet = split_frame(raw.data)
+        headers = decode(packet) if packet else None
+        if packet is None or headers is None:
+            continue
+        interface = capture.interfaces.get(raw.interface) or f"interface {raw.interface}"
+        point = Point(capture.host, interface, "out" if raw.kind == OUTGOING else "in")
+        yield _Frame(Sighting(point, raw.time_ns, headers), raw.data, raw.kind, identity(packet), packet.protocol)
+
+
+def _join_host(frames: list[_Frame], found: list[PlainPass], interfaces: Mapping[int, str], ties: _Ties) -> None:
+    """Tie each pass to the frame that it came from and to the frame that it became."""
+    waiting: dict[tuple[Point, bytes], deque[_Frame]] = defaultdict(deque)
+    for frame in frames:
+        if frame.kind != OTHERHOST:
+            waiting[frame.sighting.point, frame.key].append(frame)
+    for each in found:
+        came_by, leaves_by = interfaces.get(each.iif or 0), interfaces.get(each.oif or 0)
+        if each.start == "prerouting" and each.arrived is not None and came_by is not None:
+            arrived = _take(waiting, Point(each.host, came_by, "in"), each.arrived)
+            if arrived is not None:
+                ties.tie_arrival(each, arrived)
+        if each.stage.startswith("postrouting") and each.left is not None and leaves_by is not None:
+            left = _take(waiting, Point(each.host, leaves_by, "out"), each.left)
+            if left is not None:
+                ties.tie_departure(each, left)
+        _name_protocol(each, ties)
+
+
+def _name_protocol(each: PlainPass, ties: _Ties) -> None:
+    """Behind IPv6 extension headers the trace does not tell the transport's protocol: the frame does."""
+    frame = ties.came(each) or ties.left(each)
+    if frame is None or frame.protocol is None:
+        return
+    for place, seen in enumerate(each.sightings):
+        headers = replace(seen.headers, proto=frame.sighting.headers.proto)
+        each.sightings[place] = replace(seen, headers=headers)
+
+
+def _take(waiting: Mapping[tuple[Point, bytes], deque[_Frame]], point: Point, packet: Split) -> _Frame | None:
+    queue = waiting.get((point, identity(packet))) if decode(packet) is not None else None
+    return queue.popleft() if queue else None
+
+
+def _join_wires(frames: dict[str, list[_Frame]], segment_of: Mapping[Member, str]) -> None:
+    """Tie each frame that left to the frames that came in elsewhere on its segment."""
+    arrived: dict[tuple[str, bytes], dict[Member, deque[_Frame]]] = defaultdict(lambda: defaultdict(deque))
+    sent: list[tuple[str, Member, _Frame]] = []
+    for host, seen in frames.items():
+        for frame in seen:
+            member = (host, str(frame.sighting.point.interface))
+            segment = segment_of.get(member, f"{host} {member[1]}")
+            if frame.kind == OUTGOING:
+                sent.append((segment, member, frame))
+            else:
+                arrived[segment, frame.data][member].append(frame)
+    for segment, member, frame in sorted(sent, key=lambda item: item[2].sighting.time_ns or 0):
+        for other, queue in arrived.get((segment, frame.data), {}).items():
+            if queue and (other != member or member[1] == "lo"):
+                came = queue.popleft()
+                came.claimed = True
+                if came.kind != OTHERHOST:
+                    frame.leads_to.append(came)
+
+
+def _journey(start: _Frame | PlainPass, ties: _Ties, since_ns: int) -> Journey:
+    walk = _Walk()
+    stack: list[tuple[_Frame | PlainPass, Sighting | None]] = [(start, None)]
+    while stack:
+        node, before = stack.pop()
+        if isinstance(node, _Frame):
+            walk.see(node.sighting, [], before)
+            stack.extend((frame, node.sighting) for frame in reversed(node.leads_to))
+            if node.enters is not None:
+                stack.append((node.enters, node.sighting))
+            elif not node.leads_to:
+                walk.end = walk.end or End("unseen", node.sighting.point)
+            continue
+        for sighting, met in zip(node.sightings, node.turns, strict=True):
+            walk.see(sighting, met, before)
+            before = sighting
+        walk.rest.extend(node.rest)
+        out = ties.left(node)
+        if out is not None:
+            stack.append((out, before))
+        else:
+            walk.end = walk.end or _pass_end(node, before)
+    begun_here = isinstance(start, Pass) and start.start == "output"
+    return replace(walk.journey(begun_here=begun_here), since_ns=since_ns)
+
+
+class _Walk:
+    """A journey as it is put together; `see` takes the sighting before, which in a broadcast is not the last one."""
+
+    def __init__(self) -> None:
+        self.sightings: list[Sighting] = []
+        self.turns: list[tuple[RuleTurn, ...]] = []
+        self.changes: list[Rewrite] = []
+        self.rest: list[RuleTurn] = []
+        self.end: End | None = None
+
+    def see(self, sighting: Sighting, met: list[RuleTurn], before: Sighting | None) -> None:
+        if before is not None:
+            self.changes.extend(rewrites(before, sighting, met, len(self.sightings)))
+        self.sightings.append(sighting)
+        self.turns.append(tuple(met))
+
+    def journey(self, *, begun_here: bool) -> Journey:
+        assert self.end is not None
+        complete = begun_here and self.end.kind == "delivered"
+        parts = (tuple(self.sightings), tuple(self.turns), tuple(self.rest), tuple(self.changes))
+        return Journey(*parts, self.end, complete)
+
+
+def _pass_end(node: PlainPass, before: Sighting | None) -> End:
+    last = node.sightings[-1] if node.sightings else before
+    assert last is not None
+    if (turn := node.dropped_by) is not None:
+        return End("dropped", last.point, turn)
+    return End("delivered" if node.stage == "input.nat" else "unseen", last.point)
+
+
+@dataclass(slots=True)
+class PlainFlow(Flow):
+    """A flow, and how many packets of each direction it has."""
+
+    journeys: list[Journey] = field(default_factory=list)
+    counts: Counter[Direction] = field(default_factory=Counter)
+
+
+def plain_flows(journeys: list[Journey], entries: Mapping[EntryKey, Entry]) -> list[PlainFlow]:
+    """Give each journey its flow, direction and nth; `journeys` come in order of time."""
+    joiner = _Joiner(entries)
+    for journey in journeys:
+        joiner.take(journey)
+    return joiner.flows
+
+
+class _Joiner:
+    """What is known so far: which flow and direction a directed tuple, or an entry's direction, belongs to."""
+
+    def __init__(self, entries: Mapping[EntryKey, Entry]) -> None:
+        self.entries = entries
+        self.by_tuple: dict[tuple[str, Tuple], EntryKey] = {}
+        for (host, id), entry in entries.items():
+            self.by_tuple[host, entry.original] = self.by_tuple[host, entry.reply] = (host, id)
+        self.tuples: dict[Tuple, tuple[PlainFlow, Direction]] = {}
+        self.tracked: dict[EntryKey, PlainFlow] = {}
+        self.flows: list[PlainFlow] = []
+
+    def take(self, journey: Journey) -> None:
+        keys = self._entry_keys(journey)
+        flow, direction = self._find(journey, keys)
+        journey.flow, journey.direction = flow.id, direction
+        flow.counts[direction] += 1
+        journey.nth = flow.counts[direction]
+        flow.journeys.append(journey)
+        for key in keys:
+            self.tracked[key] = flow
+            flow.entries.setdefault(key[0], self.entries[key])
+        for seen in journey.sightings:
+            self._note(flow, direction, seen.headers.tuple)
+        for key in keys:
+            entry = self.entries[key]
+            self._note(flow, "original", entry.original)
+            self._note(flow, "reply", entry.reply)
+
+    def _entry_keys(self, journey: Journey) -> list[EntryKey]:
+        """The confirmed entries that the packet carried; an ICMP error's is that of the packet it quotes: left out."""
+        keys: dict[EntryKey, None] = {}
+        for seen in journey.sightings:
+            if seen.ct is None or seen.ct.state in ("related", "invalid", "untracked"):
+                continue
+            host = seen.point.host
+            key = (host, seen.ct.id) if seen.ct.id is not None else self.by_tuple.get((host, seen.headers.tuple))
+            if key in self.entries and key is not None:
+                keys[key] = None
+        return list(keys)
+
+    def _find(self, journey: Journey, keys: list[EntryKey]) -> tuple[PlainFlow, Direction]:
+        direction: Direction
+        for key in keys:
+            if key in self.tracked:
+                flow = self.tracked[key]
+                direction = next(
+                    (
+                        hit[1]
+                        for seen in journey.sightings
+                        if (hit := self.tuples.get(seen.headers.tuple)) and hit[0] is flow
+                    ),
+                    "original",
+                )
+                return flow, direction
+        for seen in journey.sightings:
+            hit = self.tuples.get(seen.headers.tuple)
+            if hit is not None and not any(self._other_entry(hit[0], key) for key in keys):
+                return hit
+        original = journey.first.headers.tuple
+        direction = self._told_direction(journey)
+        if direction == "reply":  # the record began after the connection's first packet
+            original = self.entries[keys[0]].original if keys else original.inverse
+        flow = PlainFlow(len(self.flows) + 1, original)
+        self.flows.append(flow)
+        return flow, direction
+
+    def _told_direction(self, journey: Journey) -> Direction:
+        """The direction that conntrack tells; without it, a flow's first packet is an original one."""
+        told = (seen.ct.direction for seen in journey.sightings if seen.ct is not None and seen.ct.state != "related")
+        return next((direction for direction in told if direction is not None), "original")
+
+    def _other_entry(self, flow: PlainFlow, key: EntryKey) -> bool:
+        known = flow.entries.get(key[0])
+        return known is not None and known.id != key[1]
+
+    def _note(self, flow: PlainFlow, direction: Direction, directed: Tuple) -> None:
+        known = self.tuples.get(directed)
+        if known is not None and known[0] is flow:
+            return
+        self.tuples[directed] = (flow, direction)
+        self.tuples[directed.inverse] = (flow, "reply" if direction == "original" else "original")

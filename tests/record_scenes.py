@@ -1,0 +1,174 @@
+"""Scenes made by dice: packets of many kinds between hosts, NAT, broadcasts, losses, damage, ids used again."""
+
+from __future__ import annotations
+
+import random
+
+from record_scene import (
+    BOTH_NATED,
+    DNATED,
+    Ct,
+    NodePort,
+    Packet,
+    Scene,
+    attribute,
+    echo,
+    established,
+    icmp_error,
+    message,
+    new,
+    tcp,
+    udp,
+)
+
+from netemu.record.capture import BROADCAST, HOST, OTHERHOST, OUTGOING, HostCapture
+from netemu.record.frames import Datagrams, Frames, RawFrame
+from netemu.record.passes import Pass
+
+
+def any_scene(dice: random.Random) -> Scene:
+    """A scene of some packets, each of its own kind."""
+    scene = Scene(old=dice.random() < 0.2)
+    lab = NodePort(scene)
+    scene.segment_of |= {("C", "cni0"): "link 0"}
+    rules = [
+        lab.b.rule("nat", "PREROUTING", "-A PREROUTING -j KUBE-SERVICES"),
+        lab.b.rule("nat", "KUBE-SERVICES", "-A KUBE-SERVICES -j DNAT"),
+        lab.b.rule("filter", "FORWARD", "-A FORWARD -j ACCEPT"),
+        lab.b.rule("guard", "in", "tcp dport 22 accept", family="inet"),
+    ]
+    for _ in range(dice.randrange(1, 14)):
+        _something(dice, lab, rules)
+    return scene
+
+
+def _something(dice: random.Random, lab: NodePort, rules: list) -> None:  # noqa: C901, PLR0912
+    kind = dice.randrange(9)
+    port = dice.choice([4000, 4001, 4002])
+    packet = _packet(dice, port)
+    if kind == 0:
+        lab.handshake(dice.choice([7, 8, 9]), f"192.168.0.1:{port}")
+    elif kind == 1:
+        lab.a.sends(packet, "eth0")
+        for _ in range(dice.randrange(3)):
+            lab.b.gets("eth0", packet).delivered()
+    elif kind == 2:
+        lab.a.sends(packet, "eth0")
+        for host in (lab.b, lab.c):
+            if dice.random() < 0.8:
+                way = host.gets("eth0", packet, kind=dice.choice([BROADCAST, OTHERHOST, HOST]))
+                way.through("prerouting", "prerouting.nat")
+                if dice.random() < 0.5:
+                    way.falls_through("filter", "INPUT", "drop")
+    elif kind == 3:
+        id = dice.choice([1, 2, None])
+        walk = lab.b.gets("eth0", packet, "eth0", _ct(dice), id=id, start_lost=dice.random() < 0.3)
+        for stage in ("prerouting", "prerouting.nat", "forward", "postrouting", "postrouting.nat"):
+            while dice.random() < 0.4:
+                walk.matches(dice.choice(rules), dice.choice(["accept", "drop", "continue", "jump", "return"]))
+            if dice.random() < 0.2:
+                walk.falls_through("nat", "PREROUTING")
+            changes = {"dst": "172.26.0.3:8080"} if dice.random() < 0.3 and packet.proto in ("tcp", "udp") else {}
+            changes |= {"ttl": max(walk.packet.ttl - 1, 1)} if stage == "forward" else {}
+            walk.sees(stage, _ct(dice), **(changes if ":" not in packet.src[1:6] else {}))
+        if dice.random() < 0.8:
+            walk.leaves()
+    elif kind == 4:
+        walk = lab.b.makes(packet, "eth0", _ct(dice), id=dice.choice([1, 2, None]))
+        if dice.random() < 0.5:
+            walk.matches(rules[2], "drop")
+        else:
+            walk.sees("output").matches(rules[0], "jump", "KUBE-SERVICES").matches(rules[1], "drop")
+    elif kind == 5:
+        lab.b.sends(packet, "lo", id=1)
+        lab.b.gets("lo", packet, id=2).delivered()
+    elif kind == 6:
+        lab.b.wire("eth0", dice.choice(["in", "out"]), packet, dice.choice([HOST, OTHERHOST]))
+        lab.c.wire("eth0", dice.choice(["in", "out"]), packet)
+    elif kind == 7:
+        lab.pod.sends(packet, "eth0")
+        walk = lab.c.gets("cni0", packet, "eth0").forwarded()
+        lab.b.gets("eth0", walk.packet, ct=_ct(dice)).delivered()
+    else:
+        walks = [lab.b.gets("eth0", each, ct=_ct(dice)) for each in (packet, _packet(dice, port))]
+        for stage in ("prerouting", "prerouting.nat", "input", "input.nat"):
+            for walk in walks:
+                walk.sees(stage)
+
+
+def _packet(dice: random.Random, port: int) -> Packet:
+    asked = udp(f"192.168.0.1:{port}", "192.168.0.2:53", b"?" * dice.randrange(3))
+    return dice.choice(
+        [
+            asked,
+            udp("192.168.0.2:53", f"192.168.0.1:{port}", b"!"),
+            tcp(f"192.168.0.1:{port}", "192.168.0.2:30000", dice.choice(["SYN", "ACK"]), seq=dice.randrange(3)),
+            tcp("[fd00::1]:4000", "[fd00::2]:80"),
+            echo("192.168.0.1", "192.168.0.2", port, dice.randrange(3)),
+            icmp_error("192.168.0.2", "192.168.0.1", 3, asked),
+            Packet("igmp", "192.168.0.1", "224.0.0.1", payload=b"x" * 8),
+        ]
+    )
+
+
+def _ct(dice: random.Random) -> Ct | None:
+    return dice.choice(
+        [
+            None,
+            new(7),
+            new(8, *DNATED),
+            established(7, *BOTH_NATED),
+            Ct("untracked"),
+            Ct("invalid"),
+            Ct("related", 7, "reply"),
+            Ct("established", 8, "reply", BOTH_NATED),
+        ]
+    )
+
+
+def any_captures(dice: random.Random) -> tuple[list[HostCapture], dict[tuple[str, str], str]]:
+    """What the taps hand over of such a scene, whole or with losses and damage."""
+    scene = any_scene(dice)
+    captures = scene.captures()
+    loss, damage = dice.choice([0, 0, 0.1, 0.5]), dice.choice([0, 0, 0.05, 0.3])
+    for capture in captures:
+        trace = [each for each in capture.trace if dice.random() >= loss]
+        capture.trace = Datagrams.of(_damaged(dice, each) if dice.random() < damage else each for each in trace)
+        capture.frames = Frames.of(
+            _damaged_frame(dice, each) if dice.random() < damage else each
+            for each in capture.frames
+            if dice.random() >= loss
+        )
+    if dice.random() < 0.3:
+        scene.segment_of.pop(("B", "eth0"))
+    return captures, scene.segment_of
+
+
+def _damaged(dice: random.Random, data: bytes) -> bytes:
+    where = dice.randrange(len(data) + 1)
+    kind = dice.randrange(5)
+    if kind == 0:
+        return data[:where]
+    if kind == 1:
+        return data[:where] + dice.randbytes(1) + data[where + 1 :]
+    if kind == 2:
+        return message(10, 17, 2, data[20:where])
+    if kind == 3:
+        return data[:16] + data[16:].replace(b"prerouting\0", b"postroutin\0")
+    return message(10, 17, 1, data[20:] + attribute(dice.choice([3, 5, 8, 9, 10]), dice.randbytes(8)))
+
+
+def _damaged_frame(dice: random.Random, frame: RawFrame) -> RawFrame:
+    data = bytearray(frame.data)
+    if dice.random() < 0.5:
+        data[dice.randrange(len(data))] = dice.randrange(256)
+    else:
+        del data[dice.randrange(len(data)) :]
+    kind = dice.choice([frame.kind, HOST, OTHERHOST, OUTGOING])
+    return RawFrame(frame.time_ns, dice.choice([frame.interface, 1, 99]), kind, bytes(data))
+
+
+def told_pass(each: Pass) -> object:
+    """All that a pass tells; a start at a hook that there is not is no start."""
+    start = each.start if each.start in ("prerouting", "output") else ""
+    return (each.host, start, each.sightings, each.turns, each.rest, each.iif, each.oif)
