@@ -199,7 +199,10 @@ class Links:
         Asking for one interface makes the kernel put a change of its carrier into effect first (linkwatch_sync_dev in
         rtnl_getlink, from Linux 6.8 on); on older kernels its own message is waited for.
         """
-        if not (waiting := {self.index[name] for name in names if not self._runs(self.index[name])}):
+        waiting = {self.index[name] for name in names}
+        if len(waiting) > 1:
+            waiting -= self._running()  # most do by now, and one look at all is cheaper than one at each
+        if not (waiting := {index for index in waiting if not self._runs(index)}):
             return
         loop = asyncio.get_running_loop()
         with rt.link_events(self.net) as events:
@@ -210,6 +213,14 @@ class Links:
         payload = self.requests.ask("carrier", rt.GET_LINK, interfaces.which(index))
         state = rt.attributes(payload, interfaces.HEAD).get(interfaces.OPERSTATE, b"\0")
         return state[0] == interfaces.OPERATIONAL
+
+    def _running(self) -> set[int]:
+        messages = self.requests.dump("interfaces", rt.GET_LINK, interfaces.which())
+        return {
+            interfaces.index_and_state(message[16:])[0]
+            for message in messages
+            if rt.attributes(message, 16 + interfaces.HEAD)[interfaces.OPERSTATE][0] == interfaces.OPERATIONAL
+        }
 
     def _mtu(self, name: str) -> int:
         payload = self.requests.ask(f"mtu of {name}", rt.GET_LINK, interfaces.which(self.index[name]))

@@ -21,10 +21,13 @@ _SET: dict[Offload, int] = {"rx": 0x15, "tx": 0x17, "sg": 0x19, "tso": 0x1F, "gs
 
 _NEEDS: dict[str, tuple[Offload, ...]] = {"sg": ("tx",), "tso": ("sg", "tx"), "gso": ("sg", "tx")}
 """What goes takes those with it that need it (netdev_fix_features in net/core/dev.c)."""
+_GOES_BY_ITSELF = ("tso", "gso", "gro")
+"""tso and gso go with sg; a veth's gro is off to begin with, and without effect on older kernels (veth_disable_gro in
+drivers/net/veth.c). Each request holds up all other networking for a while, so these are not asked for."""
 
 
 def switch_off(net: NetworkNamespace, interfaces: Mapping[str, Collection[str]]) -> None:
-    """Switch off every offload that the kernel lets be switched, but those wanted for each, and what they need."""
+    """Switch off every offload of these veth ends, but those wanted for each, and what they need."""
     if not interfaces:
         return
     with net.entered():
@@ -32,7 +35,8 @@ def switch_off(net: NetworkNamespace, interfaces: Mapping[str, Collection[str]])
     with control:
         for interface, wanted in interfaces.items():
             kept = {*wanted, *(other for name in wanted for other in _NEEDS.get(name, ()))}
-            for command in (command for name, command in _SET.items() if name not in kept):
+            goes = kept if "sg" in kept else (*kept, *_GOES_BY_ITSELF)
+            for command in (command for name, command in _SET.items() if name not in goes):
                 value = array.array("I", [command, 0])
                 request = struct.pack("16sP16x", interface.encode(), value.buffer_info()[0])
                 try:

@@ -38,6 +38,7 @@ class Wiring:
         self._fresh: dict[str, str] | None = None
         self._asked: dict[Request, steps.Step] = {}
         self._waiting: dict[str, None] = {}
+        self._up: set[tuple[str, str]] = set()
 
     def close(self) -> None:
         """Let go of every namespace; once is enough, twice does no harm."""
@@ -106,6 +107,8 @@ class Wiring:
                 up=near.port,
             )
             self.ask(one, request, by=near.host)
+            if near.port:
+                self._up.add((near.host, near.interface))
             if count % _AT_ONCE == 0:
                 await self.flush_all()
         await self.flush_all()
@@ -145,7 +148,8 @@ class Wiring:
         """Set interfaces up, and return when every one of them can send and receive."""
         names: dict[str, list[str]] = {}
         for step in group:
-            self.ask(step, self.links[step.host].set_up(step.interface))
+            if (step.host, step.interface) not in self._up:
+                self.ask(step, self.links[step.host].set_up(step.interface))
             if step.carrier and self._carries(step.host, step.interface):
                 names.setdefault(step.host, []).append(step.interface)
         await self.flush_all()

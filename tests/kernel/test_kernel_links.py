@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import errno
+import fcntl
 import socket
+import struct
 import time
 from ipaddress import ip_address, ip_interface, ip_network
 
@@ -14,6 +17,7 @@ from netemu.errors import KernelError
 from netemu.kernel import inventory
 from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.offloads import switch_off
 from netemu.kernel.qdisc import Shape
 from netemu.kernel.rtnetlink import BATCH, RefusedError
 
@@ -280,3 +284,20 @@ async def test_all_names_holds_what_the_lab_did_not_make(pair):
         stranger.close()
     assert "stranger" in (await left.all_names()).values()
     assert "stranger" not in left.index
+
+
+GET_OFFLOAD = {"rx": 0x14, "tx": 0x16, "sg": 0x18, "tso": 0x1E, "gso": 0x23, "gro": 0x2B}
+
+
+async def test_switched_off_no_offload_of_a_veth_is_left(pair):
+    left, _ = pair
+    switch_off(left.net, {"eth0": ()})
+    with left.net.entered():
+        control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    told = {}
+    with control:
+        for name, command in GET_OFFLOAD.items():
+            value = array.array("I", [command, 1])
+            fcntl.ioctl(control, 0x8946, struct.pack("16sP16x", b"eth0", value.buffer_info()[0]))
+            told[name] = value[1]
+    assert told == dict.fromkeys(GET_OFFLOAD, 0)

@@ -173,8 +173,16 @@ def test_forwarding_is_written_out_for_each_host():
     ],
 )
 def test_what_would_hide_the_truth_is_off_unless_asked_for(name, value):
-    assert sysctls(pair(), "A")[name] == value
-    assert sysctls(pair(sysctls={name: 1}), "A")[name] == "1"
+    address = "fd00::1/64" if "ipv6" in name else "10.0.0.1/24"
+    interfaces = {"eth0": {"network": "lan", "addresses": [address]}}
+    assert sysctls(pair(interfaces=interfaces), "A")[name] == value
+    assert sysctls(pair(interfaces=interfaces, sysctls={name: 1}), "A")[name] == "1"
+
+
+def test_ipv6_sysctls_are_written_only_where_something_speaks_it():
+    assert {name for name in sysctls(pair(), "A") if "ipv6" in name} == {"net.ipv6.conf.default.disable_ipv6"}
+    asked = sysctls(pair(sysctls={"net.ipv6.conf.all.disable_ipv6": 0}), "A")
+    assert asked["net.ipv6.conf.default.accept_ra"] == "0"
 
 
 def test_only_the_topologys_own_sysctls_are_wanted():
