@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from netemu.record.record import Exchange, Record
     from netemu.record.rewrites import Rewrite
     from netemu.record.sighting import Sighting
+    from netemu.topology.dump import to_yaml
     from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, PacketExpectation
+    from netemu.topology.generate import generate
     from netemu.topology.library import find
     from netemu.topology.load import load
     from netemu.topology.model import Topology
@@ -79,6 +81,7 @@ _HOMES = {
     "Verdict": "netemu.check.verdict",
     "enter_user_namespace": "netemu.kernel.userspace",
     "find": "netemu.topology.library",
+    "generate": "netemu.topology.generate",
     "hold": "netemu.lab.supervisor",
     "labs_up": "netemu.lab.held",
     "load": "netemu.topology.load",
@@ -86,6 +89,7 @@ _HOMES = {
     "report_json": "netemu.check.report",
     "run_once": "netemu.lab.supervisor",
     "schema": "netemu.topology.schema",
+    "to_yaml": "netemu.topology.dump",
 }
 
 __all__ = [
@@ -120,6 +124,7 @@ __all__ = [
     "Verdict",
     "enter_user_namespace",
     "find",
+    "generate",
     "hold",
     "labs_up",
     "load",
@@ -127,6 +132,7 @@ __all__ = [
     "report_json",
     "run_once",
     "schema",
+    "to_yaml",
 ]
 
 

@@ -43,6 +43,7 @@ PUBLIC = [
     "Verdict",
     "enter_user_namespace",
     "find",
+    "generate",
     "hold",
     "labs_up",
     "load",
@@ -50,6 +51,7 @@ PUBLIC = [
     "report_json",
     "run_once",
     "schema",
+    "to_yaml",
 ]
 HEAVY = {"pydantic", "scapy", "pyroute2", "rich", "ruamel", "click", "h11", "numpy", "polars", "asyncio"}
 

@@ -23,5 +23,7 @@ verify        what a schema can't say; one file each for wires, addresses, route
               expectations
 plan          a `Topology` to the ordered steps that build it
 needs         what a topology needs of a kernel beyond what every lab needs
+generate      topologies of a regular shape: star, line, ring, tree, mesh
+dump          a `Topology` back to YAML
 library       the topologies that come with netemu, by name
 """

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from netemu import Lab
+from netemu import Lab, generate
 from netemu.errors import MachineError, TopologyError
 from netemu.topology.model import Topology
 
@@ -70,7 +70,7 @@ async def said(lab, host: str, *command: str) -> str:
 async def reaches(one, other, address: str) -> None:
     """A datagram from one host comes to an address of the other."""
     loop = asyncio.get_running_loop()
-    with one.socket(kind=socket.SOCK_DGRAM) as sender, other.socket(kind=socket.SOCK_DGRAM) as receiver:
+    with one.open_socket(kind=socket.SOCK_DGRAM) as sender, other.open_socket(kind=socket.SOCK_DGRAM) as receiver:
         receiver.bind((address, 7))
         await loop.sock_sendto(sender, b"hello", (address, 7))
         assert await asyncio.wait_for(loop.sock_recv(receiver, 100), 10) == b"hello"
@@ -109,7 +109,7 @@ async def test_offloads_are_those_that_the_topology_leaves_on(lab):
     commands = {"tx": 0x16, "tso": 0x1E, "gso": 0x23, "gro": 0x2B}  # ETHTOOL_G… of linux/ethtool.h
 
     def on(host: str) -> set[str]:
-        with lab[host].socket() as control:
+        with lab[host].open_socket() as control:
             return {name for name, command in commands.items() if asked(control, command)}
 
     def asked(control: socket.socket, command: int) -> int:
@@ -163,9 +163,9 @@ async def test_packets_to_a_host_on_a_network_are_held_to_its_ingress():
         for number, (name, more) in enumerate({"A": {}, "B": {"ingress": {"rate": "80kbit"}}}.items(), 1)
     }
     async with Lab(Topology.model_validate({"name": "n", "networks": {"lan": {}}, "hosts": hosts})) as lab:
-        receiver = lab["B"].socket(kind=socket.SOCK_DGRAM)
+        receiver = lab["B"].open_socket(kind=socket.SOCK_DGRAM)
         receiver.bind(("10.0.0.2", 7))
-        sender = lab["A"].socket(kind=socket.SOCK_DGRAM)
+        sender = lab["A"].open_socket(kind=socket.SOCK_DGRAM)
         loop = asyncio.get_running_loop()
         with receiver, sender:
             start = time.perf_counter()
@@ -196,3 +196,21 @@ async def test_what_the_kernel_refuses_is_told_at_its_place():
     with pytest.raises(TopologyError, match=r"^hosts\.A\.routes\[1\]: .*10\.2\.0\.0/24"):
         async with Lab(Topology.model_validate(document)):
             pass
+
+
+@pytest.mark.parametrize("shape", ["star", "line", "ring", "tree", "mesh"])
+async def test_a_generated_lab_comes_up_and_its_ends_reach_each_other(shape):
+    async with Lab(generate(shape, 6, ipv6=True, traffic=True)) as lab:
+        report = await lab.prove()
+        assert report.verdict == "pass", report.explain()
+        for host in list(lab.topology.hosts.values())[1:]:
+            for interface in host.interfaces.values():
+                for address in interface.addresses:
+                    await reachable(lab, str(address.ip))
+
+
+async def reachable(lab, address: str) -> None:
+    """The first host is answered from an address, whoever has it: a refusal is an answer."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with next(iter(lab.hosts.values())).open_socket(family) as sock, pytest.raises(ConnectionRefusedError):
+        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, (address, 9)), 10)
