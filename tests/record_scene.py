@@ -221,10 +221,14 @@ class Host:
             .leaves()
         )
 
-    def rule(self, table: str, chain: str, text: str, family: str = "ip", counts: bool = True) -> Rule:
-        """Load a rule; it counts the packets that match it, unless `counts` is false."""
-        position = sum((known.family, known.table, known.chain) == (family, table, chain) for known in self.rules)
-        rule = Rule(family, table, chain, position, text, None, len(self.rules) + 2)
+    def rule(
+        self, table: str, chain: str, text: str, family: str = "ip", counts: bool = True, legacy: bool = False
+    ) -> Rule:
+        """Load a rule; it counts the packets that match it, unless `counts` is false. No trace shows a legacy one."""
+        place = (family, table, chain, legacy)
+        position = sum((known.family, known.table, known.chain, known.legacy) == place for known in self.rules)
+        handle = None if legacy else len(self.rules) + 2
+        rule = Rule(family, table, chain, position, text, None, handle, legacy)
         self.rules.append(rule)
         self.counted[rule.key] = 0 if counts else None
         return rule
@@ -249,7 +253,9 @@ class Host:
         """What the recorder would hand over."""
         before = [replace(rule, packets=None if self.counted[rule.key] is None else 0) for rule in self.rules]
         after = [replace(rule, packets=self.counted[rule.key]) for rule in self.rules]
-        nat = frozenset((rule.family, rule.table, rule.chain) for rule in self.rules if rule.table == "nat")
+        traced = [rule for rule in self.rules if not rule.legacy]
+        nat = frozenset((rule.family, rule.table, rule.chain) for rule in traced if rule.table == "nat")
+        legacy = frozenset((rule.family, rule.table) for rule in self.rules if rule.legacy)
         return HostCapture(
             self.name,
             self.interfaces,
@@ -258,8 +264,8 @@ class Host:
             Datagrams.of(self.events),
             self.dumped,
             self.states,
-            Ruleset(tuple(before), nat),
-            Ruleset(tuple(after), nat),
+            Ruleset(tuple(before), nat, legacy=legacy),
+            Ruleset(tuple(after), nat, legacy=legacy),
             [self.faults.get(tap, TapHealth(tap, self.name)) for tap in ("wire", "hooks", "conntrack")],
         )
 
@@ -305,6 +311,8 @@ class Walk:
         """A rule of the host matches."""
         if self.host.counted[rule.key] is not None:
             self.host.counted[rule.key] += 1
+        if rule.legacy:
+            return self
         self.event(rule.table, rule.chain, rule.handle, verdict, target, headers=True, family=rule.family)
         return self
 

@@ -36,13 +36,15 @@ def check_answered(exchange: Exchange, record: Record, around: Surroundings) -> 
 
 
 def check_counters_agree(host: str, record: Record) -> Check | None:
-    """Whether every rule counted as often as the trace saw it match; None if no rule of the host counts.
+    """Whether every rule counted as often as the trace saw it match; None if no rule that it could see counts.
 
     The two are told by different parts of the kernel: where they disagree, the trace is not to be believed. Packets
-    that came while the counters were read may be in them or not.
+    that came while the counters were read may be in them or not. Of rules that no trace shows, no more packets than
+    walked their chain and fit them can have been counted.
     """
-    counters = record.counters.get(host, {})
-    if not counters:
+    counters, matchable = record.counters.get(host, {}), record.matchable.get(host, {})
+    traced = {rule.key for rule in record.rules.get(host, ()) if rule.handle is not None}
+    if not counters.keys() & (traced | matchable.keys()):
         return None
     matches = record.matches(host)
     texts = {rule.key: rule.text for rule in record.rules[host]}
@@ -50,13 +52,14 @@ def check_counters_agree(host: str, record: Record) -> Check | None:
     for rule in record.rules[host]:
         if rule.text in twice:
             texts[rule.key] = f"{rule.text} ({rule.table} {rule.chain} {rule.position + 1})"
-    traced = {rule.key for rule in record.rules[host] if rule.handle is not None}
     near = record.uncertain.get(host, {})
     apart = [
         key
         for key in counters
         if key in traced and not 0 <= counters[key] - (matches.get(key, 0) - near.get(key, 0)) <= near.get(key, 0)
     ]
+    matches |= matchable
+    apart += [key for key in counters.keys() & matchable.keys() if counters[key] > matchable[key]]
     expected = {texts[key]: counters[key] for key in apart}
     actual = {texts[key]: matches.get(key, 0) for key in apart}
     reason = (

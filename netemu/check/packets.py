@@ -165,13 +165,19 @@ def _made_by(key: str, expectation: PacketExpectation, journey: Journey, place: 
 
 
 def _walked(journey: Journey, place: int, record: Record) -> bool | str:
-    """Whether a nat chain was walked; unknown where one may have been that no trace shows."""
+    """Whether a nat chain was walked; unknown where one may have been that no trace shows.
+
+    A walk sets a manip up; one that was set up before, or is not set up after, was not walked for, and a packet
+    without an entry walks none (nf_nat_inet_fn).
+    """
     if journey.walked_at(place):
         return True
     seen, stage = journey.sightings[place], STAGE[str(journey.sightings[place].point.stage)]
     before = journey.sightings[place - 1].ct if place else None
+    none = seen.ct is not None and seen.ct.state in ("invalid", "untracked")
     set_up = before is not None and before.manips is not None and stage.nat in before.manips
-    return False if set_up or seen.point.host not in record.untraced else UNKNOWN
+    not_set_up = seen.ct is not None and seen.ct.manips is not None and stage.nat not in seen.ct.manips
+    return False if none or set_up or not_set_up or seen.point.host not in record.untraced else UNKNOWN
 
 
 def _fits(key: str, expected: Any, actual: Any) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from netemu.check.entries import check_counter, check_entry
-from netemu.check.explain import Surroundings
+from netemu.check.explain import Surroundings, suspects
 from netemu.check.implied import check_answered, check_counters_agree, check_taps
 from netemu.check.packets import check_packets
 from netemu.check.verdict import Check, Verdict, overall
@@ -53,7 +53,7 @@ def check_record(
     lab: str, record: Record, expectations: Sequence[Expectation], around: Surroundings | None = None
 ) -> Report:
     """Hold every expectation, and what is implied of every record, against `record`."""
-    around = around or Surroundings()
+    around = replace(around or Surroundings(), suspects=suspects(record))
     checks = [check_answered(exchange, record, around) for exchange in record.exchanges]
     for expectation in expectations:
         if isinstance(expectation, PacketExpectation):
@@ -149,11 +149,19 @@ def _journey(journey: Journey, traffic: str | None) -> dict[str, Any]:
                 "to": change.after,
                 "by": change.by,
                 "rule": change.rule,
+                "told_by": change.told_by,
             }
             for change in journey.rewrites
         ],
         "rules": [
-            {"host": t.host, "table": t.table, "chain": t.chain, "rule": t.text, "verdict": t.verdict}
+            {
+                "host": t.host,
+                "table": t.table,
+                "chain": t.chain,
+                "rule": t.text,
+                "verdict": t.verdict,
+                "told_by": t.told_by,
+            }
             for t in journey.rules
         ],
         "end": {

@@ -64,7 +64,8 @@ def _change(change: Rewrite, journey: Journey, numbers: dict[tuple[str, str], in
 def _cause(change: Rewrite, journey: Journey, numbers: dict[tuple[str, str], int]) -> str:
     if change.by == "rule":
         number = numbers.get((change.at.host, change.rule or ""))
-        return f"rule {number if number is not None else ''} {jump(change.rule or '')}".replace("  ", " ")
+        told = " *" if change.told_by == "counters" else ""
+        return f"rule {number if number is not None else ''} {jump(change.rule or '')}{told}".replace("  ", " ")
     if change.by == "conntrack":
         return f"conntrack, {'reply' if journey.direction == 'original' else 'original'} tuple"
     return "" if change.by == "route" else change.by

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from netemu.errors import MachineError
+from netemu.errors import KernelError, MachineError
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.nftables import Nftables
 from netemu.kernel.packages import install_command
@@ -17,6 +19,8 @@ from netemu.netfilter.ruleset import (
     Ruleset,
     committed_part,
     complained_line,
+    complaint,
+    legacy_uses_conntrack,
     listed_rules,
     saved_rules,
     tied,
@@ -82,9 +86,12 @@ def tracks(net: NetworkNamespace) -> bool:
     """Whether a host's rules have switched connection tracking on there."""
     nft = Nftables(net)
     try:
-        return uses_conntrack(nft.list())
+        if uses_conntrack(nft.list()):
+            return True
     finally:
         nft.close()
+    tables = _legacy_tables(net)
+    return any(table == "nat" for _, table in tables) or legacy_uses_conntrack(_legacy_rules(net, tables))
 
 
 async def read_rules(net: NetworkNamespace) -> Ruleset:
@@ -100,16 +107,32 @@ async def read_rules(net: NetworkNamespace) -> Ruleset:
         if any(rule.family == family and rule.table in _IPTABLES for rule in listed.rules):
             done = await run([program(tool, "save"), "-c"], net)
             saved += saved_rules(done.stdout, family)
-    return replace(tied(saved, listed), untraced=_has_legacy_rules(net))
+    found, tables = tied(saved, listed), _legacy_tables(net)
+    legacy = await asyncio.to_thread(_legacy_rules, net, tables) if tables else []
+    return replace(found, rules=found.rules + tuple(legacy), legacy=tables)
 
 
-def _has_legacy_rules(net: NetworkNamespace) -> bool:
-    """Whether iptables-legacy has tables here: the kernel lists them for the namespace that asks."""
+def _legacy_tables(net: NetworkNamespace) -> frozenset[tuple[str, str]]:
+    """The tables that iptables-legacy has here: the kernel lists them for the namespace that asks."""
+    found: set[tuple[str, str]] = set()
     with net.entered():
-        for name in ("ip_tables_names", "ip6_tables_names"):
+        for family in _FAMILIES.values():
             try:
-                if Path(f"/proc/thread-self/net/{name}").read_text(encoding="ascii").strip():
-                    return True
+                names = Path(f"/proc/thread-self/net/{family}_tables_names").read_text(encoding="ascii")
             except FileNotFoundError:
-                continue
-    return False
+                continue  # a kernel without them
+            found |= {(family, table) for table in names.split()}
+    return frozenset(found)
+
+
+def _legacy_rules(net: NetworkNamespace, tables: frozenset[tuple[str, str]]) -> list[Rule]:
+    """The rules of those tables, with their counters."""
+    found: list[Rule] = []
+    for tool, family in _FAMILIES.items():
+        if any(each == family for each, _ in tables):
+            with net.entered():
+                done = subprocess.run([program(tool, "save", "legacy"), "-c"], capture_output=True, check=False)
+            if done.returncode:
+                raise KernelError(f"host {net.name}: {tool}-legacy-save: {complaint(done.stderr.decode())}")
+            found += saved_rules(done.stdout.decode(errors="replace"), family, legacy=True)
+    return found

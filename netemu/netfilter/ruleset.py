@@ -20,6 +20,10 @@ _TRACKS = re.compile(
     r'|xt target "?(CT|CONNMARK|CONNSECMARK|SYNPROXY|SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP)\b',
     re.MULTILINE,
 )
+_LEGACY_TRACKS = re.compile(
+    r"-m (conntrack|state|connmark|connlimit|connbytes|connlabel|helper|cluster|socket)\b"
+    r"|-j (CT|CONNMARK|CONNSECMARK|SYNPROXY)\b"
+)
 _TABLE = re.compile(r"^table (\S+) (\S+) \{")
 _CHAIN = re.compile(r"^\tchain (\S+) \{")
 _HANDLE = re.compile(r"^\t\t(.*?) *# handle (\d+)$")
@@ -34,7 +38,8 @@ _LINE = re.compile(
 class Rule:
     """One rule: `position` counts from 0 in its chain; `handle` is nf_tables' own number, None under legacy.
 
-    `text` is as the tool lists it; `packets` is the rule's counter, None where it has none.
+    `text` is as the tool lists it; `packets` is the rule's counter, None where it has none; `legacy` tells a rule of
+    iptables-legacy from one of the same place in nf_tables.
     """
 
     family: str
@@ -44,24 +49,25 @@ class Rule:
     text: str
     packets: int | None = None
     handle: int | None = None
+    legacy: bool = False
 
     @property
     def key(self) -> tuple[str, str, str, int]:
         """What tells this rule from every other of its host."""
-        return self.family, self.table, self.chain, self.position
+        return f"legacy {self.family}" if self.legacy else self.family, self.table, self.chain, self.position
 
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
     """A host's rules as read back: each rule, and the base chains, for NAT and others, as (family, table, chain).
 
-    `untraced` tells that there are rules of iptables-legacy besides, which the nft trace does not show.
+    `legacy` holds iptables-legacy's tables, as (family, table): no trace shows their rules.
     """
 
     rules: tuple[Rule, ...] = ()
     nat_chains: frozenset[tuple[str, str, str]] = frozenset()
     other_chains: frozenset[tuple[str, str, str]] = frozenset()
-    untraced: bool = False
+    legacy: frozenset[tuple[str, str]] = frozenset()
 
     def by_handle(self) -> dict[tuple[str, str, str, int], Rule]:
         """Each rule under (family, table, chain, handle)."""
@@ -73,7 +79,7 @@ class Ruleset:
         return {rule.key: rule.packets - start.get(rule.key, 0) for rule in self.rules if rule.packets is not None}
 
 
-def saved_rules(text: str, family: str) -> list[Rule]:
+def saved_rules(text: str, family: str, legacy: bool = False) -> list[Rule]:
     """The rules in the output of iptables-save -c (family `ip`) or ip6tables-save -c (`ip6`), in order."""
     rules: list[Rule] = []
     table = ""
@@ -85,7 +91,7 @@ def saved_rules(text: str, family: str) -> list[Rule]:
             chain = match[4]
             position = count.get((table, chain), 0)
             count[table, chain] = position + 1
-            rules.append(Rule(family, table, chain, position, match[3].strip(), int(match[1])))
+            rules.append(Rule(family, table, chain, position, match[3].strip(), int(match[1]), legacy=legacy))
     return rules
 
 
@@ -123,6 +129,11 @@ def uses_conntrack(text: str) -> bool:
     (nft_ct_get_init, the xt_… modules' checkentry), each by nf_ct_netns_get. Comments and names do not count.
     """
     return _TRACKS.search(_QUOTED.sub(lambda match: match[0] if match[1] else '""', text)) is not None
+
+
+def legacy_uses_conntrack(rules: list[Rule]) -> bool:
+    """Whether rules of iptables-legacy switch connection tracking on; its nat table does so by itself."""
+    return any(rule.table == "nat" or _LEGACY_TRACKS.search(_QUOTED.sub('""', rule.text)) for rule in rules)
 
 
 def tied(saved: list[Rule], listed: Ruleset) -> Ruleset:

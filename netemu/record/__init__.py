@@ -28,6 +28,7 @@ ties         which sightings are of the same packet, in a host and on a wire
 forest       from ties to journeys: each start's tree, laid out as one run of sightings
 journeys     one packet's sightings joined across hosts and rewrites, made on demand
 rewrites     what changed between two neighbouring sightings, and by what
+legacy       iptables-legacy's nat rules, which no trace shows: walked and matched by what else tells
 tuples       directed tuples as numbers
 flows        journeys joined to connections, in two directions
 record       all of it together

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -25,12 +26,15 @@ from netemu.topology.points import HOOK_STAGES, Point
 START = "start-"
 """The tap chains that switch a packet's trace on are named `start-HOOK`; the others are named after their stage."""
 
+Teller = Literal["trace", "counters", "nothing"]
+
 
 @dataclass(frozen=True, slots=True)
 class RuleTurn:
     """A rule of the host (not of a tap) that a packet matched, or a base chain's policy that it fell to.
 
-    `nat` tells whether that was on the walk of a nat chain: in one, or in a chain that it jumped to.
+    `nat` tells whether that was on the walk of a nat chain: in one, or in a chain that it jumped to. `told_by` is how
+    it is known: by the trace; under iptables-legacy by the rules' counters, or not at all (legacy.py).
     """
 
     host: str
@@ -40,10 +44,13 @@ class RuleTurn:
     rule: Rule | None
     verdict: str
     nat: bool
+    told_by: Teller = "trace"
 
     @property
     def text(self) -> str:
-        """The rule as the tool lists it, or `policy`."""
+        """The rule as its tool lists it; `policy` for a chain's policy; `unknown` where nothing tells."""
+        if self.told_by == "nothing":
+            return "unknown"
         return self.rule.text if self.rule is not None else "policy"
 
 

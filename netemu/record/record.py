@@ -13,6 +13,7 @@ from netemu.netfilter.ruleset import Rule
 from netemu.record.capture import HostCapture, TapHealth
 from netemu.record.flows import EntryKey, Flow, join_flows, read_entries
 from netemu.record.journeys import Journey, Journeys, joined_journeys
+from netemu.record.legacy import settle
 from netemu.record.passes import HostPasses, RuleTurn, read_passes
 from netemu.record.ties import Member
 
@@ -41,8 +42,8 @@ class Record:
 
     `counters` are what each host's rules counted meanwhile, by the rule's key; `uncertain` how many traced matches lie
     so near the record's edges that the counters may hold them or not. `untraced` are the hosts with rules besides
-    that no trace shows (iptables-legacy). `sightings` counts every frame and every hook sighting, also of packets
-    that are not followed, such as ARP.
+    that no trace shows (iptables-legacy); `matchable` is how many packets could have matched such a rule of a nat
+    table. `sightings` counts every frame and every hook sighting, also of packets that are not followed, such as ARP.
     """
 
     journeys: Sequence[Journey] = field(default_factory=list)
@@ -53,6 +54,7 @@ class Record:
     counters: dict[str, dict[tuple[str, str, str, int], int]] = field(default_factory=dict)
     uncertain: dict[str, dict[tuple[str, str, str, int], int]] = field(default_factory=dict)
     untraced: frozenset[str] = frozenset()
+    matchable: dict[str, dict[tuple[str, str, str, int], int]] = field(default_factory=dict)
     sightings: int = 0
 
     @property
@@ -102,7 +104,8 @@ def build_record(
     captures: Sequence[HostCapture], segment_of: Mapping[Member, str], exchanges: Sequence[Exchange] = ()
 ) -> Record:
     """Decode and join what the taps of all hosts handed over."""
-    passes = [read_passes(capture) for capture in captures]
+    settled = [settle(capture, read_passes(capture)) for capture in captures]
+    passes = [each for each, _ in settled]
     found = joined_journeys(captures, passes, segment_of)
     entries: dict[EntryKey, Entry] = {}
     for capture in captures:
@@ -118,9 +121,8 @@ def build_record(
         {capture.host: capture.rules_after.rules for capture in captures},
         {capture.host: capture.rules_after.packets_since(capture.rules_before) for capture in captures},
         {each.host: _uncertain(capture, each) for capture, each in zip(captures, passes, strict=True)},
-        frozenset(
-            capture.host for capture in captures if capture.rules_before.untraced or capture.rules_after.untraced
-        ),
+        frozenset(capture.host for capture in captures if capture.rules_before.legacy or capture.rules_after.legacy),
+        {each.host: matchable for each, matchable in settled if matchable},
         sum(len(capture.frames) for capture in captures) + int((found.laid.rows >= found.seen.wires).sum()),
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netemu.netfilter.hooks import STAGE
-from netemu.record.passes import RuleTurn
+from netemu.record.passes import RuleTurn, Teller
 from netemu.record.sighting import Sighting
 from netemu.topology.points import Point
 
@@ -23,7 +23,7 @@ Cause = Literal["rule", "conntrack", "route", "null-binding", "unknown"]
 class Rewrite:
     """One field that changed: `at` is the point where the new value was first seen, by the journey's sighting `place`.
 
-    A packet may come to a point more than once; its places tell the visits apart.
+    A packet may come to a point more than once; its places tell the visits apart. `told_by` is how the rule is known.
     """
 
     place: int
@@ -33,6 +33,7 @@ class Rewrite:
     after: str
     by: Cause
     rule: str | None = None
+    told_by: Teller = "trace"
 
 
 def rewrites(before: Sighting, after: Sighting, turns: Sequence[RuleTurn], place: int = 0) -> list[Rewrite]:
@@ -44,8 +45,9 @@ def rewrites(before: Sighting, after: Sighting, turns: Sequence[RuleTurn], place
         ("src", was.source, now.source),
     ):
         if old != new:
-            by, rule = _cause(before, after, turns)
-            found.append(Rewrite(place, after.point, name, old, new, by, rule))  # type: ignore[arg-type]
+            by, turn = _cause(before, after, turns)
+            how = (turn.text if turn.rule is not None else None, turn.told_by) if turn is not None else ()
+            found.append(Rewrite(place, after.point, name, old, new, by, *how))  # type: ignore[arg-type]
     if was.ttl != now.ttl:
         found.append(Rewrite(place, after.point, "ttl", str(was.ttl), str(now.ttl), "route"))
     return found
@@ -62,12 +64,14 @@ def matched(turns: Sequence[RuleTurn]) -> RuleTurn | None:
     return final[-1] if final else None
 
 
-def _cause(before: Sighting, after: Sighting, turns: Sequence[RuleTurn]) -> tuple[Cause, str | None]:
+def _cause(before: Sighting, after: Sighting, turns: Sequence[RuleTurn]) -> tuple[Cause, RuleTurn | None]:
     stage = STAGE.get(after.point.stage or "")
     if stage is None or stage.nat is None:
         return "unknown", None
     if (turn := matched(turns)) is not None:
-        return "rule", turn.text
+        return "rule", turn
+    if (turn := next((turn for turn in turns if turn.told_by == "nothing"), None)) is not None:
+        return "unknown", turn
     if walked(turns):
         return "null-binding", None
     manips = before.ct.manips if before.ct is not None else None

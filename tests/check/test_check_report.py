@@ -94,6 +94,7 @@ def test_the_values_are_those_of_the_designs_example(hello: NodePort):
         "to": POD,
         "by": "rule",
         "rule": hello.dnat.text,
+        "told_by": "trace",
     }
     assert first["rules"][0] == {
         "host": "B",
@@ -101,6 +102,7 @@ def test_the_values_are_those_of_the_designs_example(hello: NodePort):
         "chain": "PREROUTING",
         "rule": hello.dnat.text,
         "verdict": "accept",
+        "told_by": "trace",
     }
     wire = next(seen for seen in first["sightings"] if seen["point"] == "B:eth0 in")
     assert (wire["interface"], wire["way"], wire["ct"], wire["time_ns"] > 0) == ("eth0", "in", None, True)

@@ -67,13 +67,35 @@ async def test_rules_loaded_while_the_lab_is_up_are_seen_as_rules(lab):
     assert (wrong.verdict, wrong.actual["by"]) == (Verdict.FAIL, "rule")
 
 
-async def test_a_rewrite_by_rules_that_no_trace_shows_is_neither_the_entrys_nor_a_rules(lab):
+async def test_a_rewrite_by_rules_that_no_trace_shows_is_told_by_their_counters(lab):
     await rules(lab, "iptables-legacy-restore")
+    record, check = await judge(lab, by="rule", rule="-j DNAT", walked=True)
+    assert check.verdict is Verdict.PASS, check
+    assert {turn.told_by for journey in record.journeys for turn in journey.rules} == {"counters"}
     _, check = await judge(lab, by="conntrack")
-    assert (check.verdict, check.actual["by"]) != (Verdict.PASS, "conntrack")
-    assert check.actual["by"] == "unknown"
+    assert (check.verdict, check.actual["by"]) == (Verdict.FAIL, "rule")
     _, check = await judge(lab, walked=False)
-    assert check.verdict is Verdict.UNPROVEN
+    assert (check.verdict, check.actual["walked"]) == (Verdict.FAIL, True)
+
+
+async def test_rules_that_no_trace_shows_and_whose_counters_do_not_decide_are_unknown(lab):
+    """Two rules that fit the same packets, each of which counted one: which of the two was it for this packet?"""
+    await rules(lab, "iptables-legacy-restore")
+    nth = (
+        "-A PREROUTING -p udp --dport 7 -m statistic --mode nth --every 2 --packet 0 -j DNAT --to-destination 10.1.0.2"
+    )
+    done = await lab["B"].run(
+        "iptables-legacy-restore", "-n", input=f"*nat\n{nth.replace('-A', '-I')}\nCOMMIT\n".encode()
+    )
+    assert done.returncode == 0, done.stderr
+    async with lab.record() as record:
+        await lab.send("ping")
+        await lab.send("ping")
+    for asked, wrong in (({"by": "rule"}, "by"), ({"by": "conntrack"}, "by"), ({"rule": "statistic"}, "rule")):
+        checks = lab.check(record, [FIRST | asked]).checks
+        check = next(check for check in checks if "request.first" in check.name)
+        assert (check.verdict, check.actual[wrong]) != (Verdict.PASS, "rule"), check
+        assert check.verdict is Verdict.UNPROVEN or wrong == "rule"
 
 
 async def test_a_lossy_tap_is_unproven_even_where_nothing_else_was_asked():

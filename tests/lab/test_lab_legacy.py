@@ -1,0 +1,101 @@
+"""The same topology under both of iptables' backends: proved under both, and failing under both where it is broken."""
+
+from __future__ import annotations
+
+import pytest
+
+from netemu import Lab, Report, RulesError, Topology, Verdict
+from netemu.topology.load import loads
+
+BACKENDS = ["nft", "legacy"]
+
+
+def topology(text: str, backend: str) -> Topology:
+    return loads(text.replace("name: nodeport\n", f"name: nodeport\nbackend: {backend}\n", 1))[0]
+
+
+async def outcome(text: str, backend: str, **more) -> Report:
+    async with Lab(topology(text, backend), **more) as lab:
+        return await lab.prove()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_the_nodeport_is_proved_under_either_backend(nodeport, backend):
+    report = await outcome(nodeport, backend)
+    assert report.verdict is Verdict.PASS, report.explain()
+    tellers = {change.told_by for journey in report.record.journeys for change in journey.rewrites if change.rule}
+    assert tellers == ({"counters"} if backend == "legacy" else {"trace"})
+    assert all(rule.legacy == (backend == "legacy") for rule in report.record.rules["B"])
+
+
+async def test_each_backend_has_its_rules_where_its_own_tools_look(nodeport):
+    async with Lab(topology(nodeport, "legacy")) as lab:
+        legacy = await lab["B"].run("iptables-legacy", "-t", "nat", "-S")
+        nft = await lab["B"].run("nft", "list", "ruleset")
+    assert "--dport 30000 -j DNAT" in legacy.stdout
+    assert "dnat" not in nft.stdout
+
+
+async def test_the_nodeport_under_legacy_is_proved_too_where_the_trace_carries_no_conntrack_state(nodeport):
+    report = await outcome(nodeport, "legacy", ask_conntrack=True)
+    assert report.verdict is Verdict.PASS, report.explain()
+
+
+SNAT = "      -A POSTROUTING -d 172.26.0.3  -p tcp --dport 8080  -j SNAT --to-source 192.168.0.2\n"
+BROKEN = {
+    "dnat to another port": ("--to-destination 172.26.0.3:8080", "--to-destination 172.26.0.3:8081"),
+    "snat to another address": (SNAT, SNAT.replace("192.168.0.2", "192.168.0.9")),
+    "no snat": (SNAT, ""),
+    "dnat in output": ("-A PREROUTING  -d 192.168.0.2 -p tcp", "-A OUTPUT  -d 192.168.0.2 -p tcp"),
+    "no forwarding": ("  B:\n    forwarding: true", "  B:\n    forwarding: false"),
+    "a filter that drops": (
+        "      COMMIT\n",
+        "      COMMIT\n      *filter\n      -A FORWARD -p tcp -j DROP\n      COMMIT\n",
+    ),
+    "rule expected for packet two": (
+        'packet: request.nth, at: B@prerouting.nat, dst: "172.26.0.3:8080", by: conntrack',
+        'packet: request.nth, at: B@prerouting.nat, dst: "172.26.0.3:8080", by: rule',
+    ),
+    "a walk expected for a reply": (
+        "direction: reply, walked: false}\n  - {traffic: hello, packet: reply.first, at: B@post",
+        "direction: reply, walked: true}\n  - {traffic: hello, packet: reply.first, at: B@post",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+async def test_a_broken_nodeport_fails_at_the_same_points_under_either_backend(nodeport, what):
+    old, new = BROKEN[what]
+    assert nodeport.count(old) == 1, "the shipped topology has changed: break it elsewhere"
+    text = nodeport.replace(old, new).replace("from: A,", "from: A, within: 300ms,")
+    reports = {backend: await outcome(text, backend) for backend in BACKENDS}
+    failed = {
+        backend: {(check.name, check.point) for check in report.checks if check.verdict is Verdict.FAIL}
+        for backend, report in reports.items()
+    }
+    assert failed["legacy"]
+    assert failed["legacy"] == failed["nft"]
+    if "drops" in what:
+        told = reports["legacy"].explain()
+        assert "perhaps by iptables-legacy, which no trace shows: filter -A FORWARD -p tcp -j DROP counted" in told
+
+
+async def test_a_line_that_iptables_legacy_refuses_is_named(nodeport):
+    broken = nodeport.replace("-j SNAT --to-source 192.168.0.2\n      COMMIT", "-j NOSUCH\n      COMMIT")
+    with pytest.raises(RulesError, match=r"iptables refuses this line: -A POSTROUTING .* -j NOSUCH"):
+        async with Lab(topology(broken, "legacy")):
+            pass
+
+
+async def test_rules_of_both_backends_in_one_host_are_kept_apart(nodeport):
+    async with Lab(topology(nodeport, "nft")) as lab:
+        done = await lab["B"].run(
+            "iptables-legacy-restore", input=b"*nat\n-A PREROUTING -p udp --dport 9 -j ACCEPT\nCOMMIT\n"
+        )
+        assert done.returncode == 0, done.stderr
+        async with lab.record() as record:
+            await lab.send("hello")
+        report = lab.check(record)
+    walked = [check for check in report.checks if check.name.startswith("hello") and check.verdict is not Verdict.PASS]
+    assert walked == []
+    assert {rule.legacy for rule in record.rules["B"]} == {False, True}
