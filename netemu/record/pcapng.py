@@ -183,7 +183,7 @@ class _Reader:
     def _interface(self, body: bytes) -> None:
         (linktype,) = struct.unpack_from(f"{self.order}H", body)
         options = dict(self._options(body[8:]))
-        resolution = options.get(_IF_RESOLUTION, b"\6")[0]
+        (resolution,) = options.get(_IF_RESOLUTION, b"\6")[:1] or b"\6"
         unit = 10**9 / 2 ** (resolution & 0x7F) if resolution & 0x80 else 10 ** (9 - resolution)
         name, about = (options.get(code, b"").decode(errors="replace") for code in (_IF_NAME, _IF_DESCRIPTION))
         self.interfaces.append(CaptureInterface(name, linktype, about))
