@@ -17,7 +17,7 @@ import numpy as np
 from netemu.netfilter.conntrack import STATE_BITS, PacketConntrack
 from netemu.netfilter.messages import GENERATION, MSG_TRACE, SUBSYS_NFTABLES, TraceEvent, trace_event
 from netemu.record.frames import Datagrams
-from netemu.record.rows import Column, big_endian, digest, windows
+from netemu.record.rows import Column, big_endian, digest, stable_order, windows
 
 _HEADER = 16
 """Bytes of struct nlmsghdr."""
@@ -132,36 +132,46 @@ def _messages(datagrams: Datagrams) -> tuple[Column, Column, Column]:
         at = at + ((length + 3) & ~3)
     start, lengths, datagram = (np.concatenate([part[k] for part in found] or [which]) for k in range(3))
     if sum(len(part[0]) > 0 for part in found) > 1:
-        order = np.argsort(datagram, kind="stable")
+        order = stable_order(datagram)
         return start[order], lengths[order], datagram[order]
     return start, lengths, datagram
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the attributes of equal messages are: `heads` are the bytes that are the same in all of them."""
+    """Where the attributes of equal messages are.
 
-    heads: Column
+    Masks over a row's words: `heads` covers what is `told` alike in all of them, `same` what tells chain, rule and
+    verdict; `constant` are the latter's bytes.
+    """
+
+    length: int
     told: Column
+    heads: Column
     values: dict[int, tuple[int, int]]
     constant: Column
+    same: Column
 
     @classmethod
-    def of(cls, payload: Column) -> _Layout:
+    def of(cls, row: Column, length: int) -> _Layout:
+        """The layout of a message of this length; the row is filled up to whole words."""
         values: dict[int, tuple[int, int]] = {}
-        heads: list[int] = []
+        heads, same = np.zeros_like(row), np.zeros_like(row)
+        same[0] = 255
         offset = GENERATION
-        while offset + 4 <= len(payload):
-            heads += range(offset, offset + 4)
-            length, kind = payload[offset : offset + 4].view(np.uint16).tolist()
-            if length < 4 or offset + length > len(payload):
+        while offset + 4 <= length:
+            heads[offset : offset + 4] = 255
+            size, kind = row[offset : offset + 4].view(np.uint16).tolist()
+            if size < 4 or offset + size > length:
                 break
-            values[kind & 0x3FFF] = (offset + 4, length - 4)
-            offset += (length + 3) & ~3
-        spans = [range(values[kind][0], sum(values[kind])) for kind in _SAID if kind in values]
-        places = np.array(heads, np.int64)
-        constant = np.array([0, *(place for span in spans for place in span)], np.int64)
-        return cls(places, payload[places], values, constant)
+            values[kind & 0x3FFF] = (offset + 4, size - 4)
+            offset += (size + 3) & ~3
+        for kind in _SAID:
+            start, size = values.get(kind, (0, 0))
+            same[start : start + size] = 255
+        return cls(
+            length, row.view(np.uint64), heads.view(np.uint64), values, np.flatnonzero(same), same.view(np.uint64)
+        )
 
     def number(self, matrix: Column, kind: int, size: int = 4) -> Column | None:
         """An attribute's number in each row; None if it is not there, or not of that size."""
@@ -189,7 +199,7 @@ class _Reader:
         for begin in range(0, len(self.start), _AT_ONCE):
             rows = np.arange(begin, min(begin + _AT_ONCE, len(self.start)))
             lengths = self.length[rows]
-            order = np.argsort(lengths, kind="stable")
+            order = stable_order(lengths)
             for same in np.split(rows[order], np.flatnonzero(np.diff(lengths[order])) + 1):
                 self._read_alike(same, int(self.length[same[0]]))
         self.columns["datagram"][:] = self.datagram
@@ -201,9 +211,9 @@ class _Reader:
 
     def _read_alike(self, rows: Column, length: int) -> None:
         """Read messages of one length, a layout at a time."""
-        matrix = windows(self.data, self.start[rows], np.full(len(rows), length), length)
+        matrix = windows(self.data, self.start[rows], np.full(len(rows), length), (length + 7) // 8 * 8)
         known = self.layouts.setdefault(length, [])
-        for layout, mine in _by_layout(matrix, known):
+        for layout, mine in _by_layout(matrix, length, known):
             whole = len(mine) == len(rows)
             self._read_layout(rows if whole else rows[mine], matrix if whole else matrix[mine], layout)
 
@@ -228,6 +238,8 @@ class _Reader:
 
     def _said(self, matrix: Column, layout: _Layout) -> Column:
         """The number of what each row says besides the packet; -1 where it is no event."""
+        if not ((matrix ^ matrix[0]).view(np.uint64) & layout.same).any():
+            return np.full(len(matrix), self._number(matrix[0], matrix[0, layout.constant], layout), np.int32)
         constant = matrix[:, layout.constant]
         _, first, inverse = np.unique(digest(constant), return_index=True, return_inverse=True)
         numbers = np.array([self._number(matrix[row], constant[row], layout) for row in first], np.int32)
@@ -240,13 +252,13 @@ class _Reader:
         spans = repr([layout.values.get(kind) for kind in (_ID, *_SAID)]).encode()
         key = spans + constant.tobytes()
         if key not in self.numbers:
-            event = trace_event(payload.tobytes())
+            event = trace_event(payload[: layout.length].tobytes())
             self.numbers[key] = -1 if event is None else len(self.sayings)
             self.sayings += [] if event is None else [event]
         return self.numbers[key]
 
 
-def _by_layout(matrix: Column, known: list[_Layout]) -> Iterator[tuple[_Layout, Column]]:
+def _by_layout(matrix: Column, length: int, known: list[_Layout]) -> Iterator[tuple[_Layout, Column]]:
     """The rows of each layout; layouts that were not known are added while they are few."""
     left = np.arange(len(matrix))
     for layout in known:
@@ -254,7 +266,7 @@ def _by_layout(matrix: Column, known: list[_Layout]) -> Iterator[tuple[_Layout, 
         if not len(left):
             return
     while len(left):
-        layout = _Layout.of(matrix[left[0]])
+        layout = _Layout.of(matrix[left[0]], length)
         if len(known) < _LAYOUTS:
             known.append(layout)
             left = yield from _those(matrix, layout, left)
@@ -264,8 +276,8 @@ def _by_layout(matrix: Column, known: list[_Layout]) -> Iterator[tuple[_Layout, 
 
 
 def _those(matrix: Column, layout: _Layout, left: Column) -> Generator[tuple[_Layout, Column], None, Column]:
-    heads = matrix[:, layout.heads] if len(left) == len(matrix) else matrix[np.ix_(left, layout.heads)]
-    ours = (heads == layout.told).all(axis=1)
+    rows = matrix if len(left) == len(matrix) else matrix[left]
+    ours = ~((rows.view(np.uint64) ^ layout.told) & layout.heads).any(axis=1)
     if ours.any():
         yield layout, left[ours]
     return left[~ours]

@@ -25,7 +25,7 @@ from netemu.netfilter.messages import (
     messages,
 )
 from netemu.record.journeys import Chosen, Journey, Journeys
-from netemu.record.rows import Column, mix, ranks
+from netemu.record.rows import Column, mix, ranks, stable_order
 from netemu.record.sightings import Sightings
 from netemu.record.tuples import digests, digests_of
 
@@ -72,7 +72,7 @@ def join_flows(journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> list[Fl
     joiner = _Joiner(journeys, shown, entries)
     joiner.join()
     journeys.nth[:] = ranks(journeys.flow.astype(np.int64) * 2 + journeys.reply) + 1
-    places = np.split(np.argsort(journeys.flow, kind="stable"), np.cumsum(np.bincount(journeys.flow))[1:-1])
+    places = np.split(stable_order(journeys.flow), np.cumsum(np.bincount(journeys.flow))[1:-1])
     for flow, mine in zip(joiner.flows, places, strict=False):
         flow.journeys = Chosen(journeys, mine)
     return joiner.flows
@@ -113,7 +113,7 @@ class _Shown:
             numbers.astype(np.uint64), carries, entries_offset, 5
         )
         _, like = np.unique(signature, return_inverse=True)
-        alike = np.argsort(like, kind="stable")
+        alike = stable_order(like)
         first = np.searchsorted(like[alike], np.arange(like.max(initial=-1) + 2))
         return cls(tuples, inverses, tuples_offset, numbers, entries_offset, like, alike, first)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from netemu.record.capture import OTHERHOST
 from netemu.record.passes import STAGE_CODE, START_CODE
-from netemu.record.rows import Column, ranges
+from netemu.record.rows import Column, ranges, stable_order
 from netemu.record.ties import Passes, Ties
 
 DELIVERED, DROPPED, UNSEEN = range(3)
@@ -175,7 +175,7 @@ def _place_below(level: _Level, below: _Level, own: Column) -> None:
 
 def _sorted(pairs: list[tuple[Column, Column]]) -> tuple[Column, Column]:
     keys, values = (np.concatenate([np.empty(0, np.int64), *(pair[side] for pair in pairs)]) for side in (0, 1))
-    order = np.argsort(keys, kind="stable")
+    order = stable_order(keys)
     return keys[order], values[order]
 
 

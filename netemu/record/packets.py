@@ -237,7 +237,8 @@ def _past_extensions(data: Column, protocol: Column, offset: Column, ends: Colum
 
 def _decode(found: Packets, part: slice, data: Column, places: Places) -> None:
     """Fill in one part's rows."""
-    network = windows(data, places.network, places.network_length, NETWORK_SEEN)
+    longest = int(places.network_length.max(initial=0))
+    network = windows(data, places.network, places.network_length, NETWORK_SEEN if longest > 20 else 20)
     transport = windows(data, places.transport, places.transport_length, TRANSPORT_SEEN)
     version = network[:, 0] >> 4
     is4 = (version == 4) & (places.network_length >= 20)
@@ -248,7 +249,7 @@ def _decode(found: Packets, part: slice, data: Column, places: Places) -> None:
     found.key[part] = _identity(network, transport, number, places)
     fragment = np.where(is4, big_endian(network, 6, 2), 0)
     words = (network[:, 0] & 0xF).astype(np.int64) * 4
-    size = np.where(is4, big_endian(network, 2, 2) - words, big_endian(network, 4, 2))
+    size = np.where(is4, big_endian(network, 2, 2) - words, big_endian(network, 4, 2)).astype(np.int64)
     size = np.where(behind >= 0, places.transport_length, size)
     number = np.where(behind >= 0, behind, number).astype(np.int16)
     is_ip = is4 | is6
@@ -258,10 +259,13 @@ def _decode(found: Packets, part: slice, data: Column, places: Places) -> None:
     found.ttl[part] = np.where(is4, network[:, 8], np.where(is6, network[:, 7], 0))
     found.ip_id[part] = np.where(is4, big_endian(network, 4, 2), 0)
     found.fragment[part] = fragment
-    for side, at4, at6 in (("src", 12, 8), ("dst", 16, 24)):
-        getattr(found, f"{side}_high")[part] = np.where(is6, big_endian(network, at6, 8), 0)
-        low = np.where(is4, big_endian(network, at4, 4), big_endian(network, at6 + 8, 8))
-        getattr(found, f"{side}_low")[part] = np.where(is_ip, low, 0)
+    for side, place in (("src", 12), ("dst", 16)):
+        getattr(found, f"{side}_low")[part] = np.where(is4, big_endian(network, place, 4), 0)
+    if is6.any():
+        for side, place in (("src", 8), ("dst", 24)):
+            getattr(found, f"{side}_high")[part] = np.where(is6, big_endian(network, place, 8), 0)
+            low = getattr(found, f"{side}_low")[part]
+            low[is6] = big_endian(network, place + 8, 8)[is6]
     told = is_ip & ((fragment & 0x1FFF) == 0)
     overhead = _transport(found, part, transport, told, number, places.transport_length)
     found.length[part] = np.where(is_ip, np.maximum(size - overhead, 0), 0)
@@ -293,10 +297,11 @@ def _transport(found: Packets, part: slice, transport: Column, told: Column, num
 
 def _identity(network: Column, transport: Column, number: Column, places: Places) -> Column:
     """headers.identity as a digest: both headers without their checksums, and how long they are."""
-    bare = transport.copy()
+    bare = np.concatenate([network[:, :20], transport], axis=1)
     for protocol, where in _CHECKSUM_AT.items():
-        bare[number == protocol, where : where + 2] = 0
-    lengths = np.minimum(places.network_length, NETWORK_SEEN) << 8 | np.minimum(places.transport_length, TRANSPORT_SEEN)
-    return digest(np.concatenate([network, bare], axis=1), 1) ^ lengths.astype(np.uint64) * np.uint64(
-        0x9E3779B97F4A7C15
-    )
+        bare[number == protocol, 20 + where : 22 + where] = 0
+    seen = np.minimum(places.network_length, NETWORK_SEEN) << 8 | np.minimum(places.transport_length, TRANSPORT_SEEN)
+    found = digest(bare, 1) ^ seen.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    longer = np.flatnonzero(places.network_length > 20)
+    found[longer] ^= digest(network[longer, 20:], 2)
+    return found

@@ -19,7 +19,7 @@ from netemu.netfilter.ruleset import Rule
 from netemu.record.capture import TAP_TABLE, HostCapture
 from netemu.record.events import Events, packet_conntrack, read_events
 from netemu.record.packets import Packets, decode_splits
-from netemu.record.rows import Column, ranges
+from netemu.record.rows import Column, ranges, stable_order
 from netemu.record.sighting import Sighting
 from netemu.topology.points import HOOK_STAGES, Point
 
@@ -162,7 +162,7 @@ def read_passes(capture: HostCapture) -> HostPasses:
 
 def _group(id: Column, kind: Column, stage: Column, odd: Column) -> tuple[Column, Column]:
     """All events by pass, in the order in which passes began, and where in that each pass begins."""
-    order = np.argsort(id, kind="stable")
+    order = stable_order(id)
     ids, kind, stage = id[order], kind[order], stage[order]
     begins = np.ones(len(order), np.bool_)
     begins[1:] = ids[1:] != ids[:-1]
@@ -179,7 +179,7 @@ def _group(id: Column, kind: Column, stage: Column, odd: Column) -> tuple[Column
     if odd.any():
         _group_odd(order, np.isin(ids, ids[odd[order]]), begins, block, kind, stage, odd)
     start = np.flatnonzero(begins)
-    earliest = np.argsort(order[start], kind="stable")
+    earliest = stable_order(order[start])
     count = np.diff(np.append(start, len(order)))[earliest]
     return order[ranges(start[earliest], count)], np.cumsum(count) - count
 

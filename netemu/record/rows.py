@@ -21,11 +21,12 @@ _STEP = 0x165667B19E3779F9
 
 def windows(data: Column, starts: Column, lengths: Column, width: int) -> Column:
     """The first `width` bytes of each row as a matrix, zeros behind a row's end. Rows lie within `data`."""
-    short = lengths < width
-    if not short.any():
+    if not len(lengths) or int(lengths.min()) >= width:
         return _taken(data, starts, width)
     found = _taken(data, np.where(lengths > 0, starts, 0), width)
-    found[short] *= np.arange(width) < lengths[short, None]
+    kept = np.tri(width + 1, width, -1, dtype=np.uint8)
+    kept *= 255
+    found &= kept[np.minimum(lengths, width)]
     return found
 
 
@@ -49,7 +50,9 @@ def _taken(data: Column, starts: Column, width: int) -> Column:
 
 def big_endian(matrix: Column, place: int, size: int) -> Column:
     """The unsigned number of 2, 4 or 8 bytes in network byte order at one place of each row."""
-    return np.ascontiguousarray(matrix[:, place : place + size]).view(f">u{size}")[:, 0].astype(f"u{size}")
+    if place % size or matrix.shape[1] % size or not matrix.flags.c_contiguous:
+        matrix, place = np.ascontiguousarray(matrix[:, place : place + size]), 0
+    return matrix.view(f">u{size}")[:, place // size].astype(f"u{size}")
 
 
 def digest(matrix: Column, seed: int = 0) -> Column:
@@ -80,7 +83,7 @@ def whole_digest(data: Column, starts: Column, lengths: Column) -> Column:
     """`digest` of rows of any length."""
     found = np.zeros(len(starts), np.uint64)
     widths = (lengths + 7) // 8 * 8
-    order = np.argsort(widths, kind="stable")
+    order = stable_order(widths)
     edges = np.flatnonzero(np.diff(widths[order], prepend=-1, append=-1))
     for begin, end in pairwise(edges):
         width = int(widths[order[begin]])
@@ -115,9 +118,35 @@ def ranges(starts: Column, counts: Column) -> Column:
 
 def ranks(codes: Column) -> Column:
     """How many rows of the same code stand before each row."""
-    order = np.argsort(codes, kind="stable")
+    order = stable_order(codes)
     ordered = codes[order]
-    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(codes) else np.empty(0, int)
+    begins = np.ones(len(codes), np.bool_)
+    begins[1:] = ordered[1:] != ordered[:-1]
     found = np.empty(len(codes), np.int64)
-    found[order] = np.arange(len(codes)) - np.repeat(first, np.diff(np.append(first, len(codes))))
+    found[order] = np.arange(len(codes)) - np.maximum.accumulate(np.where(begins, np.arange(len(codes)), 0))
     return found
+
+
+def stable_order(codes: Column) -> Column:
+    """The rows by their code, those of equal codes in their order; codes are not negative.
+
+    numpy sorts numbers ten times faster than it finds their order, so each number is sorted with its row in its lower
+    bits. Where a code has no room for that, rows that are alike in its upper bits alone are put right afterwards.
+    """
+    codes = codes.astype(np.uint64, copy=False)
+    bits = np.uint64(len(codes).bit_length())
+    row = np.uint64((1 << int(bits)) - 1)
+    fits = not len(codes) or int(codes.max()) < 1 << 64 - int(bits)
+    packed = (codes << bits if fits else codes & ~row) | np.arange(len(codes), dtype=np.uint64)
+    packed.sort()
+    order = (packed & row).view(np.int64)
+    if fits:
+        return order
+    ordered = codes[order]
+    packed &= ~row
+    alike = packed[1:] == packed[:-1]
+    if (alike & (ordered[1:] != ordered[:-1])).any():
+        group = np.concatenate([[0], np.cumsum(~alike)])
+        mixed = np.flatnonzero(np.isin(group, group[1:][alike & (ordered[1:] != ordered[:-1])]))
+        order[mixed] = order[mixed][np.lexsort((order[mixed], ordered[mixed]))]
+    return order

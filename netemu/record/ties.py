@@ -14,7 +14,7 @@ import numpy as np
 
 from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture
 from netemu.record.passes import STAGE_CODE, START_CODE, HostPasses
-from netemu.record.rows import Column, mix, ranges
+from netemu.record.rows import Column, mix, ranges, stable_order
 from netemu.record.sightings import PointNumbers, Sightings, joined, renamed, sightings
 from netemu.topology.points import HOOK_STAGES, Point
 
@@ -72,7 +72,7 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     follows = seen.kind[receivers] != OTHERHOST
     senders, receivers = senders[follows], receivers[follows]
     leads_count = np.bincount(senders, minlength=seen.wires)
-    leads = receivers[np.argsort(senders, kind="stable")]
+    leads = receivers[stable_order(senders)]
     seen = _name_protocols(passes, seen, came, left)
     return Ties(passes, seen, enters, came, left, claimed, np.cumsum(leads_count) - leads_count, leads_count, leads)
 
@@ -146,7 +146,7 @@ def _points(
 
 def in_order(waiting: Column, wanted: Column) -> Column:
     """For each wanted code the place of a waiting one that is equal, each used once, both in order; -1 for none."""
-    order, asked = np.argsort(waiting, kind="stable"), np.argsort(wanted, kind="stable")
+    order, asked = stable_order(waiting), stable_order(wanted)
     have, want = waiting[order], wanted[asked]
     place = np.searchsorted(have, want)
     begins = np.ones(len(want), np.bool_)
@@ -172,14 +172,15 @@ def _join_wires(seen: Sightings, segment_of: Mapping[Member, str]) -> tuple[Colu
     code = mix(seen.digest ^ mix(segment[point], 1)) if len(point) else seen.digest
     out = seen.kind == OUTGOING
     sent, came = np.flatnonzero(out), np.flatnonzero(~out)
-    sent = sent[np.lexsort((seen.time_ns[sent], code[sent]))]
+    sent = sent[np.argsort(seen.time_ns[sent], kind="stable")]
+    sent = sent[stable_order(code[sent])]
     queues = _Queues.of(code[came], member[point[came]] if len(came) else came)
     first, last = (np.searchsorted(queues.code, code[sent], side) for side in ("left", "right"))
     sender = np.repeat(np.arange(len(sent)), last - first)
     queue = ranges(first, last - first)
     allowed = (member[point[sent]][sender] != queues.member[queue]) | loops[queues.member[queue]]
     # each queue serves its senders in order of time; a member does not get its own frames
-    order = np.argsort(queue, kind="stable")
+    order = stable_order(queue)
     counted = np.cumsum(allowed[order]) - allowed[order]
     begins = np.searchsorted(queue[order], np.arange(len(queues.code)))
     rank = np.empty(len(queue), np.int64)
@@ -203,14 +204,16 @@ class _Queues:
 
     @classmethod
     def of(cls, code: Column, member: Column) -> _Queues:
-        order = np.lexsort((member, code))
-        codes, members = code[order], member[order]
+        both = mix(code ^ mix(member.astype(np.uint64)))
+        order = stable_order(both)
+        ordered = both[order]
         begins = np.ones(len(order), np.bool_)
-        begins[1:] = (codes[1:] != codes[:-1]) | (members[1:] != members[:-1])
+        begins[1:] = ordered[1:] != ordered[:-1]
         first = np.flatnonzero(begins)
         count = np.diff(np.append(first, len(order)))
-        place = np.lexsort((order[first], codes[first]))
-        return cls(order, codes[first][place], members[first][place], first[place], count[place])
+        place = stable_order(order[first])
+        place = place[stable_order(code[order[first[place]]])]
+        return cls(order, code[order[first[place]]], member[order[first[place]]], first[place], count[place])
 
 
 def _name_protocols(passes: Passes, seen: Sightings, came: Column, left: Column) -> Sightings:
