@@ -20,6 +20,7 @@ from netemu.lab.wiring import Wiring
 from netemu.netfilter.ruleset import complaint
 from netemu.topology import plan as steps
 from netemu.topology.load import Source
+from netemu.topology.shards import BRIDGE
 
 
 class Builder:
@@ -50,6 +51,7 @@ class Builder:
             steps.MakeHost: self._hosts,
             steps.SetSysctl: self._sysctls,
             steps.MakeBridge: self._bridges,
+            steps.JoinBridge: self._joins,
             steps.MakeEnd: self._wires,
             steps.MakeTunnel: self.wiring.tunnels,
             steps.MakeMacvlan: self.wiring.macvlans,
@@ -78,6 +80,9 @@ class Builder:
 
     async def _bridges(self, group: list[steps.MakeBridge]) -> None:
         self.wiring.bridges(group)
+
+    async def _joins(self, group: list[steps.JoinBridge]) -> None:
+        self.wiring.joins(group)
 
     async def _hosts(self, group: list[steps.MakeHost]) -> None:
         await self.wiring.make([step.host for step in group], self._defaults)
@@ -115,7 +120,7 @@ class Builder:
         await self.recorder.open([(self.links[name].net, self.links[name]) for name in self.hosts])
         for name, links in self.links.items():
             if name not in self.hosts and len(links.index) > 2:
-                self.recorder.open_bridge(links.net, steps.BRIDGE)
+                self.recorder.open_bridge(links.net, BRIDGE)
 
     async def _addresses(self, group: list[steps.AddAddress]) -> None:
         self.wiring.addresses(group)

@@ -21,6 +21,7 @@ from netemu.topology import plan as steps
 from netemu.topology.load import Source
 from netemu.topology.routing import table_number
 from netemu.topology.shaping import LinkProperties
+from netemu.topology.shards import BRIDGE, join
 from netemu.topology.units import bits_per_second, packets, seconds, share
 
 CARRIER_WITHIN = 5.0
@@ -82,7 +83,17 @@ class Wiring:
     def bridges(self, group: Iterable[steps.MakeBridge]) -> None:
         """Make the networks' bridges."""
         for step in group:
-            self.links[step.host].add_bridge(steps.BRIDGE)
+            self.ask(step, self.links[step.host].add_bridge(step.bridge))
+            self.flush(step.host)
+
+    def joins(self, group: Iterable[steps.JoinBridge]) -> None:
+        """Join the further bridges of large networks to their first."""
+        for step in group:
+            links = self.links[step.host]
+            there, here = join(step.bridge)
+            veth = links.add_veth(there, links, here, mtus=(step.mtu, step.mtu), bridge=BRIDGE, up=True)
+            self.ask(step, veth)
+            self.ask(step, links.join_bridge(here, step.bridge))
             self.flush(step.host)
 
     async def wires(self, group: Iterable[steps.MakeEnd]) -> None:
@@ -103,7 +114,7 @@ class Wiring:
                 far.interface,
                 (near.mac, far.mac),
                 (near.mtu, far.mtu),
-                bridge=steps.BRIDGE if near.port else None,
+                bridge=near.bridge if near.port else None,
                 up=near.port,
             )
             self.ask(one, request, by=near.host)
@@ -150,7 +161,7 @@ class Wiring:
         for step in group:
             if (step.host, step.interface) not in self._up:
                 self.ask(step, self.links[step.host].set_up(step.interface))
-            if step.carrier and self._carries(step.host, step.interface):
+            if step.carrier:
                 names.setdefault(step.host, []).append(step.interface)
         await self.flush_all()
         within = CARRIER_WITHIN * (1 + len(group) / 1000)
@@ -162,10 +173,6 @@ class Wiring:
                         await asyncio.sleep(0)
         except TimeoutError as error:
             raise KernelError(f"the kernel did not report every interface running within {within:g} s") from error
-
-    def _carries(self, host: str, name: str) -> bool:
-        """Whether an interface will report a carrier: a bridge only with a port."""
-        return name != steps.BRIDGE or len(self.links[host].index) > 2
 
     async def routes(self, group: Iterable[steps.AddRoute]) -> None:
         """Add routes."""

@@ -16,11 +16,11 @@ from netemu.topology.interface import Macvlan, Offload, Vxlan
 from netemu.topology.model import Backend, Host, PolicyRule, Route, Service, Topology
 from netemu.topology.segments import split_endpoint, wires
 from netemu.topology.shaping import LinkProperties, merged
+from netemu.topology.shards import BRIDGE, bridge_of, bridges, join
 
 Tool = Literal["iptables", "ip6tables", "nft"]
 
-BRIDGE = "bridge"
-"""The name of a network's bridge, inside the network's namespace."""
+ETHERNET_MTU = 1500
 
 NO_IPV6 = {"net.ipv6.conf.default.disable_ipv6": "1"}
 """For a network, and for hosts of a lab without an IPv6 address: their interfaces say nothing by themselves."""
@@ -46,7 +46,17 @@ class MakeNetwork(Step):
 
 @dataclass(frozen=True, slots=True)
 class MakeBridge(Step):
-    """Make a network's bridge in its namespace."""
+    """Make a network's bridge, or one of its bridges, in its namespace."""
+
+    bridge: str = BRIDGE
+
+
+@dataclass(frozen=True, slots=True)
+class JoinBridge(Step):
+    """Join a further bridge of a network to its first."""
+
+    bridge: str
+    mtu: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,7 @@ class MakeEnd(Step):
     mac: str | None = None
     mtu: int | None = None
     port: bool = False
+    bridge: str = BRIDGE
     offloads: bool | tuple[Offload, ...] = False
 
 
@@ -162,7 +173,11 @@ def plan(topology: Topology) -> tuple[Step, ...]:
     ]
     ipv6 = _speaks_ipv6(topology)
     steps += [step for name, host, path in hosts for step in _sysctls(name, host, path, ipv6)]
-    steps += [MakeBridge(name, ("networks", name)) for name in topology.networks]
+    steps += [
+        MakeBridge(name, ("networks", name), each) for name in topology.networks for each in bridges(topology, name)
+    ]
+    joins = [step for name in topology.networks for step in _joins(topology, name)]
+    steps += joins
     ends = _ends(topology)
     steps += ends
     for name, host, path in hosts:
@@ -183,7 +198,10 @@ def plan(topology: Topology) -> tuple[Step, ...]:
                 AddAddress(name, (*where, index), interface_name, address)
                 for index, address in enumerate(interface.addresses)
             ]
-    steps += [BringUp(name, ("networks", name), BRIDGE) for name in topology.networks]
+    for name in topology.networks:
+        carrier = bool(topology.members(name))  # a bridge without a port has none
+        steps += [BringUp(name, ("networks", name), each, carrier) for each in bridges(topology, name)]
+    steps += [BringUp(step.host, step.path, end) for step in joins for end in join(step.bridge)]
     steps += [BringUp(step.host, step.path, step.interface) for step in ends]
     steps += [
         BringUp(step.host, step.path, step.interface, carrier=isinstance(step, MakeMacvlan))
@@ -250,11 +268,20 @@ def _ends(topology: Topology) -> list[MakeEnd]:
             path: Path = ("hosts", host, "interfaces", name)
             steps.append(MakeEnd(host, path, name, wire, interface.mac, interface.mtu, offloads=interface.offloads))
             if segment in topology.networks:
-                steps.append(MakeEnd(segment, path, f"port{position + 1}", wire, mtu=interface.mtu, port=True))
+                port = f"port{position + 1}"
+                bridge = bridge_of(position)
+                steps.append(MakeEnd(segment, path, port, wire, mtu=interface.mtu, port=True, bridge=bridge))
                 wire += 1
         if segment not in topology.networks:
             wire += 1
     return steps
+
+
+def _joins(topology: Topology, network: str) -> list[JoinBridge]:
+    """What joins a network's bridges carries the longest packet that any of its ports does."""
+    ports = (topology.hosts[host].interfaces[name] for host, name in topology.members(network))
+    mtu = max((port.mtu or ETHERNET_MTU for port in ports), default=ETHERNET_MTU)
+    return [JoinBridge(network, ("networks", network), each, mtu) for each in bridges(topology, network)[1:]]
 
 
 def _stacked(name: str, host: Host, path: Path) -> list[Step]:

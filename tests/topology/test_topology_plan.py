@@ -12,7 +12,6 @@ from netemu.topology.load import load
 from netemu.topology.model import Topology
 from netemu.topology.needs import needs
 from netemu.topology.plan import (
-    BRIDGE,
     AddAddress,
     AddRoute,
     BringUp,
@@ -30,6 +29,7 @@ from netemu.topology.plan import (
     Step,
     plan,
 )
+from netemu.topology.shards import BRIDGE
 
 SHIPPED = [load(find(name))[0] for name in names()]
 NODEPORT = load(find("nodeport"))[0]
