@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from netemu.topology.model import Topology
     from netemu.topology.points import Point
     from netemu.topology.schema import schema
+    from netemu.topology.shards import sharded
 
 _HOMES = {
     "CaptureError": "netemu.errors",
@@ -89,6 +90,7 @@ _HOMES = {
     "report_json": "netemu.check.report",
     "run_once": "netemu.lab.supervisor",
     "schema": "netemu.topology.schema",
+    "sharded": "netemu.topology.shards",
     "to_yaml": "netemu.topology.dump",
 }
 
@@ -132,6 +134,7 @@ __all__ = [
     "report_json",
     "run_once",
     "schema",
+    "sharded",
     "to_yaml",
 ]
 

@@ -51,6 +51,7 @@ PUBLIC = [
     "report_json",
     "run_once",
     "schema",
+    "sharded",
     "to_yaml",
 ]
 HEAVY = {"pydantic", "scapy", "pyroute2", "rich", "ruamel", "click", "h11", "numpy", "polars", "asyncio"}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.text import Text
 
-from netemu import Exchange, Flow, Journey, Report, Topology, Verdict
+from netemu import Exchange, Flow, Journey, Report, Topology, Verdict, sharded
 from netemu.cli.failures import failures
 from netemu.cli.rows import Row, decided, likeness, rows
 
 COLOUR = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.UNPROVEN: "bold yellow"}
 _TIME, _GAP, _HEAD = 7, 2, 35
+_DOZEN = 12
 _QUIET_STATUS = {"confirmed", "src-nat-done", "dst-nat-done"}
 """Bits that every entry has once it is set up."""
 
@@ -56,12 +57,14 @@ class Walk:
         what = f"   {topology.description}" if topology.description else ""
         up = self.report.timing_ms.get("up")
         self._line((topology.name, "bold"), what, right=f"up in {up:.0f} ms" if up is not None else "")
+        bridges = sharded(topology)
         networks = [
-            f"{', '.join(dict.fromkeys(host for host, _ in topology.members(network)))} on {network}"
+            f"{', '.join(_fewer(dict.fromkeys(host for host, _ in topology.members(network))))} on {network}"
+            + (f" (sharded over {bridges[network]} bridges)" if network in bridges else "")
             for network in topology.networks
         ]
         links = [" to ".join(link.endpoints) for link in topology.links]
-        self._line((f"{len(topology.hosts)} hosts: {'; '.join([*networks, *links])}", "dim"))
+        self._line((f"{len(topology.hosts)} hosts: {'; '.join([*networks, *_fewer(links)])}", "dim"))
 
     def _exchange(self, exchange: Exchange) -> None:
         flows = self.report.record.flows_of(exchange)
@@ -179,6 +182,12 @@ class Walk:
 
 def _count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _fewer(things: Iterable[str]) -> list[str]:
+    """A dozen at most: of more, the first few and the last."""
+    listed = list(things)
+    return listed if len(listed) <= _DOZEN else [*listed[:3], "…", listed[-1]]
 
 
 def _spans(numbers: list[int]) -> str:
