@@ -120,7 +120,7 @@ class Builder:
         await self.recorder.open([(self.links[name].net, self.links[name]) for name in self.hosts])
         for name, links in self.links.items():
             if name not in self.hosts and len(links.index) > 2:
-                self.recorder.open_bridge(links.net, BRIDGE)
+                self.recorder.open_bridge(links, BRIDGE)
 
     async def _addresses(self, group: list[steps.AddAddress]) -> None:
         self.wiring.addresses(group)

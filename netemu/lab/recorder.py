@@ -14,6 +14,7 @@ from netemu.errors import CaptureError, UsageError
 from netemu.kernel.features import trace_carries_conntrack
 from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.queues import waiting
 from netemu.kernel.reader import Reader, Source
 from netemu.kernel.ring import HAND_OVER, SIZE, Ring
 from netemu.kernel.rules import read_rules, tracks
@@ -26,6 +27,10 @@ from netemu.record.capture import HostCapture, TapHealth
 
 PROOF_WITHIN = 2.0
 """Seconds for a canary to be seen; a tap that shows none by then is not believed."""
+QUIET_WITHIN = 5.0
+"""Seconds to wait until no link holds a packet back."""
+_LOOK_AGAIN, _SEND_AGAIN = 0.005, 0.1
+"""Seconds until queues are looked at again, and until canaries that are missing are sent again."""
 BUFFER = 64 << 20
 """Bytes each tap's socket may hold before it drops."""
 _RINGS, _SMALLEST_RING = 128 << 20, 256 << 10
@@ -72,6 +77,7 @@ class Recorder:
         self.ask_conntrack = ask_conntrack
         self.taps: dict[str, _HostTaps] = {}
         self.bridges: list[tuple[socket.socket, str]] = []
+        self.networks: list[Links] = []
 
     async def open(self, hosts: Sequence[tuple[NetworkNamespace, Links]]) -> None:
         """Bind all hosts' taps; from now on they store what they see. `close` also if this fails."""
@@ -102,9 +108,10 @@ class Recorder:
             undo.pop_all()
         return ring
 
-    def open_bridge(self, net: NetworkNamespace, bridge: str) -> None:
+    def open_bridge(self, links: Links, bridge: str) -> None:
         """Let canaries be sent from a network's bridge to all of its members."""
-        self.bridges.append((sending_socket(net), bridge))
+        self.bridges.append((sending_socket(links.net), bridge))
+        self.networks.append(links)
 
     async def begin(self, forget: bool = True) -> None:
         """Start a record: prove every tap, and (unless what was seen so far is part of it) begin with nothing."""
@@ -113,6 +120,7 @@ class Recorder:
         for taps in self.taps.values():
             taps.alive = {}
         if forget:
+            await self._quiet()
             await _side_by_side([tap.forget for taps in self.taps.values() for tap in taps.all])
             await asyncio.gather(*(self._count_from_here(taps) for taps in self.taps.values()))
         await self._prove()
@@ -126,6 +134,7 @@ class Recorder:
         Rules' counters are read between two proofs, so that for each traced match it is known whether it was counted
         by then, or may have been, or not.
         """
+        await self._quiet()
         await self._prove()
         counted_to = {name: taps.trace.count for name, taps in self.taps.items()}
         hosts = list(self.taps.values())
@@ -148,11 +157,25 @@ class Recorder:
         things: list[Callable[[], None]] = [sender.close for sender, _ in self.bridges]
         for taps in self.taps.values():
             things += [taps.wire.close, taps.trace.close, taps.conntrack.close, taps.sender.close]
-        self.taps, self.bridges = {}, []
+        self.taps, self.bridges, self.networks = {}, [], []
         await _side_by_side(things)
 
     async def _count_from_here(self, taps: _HostTaps) -> None:
         taps.before = await read_rules(taps.net)
+
+    async def _quiet(self) -> None:
+        """Return once no link holds a packet back any more, or after a while where packets keep coming.
+
+        A packet that is delayed is on no wire yet: a record that ended now would not have it, nor the rest of its way.
+        The kernel tells nobody that a queue has become empty.
+        """
+        everywhere = [*(taps.links for taps in self.taps.values()), *self.networks]
+        try:
+            async with asyncio.timeout(QUIET_WITHIN):
+                while any(waiting(links) for links in everywhere):  # noqa: ASYNC110  there is no event
+                    await asyncio.sleep(_LOOK_AGAIN)
+        except TimeoutError:
+            pass
 
     async def _prove(self) -> None:
         nonce = new_nonce()
@@ -160,10 +183,7 @@ class Recorder:
             taps.wire.expect_canaries(nonce, taps.interfaces())
         for taps in self.taps.values():
             taps.trace.send_canary(nonce)
-            for interface in taps.interfaces().values():
-                self._send(taps, nonce, interface)
-        for sender, bridge in self.bridges:
-            send_canary(sender, nonce, bridge, everybody=True)
+        self._send_canaries(nonce)
 
         async def prove(taps: _HostTaps, kind: str, proof: Awaitable[None]) -> None:
             try:
@@ -174,10 +194,28 @@ class Recorder:
                 taps.alive[kind] = False
 
         with self.reader.hurried() if self.reader is not None else nullcontext():
-            await asyncio.gather(
-                *(prove(taps, "wire", taps.wire.proven()) for taps in self.taps.values()),
-                *(prove(taps, "hooks", taps.trace.proven()) for taps in self.taps.values()),
-            )
+            again = asyncio.ensure_future(self._send_again(nonce))
+            try:
+                await asyncio.gather(
+                    *(prove(taps, "wire", taps.wire.proven()) for taps in self.taps.values()),
+                    *(prove(taps, "hooks", taps.trace.proven()) for taps in self.taps.values()),
+                )
+            finally:
+                again.cancel()
+                await asyncio.gather(again, return_exceptions=True)
+
+    async def _send_again(self, nonce: bytes) -> None:
+        """A link that loses some packets loses some canaries: they are sent again while one is missing."""
+        while True:
+            await asyncio.sleep(_SEND_AGAIN)
+            self._send_canaries(nonce)
+
+    def _send_canaries(self, nonce: bytes) -> None:
+        for taps in self.taps.values():
+            for interface in taps.interfaces().values():
+                self._send(taps, nonce, interface)
+        for sender, bridge in self.bridges:
+            send_canary(sender, nonce, bridge, everybody=True)
 
     def _send(self, taps: _HostTaps, nonce: bytes, interface: str) -> None:
         try:

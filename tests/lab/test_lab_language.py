@@ -214,3 +214,41 @@ async def reachable(lab, address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with next(iter(lab.hosts.values())).open_socket(family) as sock, pytest.raises(ConnectionRefusedError):
         await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, (address, 9)), 10)
+
+
+SLOW = {"rate": "200kbit", "queue": "500packets"}
+
+
+async def test_a_record_ends_when_no_link_holds_a_packet_back_any_more():
+    """Twenty datagrams of 1,000 bytes take nearly a second at 200 kbit/s: all of them are in the record, whole."""
+    topology = generate("line", 3, properties=SLOW)
+    async with Lab(topology) as lab:
+        async with lab.record() as record:
+            with lab["r1"].open_socket(kind=socket.SOCK_DGRAM) as sender:
+                for _ in range(20):
+                    await asyncio.get_running_loop().sock_sendto(sender, bytes(1000), ("10.0.0.6", 9))
+        assert all(tap.sound for tap in record.health), [str(tap) for tap in record.health]
+        arrived = [
+            journey
+            for journey in record.journeys
+            for sighting in journey.sightings
+            if (str(sighting.point), sighting.headers.dport) == ("r3:eth0 in", 9)
+        ]
+        assert len(arrived) == 20
+        assert all(journey.complete for journey in arrived)
+
+
+@pytest.mark.needs("sch_netem")
+async def test_a_link_that_loses_some_packets_still_proves_its_taps():
+    async with Lab(generate("line", 3, properties={"loss": "30%", "delay": "20ms"})) as lab:
+        async with lab.record() as record:
+            pass
+        assert all(tap.sound for tap in record.health), [str(tap) for tap in record.health]
+
+
+@pytest.mark.needs("sch_netem")
+async def test_a_delayed_exchange_is_recorded_whole():
+    async with Lab(generate("line", 3, properties={"delay": "100ms", "jitter": "10ms"}, traffic=True)) as lab:
+        report = await lab.prove()
+        assert report.verdict == "pass", report.explain()
+        assert "netem" in await said(lab, "r2", "tc", "qdisc", "show", "dev", "eth1")
