@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from netemu.check.alike import kinds
 from netemu.check.explain import Surroundings, last_seen, looks
 from netemu.check.verdict import Check, Verdict, believed
 from netemu.netfilter.conntrack import Direction
 from netemu.netfilter.hooks import STAGE
-from netemu.record.journeys import Journey
+from netemu.record.journeys import Chosen, Journey
 from netemu.record.record import Exchange, Record
 from netemu.topology.expectation import PacketExpectation
 from netemu.topology.points import Point
@@ -34,11 +37,22 @@ def check_packets(expectation: PacketExpectation, record: Record, around: Surrou
         reason = _nothing(expectation, record, exchange, around)
         return believed(Check(name, Verdict.UNPROVEN, point, _asked(expectation), reason=reason), record, touched)
     judge = _judge_path if expectation.path is not None else _judge_point
-    results = [judge(expectation, journey, record, around) for journey in selected]
+    asked = _one_of_each(expectation, selected) if isinstance(selected, Chosen) else selected
+    results = [judge(expectation, journey, record, around) for journey in asked]
     decisive = min(results, key=lambda check: _ORDER[check.verdict])
-    touched |= {seen.point.host for journey in selected for seen in journey.sightings}
-    decisive = replace(decisive, journeys=tuple(journey.id for journey in selected))
+    if isinstance(selected, Chosen):
+        touched |= selected.hosts()
+        decisive = replace(decisive, journeys=selected.ids())
+    else:
+        touched |= {seen.point.host for journey in selected for seen in journey.sightings}
+        decisive = replace(decisive, journeys=tuple(journey.id for journey in selected))
     return believed(decisive, record, touched)
+
+
+def _one_of_each(expectation: PacketExpectation, selected: Chosen) -> Chosen:
+    """The first packet of each kind that the expectation can tell from others."""
+    _, first = np.unique(kinds(expectation, selected), return_index=True)
+    return Chosen(selected.journeys, selected.places[np.sort(first)])
 
 
 def _name(expectation: PacketExpectation) -> str:
@@ -46,16 +60,16 @@ def _name(expectation: PacketExpectation) -> str:
     return f"{expectation.traffic} {expectation.packet} {where}"
 
 
-def _selected(expectation: PacketExpectation, record: Record, exchange: Exchange) -> list[Journey]:
+def _selected(expectation: PacketExpectation, record: Record, exchange: Exchange) -> Sequence[Journey]:
     side, _, which = expectation.packet.partition(".")
     direction: Direction = "original" if side == "request" else "reply"
-    wanted: dict[str, Callable[[int], bool]] = {
-        "first": lambda nth: nth == 1,
-        "nth": lambda nth: nth > 1,
-        "all": lambda _: True,
-    }
-    fits = wanted.get(which) or (lambda nth: nth == int(which))
-    return [journey for flow in record.flows_of(exchange) for journey in flow.packets(direction) if fits(journey.nth)]
+    wanted: dict[str, tuple[int, int | None]] = {"first": (1, 1), "nth": (2, None), "all": (1, None)}
+    low, high = wanted.get(which) or (int(which), int(which))
+    packets = [flow.packets(direction) for flow in record.flows_of(exchange)]
+    chosen = Chosen.of(packets)
+    if chosen is not None:
+        return chosen.counting(low, high)
+    return [each for some in packets for each in some if low <= each.nth <= (high or each.nth)]
 
 
 def _nothing(expectation: PacketExpectation, record: Record, exchange: Exchange, around: Surroundings) -> str:

@@ -51,6 +51,14 @@ class Laid:
             return int(self.before[at])
         return position - 1 if position > start else -1
 
+    def rows_before(self, position: Column, first: Column) -> Column:
+        """The row of the sighting before each at a position; its own where it is its journey's `first`."""
+        before = np.where(first, position, position - 1)
+        at = np.searchsorted(self.branches, position)
+        branched = np.append(self.branches, -1)[at] == position
+        before[branched] = np.where(self.before[at[branched]] < 0, position[branched], self.before[at[branched]])
+        return self.rows[before]
+
 
 @dataclass(slots=True)
 class _Level:

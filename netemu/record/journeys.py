@@ -190,6 +190,30 @@ class Chosen(Sequence[Journey]):
             return Chosen(self.journeys, self.places[place])
         return self.journeys[self.places[place]]
 
+    @classmethod
+    def of(cls, some: Sequence[Sequence[Journey]]) -> Chosen | None:
+        """Several choices of the same record's journeys as one, in their order; None if they are no such choices."""
+        chosen = [each for each in some if isinstance(each, cls)]
+        if not chosen or len(chosen) < len(some):
+            return None
+        return cls(chosen[0].journeys, np.concatenate([each.places for each in chosen]))
+
+    def counting(self, low: int, high: int | None) -> Chosen:
+        """Those whose nth lies between two numbers, both included; without an upper one, from `low` on."""
+        nth = self.journeys.nth[self.places]
+        return Chosen(self.journeys, self.places[(nth >= low) & (nth <= (high or nth))])
+
+    def hosts(self) -> set[str]:
+        """The hosts that these packets were seen at."""
+        laid, seen = self.journeys.laid, self.journeys.seen
+        begins = laid.offset[:-1][self.places]
+        rows = laid.rows[ranges(begins, laid.offset[1:][self.places] - begins)]
+        return {seen.points[point].host for point in np.unique(seen.point[rows]).tolist()}
+
+    def ids(self) -> tuple[int, ...]:
+        """Their ids."""
+        return tuple((self.places + 1).tolist())
+
     def going(self, direction: Direction) -> Chosen:
         """Those of one direction."""
         return Chosen(self.journeys, self.places[self.journeys.reply[self.places] == (direction == "reply")])

@@ -55,6 +55,15 @@ class Sightings:
         ct = hook_conntrack(self.states, int(self.ct[hook]), int(self.ct_id[hook]))
         return Sighting(point, None, headers, ct)
 
+    def states_of(self, rows: Column) -> Column:
+        """The number of each row's conntrack state; -1 for none."""
+        return np.append(self.ct, -1)[np.where(rows < self.wires, len(self.ct), rows - self.wires)]
+
+    def turns_of(self, rows: Column) -> tuple[Column, Column]:
+        """The first of the turns before each row, and how many there are."""
+        hooks = np.where(rows < self.wires, len(self.ct), rows - self.wires)
+        return np.append(self.turns_first, 0)[hooks], np.append(self.turns_count, 0)[hooks]
+
     def turns_before(self, row: int) -> tuple[RuleTurn, ...]:
         """The rules and policies that the packet met just before a sighting."""
         hook = row - self.wires

@@ -1,0 +1,74 @@
+"""Judging one packet of each kind gives what judging every packet gives."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from record_scenes import any_captures
+
+from netemu.check.explain import Surroundings
+from netemu.check.packets import check_packets
+from netemu.record.flows import Flow
+from netemu.record.record import Exchange, Record, build_record
+from netemu.topology.expectation import PacketExpectation
+
+ASKED = {
+    "src": ["192.168.0.1:*", "192.168.0.1:4000", "192.168.0.2:53", "*:4001", "[fd00::1]:4000", "192.168.0.1"],
+    "dst": ["192.168.0.2:53", "172.26.0.3:8080", "192.168.0.2:*", "*:53", "192.168.0.1:*"],
+    "ttl": [64, 63, 62],
+    "ct": ["new", "established", "none", "untracked"],
+    "direction": ["original", "reply"],
+    "by": ["rule", "conntrack", "null-binding"],
+    "rule": ["DNAT", "KUBE"],
+    "walked": [True, False],
+    "manip": ["src", "dst", "both", "none"],
+}
+POINTS = ["A:eth0 out", "B:eth0 in", "B@prerouting.nat", "B@postrouting.nat", "B@input.nat", "C:eth0 in"]
+
+
+def any_expectation(dice: random.Random) -> PacketExpectation:
+    packet = f"{dice.choice(['request', 'reply'])}.{dice.choice(['first', 'nth', 'all', '2'])}"
+    if dice.random() < 0.2:
+        return PacketExpectation(traffic="all", packet=packet, path=tuple(dice.sample(POINTS[:2], 2)))
+    at = dice.choice(POINTS)
+    keys = ["src", "dst", "ttl"] + (["ct", "direction", "manip"] if "@" in at else [])
+    keys += ["by", "rule", "walked"] if at.endswith(".nat") else []
+    asked = {key: dice.choice(ASKED[key]) for key in dice.sample(keys, dice.randrange(1, 3))}
+    return PacketExpectation(traffic="all", packet=packet, at=at, **asked)
+
+
+def plainly(record: Record) -> Record:
+    """The same record of lists, which are judged one by one."""
+    return replace(record, flows=[Flow(f.id, f.original, f.entries, list(f.journeys)) for f in record.flows])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**40).map(random.Random), st.sampled_from(["A", "B", "pod"]))
+def test_one_packet_of_each_kind_decides_as_all_do(dice: random.Random, host: str):
+    captures, segment_of = any_captures(dice)
+    record = build_record(captures, segment_of, [Exchange("all", host, "", 0, 10**12)])
+    plain = plainly(record)
+    for _ in range(12):
+        expectation = any_expectation(dice)
+        assert check_packets(expectation, record, Surroundings()) == check_packets(expectation, plain, Surroundings())
+
+
+def test_nothing_selected_is_unproven_in_columns_too():
+    record = build_record([], {}, [Exchange("all", "A", "", 0, 1)])
+    check = check_packets(
+        PacketExpectation(traffic="all", packet="request.all", at="B:eth0 in", ttl=1), record, Surroundings()
+    )
+    assert check.verdict == "unproven"
+
+
+@pytest.mark.parametrize("which", ["first", "nth", "all", "3"])
+def test_selectors_select_the_same(which: str):
+    captures, segment_of = any_captures(random.Random(3))
+    record = build_record(captures, segment_of, [Exchange("all", "A", "", 0, 10**12)])
+    expectation = PacketExpectation(traffic="all", packet=f"request.{which}", at="A:eth0 out", ttl=64)
+    mine, theirs = (check_packets(expectation, each, Surroundings()) for each in (record, plainly(record)))
+    assert mine.journeys == theirs.journeys
