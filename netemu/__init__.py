@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from netemu.lab.held import HeldLab, labs_up
     from netemu.lab.host import Host
     from netemu.lab.lab import Lab
+    from netemu.lab.leftovers import Leftover, wipe
     from netemu.lab.supervisor import hold, run_once
     from netemu.netfilter.ruleset import Rule
     from netemu.record.flows import Flow
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from netemu.topology.dump import to_yaml
     from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, PacketExpectation
     from netemu.topology.generate import generate
-    from netemu.topology.library import find
+    from netemu.topology.library import find, shipped
     from netemu.topology.load import load
     from netemu.topology.model import Topology
     from netemu.topology.points import Point
@@ -64,6 +65,7 @@ _HOMES = {
     "Journey": "netemu.record.journeys",
     "KernelError": "netemu.errors",
     "Lab": "netemu.lab.lab",
+    "Leftover": "netemu.lab.leftovers",
     "MachineError": "netemu.errors",
     "NetemuError": "netemu.errors",
     "PacketExpectation": "netemu.topology.expectation",
@@ -91,7 +93,9 @@ _HOMES = {
     "run_once": "netemu.lab.supervisor",
     "schema": "netemu.topology.schema",
     "sharded": "netemu.topology.shards",
+    "shipped": "netemu.topology.library",
     "to_yaml": "netemu.topology.dump",
+    "wipe": "netemu.lab.leftovers",
 }
 
 __all__ = [
@@ -108,6 +112,7 @@ __all__ = [
     "Journey",
     "KernelError",
     "Lab",
+    "Leftover",
     "MachineError",
     "NetemuError",
     "PacketExpectation",
@@ -135,7 +140,9 @@ __all__ = [
     "run_once",
     "schema",
     "sharded",
+    "shipped",
     "to_yaml",
+    "wipe",
 ]
 
 

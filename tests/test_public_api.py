@@ -25,6 +25,7 @@ PUBLIC = [
     "Journey",
     "KernelError",
     "Lab",
+    "Leftover",
     "MachineError",
     "NetemuError",
     "PacketExpectation",
@@ -52,7 +53,9 @@ PUBLIC = [
     "run_once",
     "schema",
     "sharded",
+    "shipped",
     "to_yaml",
+    "wipe",
 ]
 HEAVY = {"pydantic", "scapy", "pyroute2", "rich", "ruamel", "click", "h11", "numpy", "polars", "asyncio"}
 

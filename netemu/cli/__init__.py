@@ -1,11 +1,21 @@
 """The command line: each command only calls the public API and prints what it gives.
 
-main        the commands and their options
+main        the entry, and the sections of commands
+sections    how --help lists them
+options     options that commands share, arguments that a shell completes
+building    the commands that take a topology, and their options: what they do is in labs, files, drawing
+asking      the commands about labs that are up: what they do is in held
+tending     the commands about this machine: what they do is in machine
+
 complaint   what an error looks like, and its exit code
 labs        up, run
 held        down, ls, exec: what is asked of labs that are up
 files       validate, schema
-machine     doctor
+drawing     graph: which lab is meant, and in which style
+shape       a topology as nodes and edges
+tree        drawn for a terminal
+diagram     drawn as Mermaid or DOT
+machine     doctor, wipe
 walk        a report as people read it: each packet's walk, the conntrack entries, the checks
 rows        one packet's walk as rows, and which packets are alike
 failures    a failed check: expected and actual side by side

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
 import click
 
-from netemu import HeldLab, UsageError, labs_up
+from netemu import HeldLab, NetemuError, labs_up
 
 
-def down(lab: str) -> None:
-    """Take a lab down that is up."""
-    start = time.perf_counter()
-    held = _held(lab)
-    held.down()
-    click.echo(f"{held.name} is down ({(time.perf_counter() - start) * 1000:.0f} ms)")
+def down(labs: list[str], as_json: bool) -> int:
+    """Take labs down, all that are up if none is named; what does not work with one keeps no other up."""
+    told: list[dict[str, str | float | None]] = []
+    code = 0
+    for lab in labs or labs_up():
+        start = time.perf_counter()
+        fault, name = None, lab
+        try:
+            held = named(lab)
+            name = held.name
+            held.down()
+        except NetemuError as error:
+            fault, code = str(error), error.exit_code
+        spent = (time.perf_counter() - start) * 1000
+        told.append({"lab": name, "down_ms": None if fault else spent, "error": fault})
+        if not as_json:
+            click.echo(f"netemu: {fault}" if fault else f"{name} is down ({spent:.0f} ms)", err=fault is not None)
+    if as_json:
+        click.echo(json.dumps({"labs": told}))
+    elif not told:
+        click.echo("no lab is up")
+    return code
 
 
 def ls(as_json: bool) -> None:
@@ -24,9 +41,9 @@ def ls(as_json: bool) -> None:
     found = []
     for name in labs_up():
         try:
-            found.append(HeldLab(name).facts())
-        except UsageError:
-            found.append({"lab": name, "hosts": [], "file": "", "pid": None, "since": None})  # coming up, or going down
+            found.append({"state": "up"} | HeldLab(name).facts())
+        except NetemuError:  # coming up, going down, or stuck
+            found.append({"state": "not ready", "lab": name, "hosts": [], "file": "", "pid": None, "since": None})
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -35,17 +52,28 @@ def ls(as_json: bool) -> None:
         return
     width = max(len("LAB"), *(len(lab["lab"]) for lab in found))
     click.echo(f"{'LAB':<{width}}  UP SINCE             PID      HOSTS")
+    room = max(shutil.get_terminal_size((100, 24)).columns - width - 32, 20)
     for lab in found:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lab["since"])) if lab["since"] else "not ready"
-        click.echo(f"{lab['lab']:<{width}}  {since:<19}  {lab['pid'] or '':<7}  {', '.join(lab['hosts'])}")
+        hosts = _listed(lab["hosts"], room)
+        click.echo(f"{lab['lab']:<{width}}  {since:<19}  {lab['pid'] or '':<7}  {hosts}".rstrip())
+
+
+def _listed(names: list[str], room: int) -> str:
+    """As many names as there is room for, and how many there are if not all are told."""
+    whole = ", ".join(names)
+    if len(whole) <= room:
+        return whole
+    end = f", … {len(names)} in all"
+    return whole[: whole.rfind(", ", 0, max(room - len(end), 1))] + end
 
 
 def exec_(lab: str, host: str, command: list[str]) -> int:
     """Run a command on a host; its exit code."""
-    return _held(lab).run(host, command)
+    return named(lab).run(host, command)
 
 
-def _held(lab: str) -> HeldLab:
+def named(lab: str) -> HeldLab:
     """The lab that is meant: a file means the lab that it names."""
     if "/" not in lab and not lab.endswith((".yaml", ".yml")):
         return HeldLab(lab)

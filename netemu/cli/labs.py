@@ -31,24 +31,21 @@ def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, mo
         discard_output()
 
 
-def up(lab: str, as_json: bool, unfold: bool) -> int:
+def up(lab: str, name: str | None, as_json: bool, unfold: bool) -> int:
     """Bring a lab up, held by a supervisor; its exit code."""
-    file = find(lab)
-    topology, _ = load(file)
+    topology, source = load(find(lab), name=name)
 
     def present(report: Report) -> None:
         host = next(iter(topology.hosts))
         hint = f"netemu exec {topology.name} {host} -- COMMAND; netemu down {topology.name}"
         _present(report, topology, as_json, unfold, f"\n{topology.name} is up: {hint}\n")
 
-    return hold(file, present, complain)
+    return hold(topology, source, present, complain)
 
 
-def run(lab: str, as_json: bool, unfold: bool) -> int:
+def run(lab: str, name: str | None, as_json: bool, unfold: bool) -> int:
     """Bring a lab up in this process, take it down, and tell; its exit code."""
-    file = find(lab)
-
-    topology, _ = load(file)
-    report = run_once(file)
+    topology, source = load(find(lab), name=name)
+    report = run_once(topology, source)
     _present(report, topology, as_json, unfold)
     return report.exit_code

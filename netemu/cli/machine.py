@@ -1,4 +1,4 @@
-"""doctor."""
+"""doctor and wipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from netemu import MachineError, probe
+from netemu import MachineError, probe, wipe
 
 
 def doctor(as_json: bool) -> int:
@@ -23,3 +23,15 @@ def doctor(as_json: bool) -> int:
         remedy = f"; {feature.remedy}" if feature.remedy else ""
         click.echo(f"{mark:<8} {feature.name:<{width}}  {feature.detail}{remedy}")
     return code
+
+
+def wipe_(dry_run: bool, as_json: bool) -> None:
+    """Remove, or only tell, what dead labs left."""
+    found = wipe(dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps({"dry_run": dry_run, "found": [asdict(leftover) for leftover in found]}))
+        return
+    for leftover in found:
+        click.echo(f"{'found' if dry_run else 'removed'}  {leftover.path}")
+    if not found:
+        click.echo("nothing is left of any lab")

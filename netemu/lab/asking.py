@@ -18,6 +18,7 @@ from typing import Any
 from netemu import errors
 from netemu.errors import NetemuError, PrivilegeError, Problem, TopologyError, UsageError
 from netemu.lab.folder import BASE, base, is_alive, names_up
+from netemu.lab.naming import hint
 
 SOCKET = "control"
 VERSION = 1
@@ -36,9 +37,7 @@ def ask(
     supervisor raised.
     """
     if not is_alive(name):
-        up = ", ".join(names_up()) or "none"
-        others = "; root's labs only root sees" if base() != BASE and BASE.exists() else ""
-        raise UsageError(f"lab {name} is not up (up now: {up}{others}): netemu up {name} brings it up")
+        raise UsageError(_not_up(name))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             sock.settimeout(within)
@@ -77,6 +76,19 @@ def short_path(folder: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{fd}"
     finally:
         os.close(fd)
+
+
+def _not_up(name: str) -> str:
+    """Also said: the lab that was meant, where one of its hosts was named in its place, or a name much like it."""
+    up = names_up()
+    if not up:
+        others = "; root's labs only root sees" if base() != BASE and BASE.exists() else ""
+        return f"lab {name} is not up (up now: none{others}): netemu up {name} brings it up"
+    for lab in up:
+        with contextlib.suppress(NetemuError):
+            if name in ask(lab, {"do": "facts"}, within=1)[0]["hosts"]:
+                return f"lab {name} is not up; {name} is a host of lab {lab}: the lab comes first, as in: {lab} {name}"
+    return f"lab {name} is not up{hint(name, up)}"
 
 
 def _receive(sock: socket.socket, descriptors: int) -> tuple[bytes, list[int]]:

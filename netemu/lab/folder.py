@@ -3,17 +3,20 @@
 Every lab has a folder of its own, mode 0700, with an unpredictable name, under /run/netemu or, without root, in its
 user's own place for such things; a lab that is up has a symlink to it by the lab's name. The folder's `alive` file is
 locked as long as its lab lives: the kernel drops the lock with the process, so a name whose lock is free is dead,
-whatever its process number has become since.
+whatever its process number has become since. Its `names` file lists the names outside the folder that the lab was about
+to make, so that leftovers.py can tell them by it. Whoever makes, claims or removes any of this holds the base folder's
+lock.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,8 +25,11 @@ from netemu.kernel.userspace import outside_user
 
 BASE = Path("/run/netemu")
 """Where root's labs are."""
+NETNS = Path("/run/netns")
+"""Where `ip netns` looks for names."""
+PREFIX = ".lab-"
+ALIVE, NAMES = "alive", "names"
 _LOCK = ".lock"
-_ALIVE = "alive"
 
 
 def base() -> Path:
@@ -56,15 +62,16 @@ class LabFolder:
 
     def __init__(self) -> None:
         _ensure_base()
-        self.path = Path(tempfile.mkdtemp(prefix=".lab-", dir=base()))
         self.name: Path | None = None
-        self._alive = os.open(self.path / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._alive, fcntl.LOCK_EX)
+        with base_locked():
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base()))
+            self._alive = os.open(self.path / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._alive, fcntl.LOCK_EX)
 
     def claim(self, name: str) -> Path:
         """Take a lab's name; the symlink. Raises UsageError if a lab of that name is up."""
         link = base() / name
-        with _locked():
+        with base_locked():
             if is_alive(name):
                 raise UsageError(f"lab {name} is up already: netemu down {name} ends it")
             link.unlink(missing_ok=True)
@@ -72,11 +79,17 @@ class LabFolder:
         self.name = link
         return link
 
+    def note_names(self, names: Iterable[tuple[Path, str]]) -> None:
+        """Write down the symlinks outside this folder, and their targets, that the lab is about to make."""
+        lines = [json.dumps({"link": str(link), "target": target}) + "\n" for link, target in names]
+        with (self.path / NAMES).open("a", encoding="utf-8") as file:
+            file.writelines(lines)
+
     def close(self) -> None:
         """Give the name back and remove the folder; once is enough, twice does no harm."""
         if self._alive < 0:
             return
-        with _locked():
+        with base_locked():
             if self.name is not None and os.path.lexists(self.name) and os.readlink(self.name) == str(self.path):
                 self.name.unlink()
         shutil.rmtree(self.path, ignore_errors=True)
@@ -98,7 +111,7 @@ def names_up() -> list[str]:
 def is_alive(name: str) -> bool:
     """Whether a lab of that name is up: whether its `alive` file is locked."""
     try:
-        fd = os.open(base() / name / _ALIVE, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(base() / name / ALIVE, os.O_RDWR | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError as error:
@@ -127,7 +140,8 @@ def _ensure_base() -> None:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
+def base_locked() -> Iterator[None]:
+    """Inside the `with` no other process makes, claims or removes what is in the base folder."""
     fd = os.open(base() / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netemu.kernel.syscalls import CLONE_NEWNET, CLONE_NEWPID, setns
 from netemu.kernel.userspace import join_user_namespace
 from netemu.lab.asking import ask
 from netemu.lab.folder import names_up
+
+if TYPE_CHECKING:
+    from netemu.topology.model import Topology
 
 NOT_RUN = 127
 
@@ -30,6 +33,12 @@ class HeldLab:
     def facts(self) -> dict[str, Any]:
         """What its supervisor tells of it: `lab`, `file`, `hosts`, `pid`, `since` (seconds since the epoch)."""
         return ask(self.name, {"do": "facts"})[0]
+
+    def topology(self) -> Topology:
+        """The topology that it was made of."""
+        from netemu.topology.model import Topology
+
+        return Topology.model_validate(ask(self.name, {"do": "topology"})[0]["topology"])
 
     def down(self) -> None:
         """Take it down; returns when its supervisor has ended."""

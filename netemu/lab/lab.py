@@ -22,22 +22,22 @@ from netemu.kernel.features import require_nf_tables
 from netemu.kernel.pidspace import PidSpace
 from netemu.kernel.userspace import enter_user_namespace
 from netemu.lab.build import Builder
-from netemu.lab.folder import BASE, LabFolder, base
+from netemu.lab.folder import BASE, NETNS, LabFolder, base
 from netemu.lab.host import Host
+from netemu.lab.leftovers import wipe_name
+from netemu.lab.naming import hint
 from netemu.lab.needs import require_all
 from netemu.lab.recorder import BUFFER, Recorder
 from netemu.lab.traffic import send
 from netemu.record.record import Exchange, Record, build_record
 from netemu.topology.expectation import Expectation
 from netemu.topology.library import find
-from netemu.topology.load import Source, expectations_for, load
+from netemu.topology.load import Source, expectations_for, load, renamed
 from netemu.topology.model import Topology
 from netemu.topology.plan import plan
 from netemu.topology.segments import segments
 from netemu.topology.verify import faults
 
-NETNS = Path("/run/netns")
-"""Where `ip netns` looks for names."""
 DOWN_WITHIN = 10.0
 """Seconds that taking a lab down may take before a cancelled caller is let go."""
 
@@ -45,7 +45,8 @@ DOWN_WITHIN = 10.0
 class Lab:
     """`async with Lab("nodeport") as lab`: up inside, gone after. Not for use from two tasks at once.
 
-    `topology` is a shipped topology's name, a file, or a `Topology`. With `named`, the lab claims its name on this
+    `topology` is a shipped topology's name, a file, or a `Topology` (with the `source` that `load` gave beside it, if
+    it came from there). `name` is the lab's, if not its topology's. With `named`, the lab claims its name on this
     machine, and its hosts appear to `ip netns` as LAB-HOST. With `record`, taps are bound before any interface is up,
     as they are without it where the topology has traffic or expectations; else the first record binds them, so that a
     lab nobody records pays for none. `tap_buffer` is how many bytes a tap's socket may hold
@@ -58,19 +59,23 @@ class Lab:
         self,
         topology: Topology | str | Path,
         *,
+        name: str | None = None,
         named: bool = False,
         record: bool = False,
+        source: Source | None = None,
         tap_buffer: int = BUFFER,
         ask_conntrack: bool | None = None,
     ) -> None:
-        self.source = Source()
+        self.source = source or Source()
         if isinstance(topology, Topology):
-            if found := faults(topology):
+            if source is None and (found := faults(topology)):
                 raise TopologyError([self.source.problem(fault.message, fault.path) for fault in found])
             self.topology = topology
         else:
             file = topology if isinstance(topology, Path) else find(topology)
             self.topology, self.source = load(file)
+        if name is not None:
+            self.topology = renamed(self.topology, name)
         self.named = named
         self.hosts: dict[str, Host] = {}
         self.timing_ms: dict[str, float] = {}
@@ -87,8 +92,7 @@ class Lab:
         if not self.hosts:
             raise UsageError(f"lab {self.topology.name} is not up")
         if host not in self.hosts:
-            there = ", ".join(self.topology.hosts)
-            raise UsageError(f"lab {self.topology.name} has no host '{host}': there are {there}")
+            raise UsageError(f"lab {self.topology.name} has no host '{host}'{hint(host, list(self.topology.hosts))}")
         return self.hosts[host]
 
     async def __aenter__(self) -> Self:
@@ -113,7 +117,10 @@ class Lab:
         require_nf_tables()
         steps = plan(self.topology)
         require_all(steps, self.source)
-        link = self.folder.claim(self.topology.name) if self.named else None
+        link = None
+        if self.named:
+            wipe_name(self.topology.name)
+            link = self.folder.claim(self.topology.name)
         self.pids = PidSpace()
         self._stack.push_async_callback(self.pids.close)
         self.pids.remove_after(folder=self.folder.path)
@@ -128,15 +135,18 @@ class Lab:
     def _show_to_ip_netns(self) -> None:
         """Symlinks that `ip netns exec LAB-HOST` finds: they lead to this process's descriptors."""
         NETNS.mkdir(mode=0o755, exist_ok=True)
-        for host in self.hosts.values():
-            link, target = NETNS / f"{self.topology.name}-{host.name}", f"/proc/{os.getpid()}/fd/{host.net.fd}"
-            if link.is_symlink() and not link.exists() and os.readlink(link).startswith("/proc/"):
-                link.unlink()  # left by a lab of this name that was killed together with its process 1
+        assert self.folder is not None
+        assert self.pids is not None
+        names = [
+            (NETNS / f"{self.topology.name}-{host.name}", f"/proc/{os.getpid()}/fd/{host.net.fd}")
+            for host in self.hosts.values()
+        ]
+        self.folder.note_names(names)
+        for link, target in names:
             try:
                 link.symlink_to(target)
             except FileExistsError:
                 continue  # somebody else's namespace has that name; the lab does not need its own
-            assert self.pids is not None
             self.pids.remove_after(link=link, target=target)
 
     async def down(self) -> None:
@@ -192,8 +202,8 @@ class Lab:
         """Send one traffic item of the topology; inside `record`, it is noted there."""
         item = next((item for item in self.topology.traffic if item.name == name), None)
         if item is None:
-            there = ", ".join(item.name for item in self.topology.traffic) or "none"
-            raise UsageError(f"lab {self.topology.name} has no traffic item '{name}': there are {there}")
+            there = [item.name for item in self.topology.traffic]
+            raise UsageError(f"lab {self.topology.name} has no traffic item '{name}'{hint(name, there)}")
         exchange = await send(self[item.source], item)
         if self._recording is not None:
             self._recording.exchanges.append(exchange)

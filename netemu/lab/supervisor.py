@@ -21,15 +21,18 @@ from netemu.lab.control import ControlServer
 from netemu.lab.lab import Lab
 from netemu.lab.requests import Held
 from netemu.lab.stopping import cancelled_by
+from netemu.topology.load import Source
+from netemu.topology.model import Topology
 
 Present = Callable[[Report], None]
 Complain = Callable[[BaseException], int]
 
 
-def hold(topology: Path, present: Present, complain: Complain) -> int:
+def hold(topology: Topology, source: Source, present: Present, complain: Complain) -> int:
     """Bring a lab up in a process of its own; the exit code once its report is printed, or it has failed.
 
-    `present` prints a report; `complain` prints an error and gives its exit code. Both run in the new process.
+    `topology` and `source` are what `load` gave. `present` prints a report; `complain` prints an error and gives its
+    exit code. Both run in the new process.
     """
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
@@ -41,7 +44,7 @@ def hold(topology: Path, present: Present, complain: Complain) -> int:
         code = 70
         try:
             os.setsid()
-            code = asyncio.run(_supervise(topology, theirs, present))
+            code = asyncio.run(_supervise(topology, source, theirs, present))
         except BaseException as error:  # noqa: BLE001  whatever it is, this process ends here
             code = complain(error)
         finally:
@@ -77,7 +80,7 @@ def _wait(child: int, news: socket.socket) -> int:
         news.close()
 
 
-async def _supervise(topology: Path, parent: socket.socket, present: Present) -> int:
+async def _supervise(topology: Topology, source: Source, parent: socket.socket, present: Present) -> int:
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
@@ -88,13 +91,13 @@ async def _supervise(topology: Path, parent: socket.socket, present: Present) ->
         task.cancel()
 
     loop.add_reader(parent, orphaned)
-    lab = Lab(topology, named=True)
+    lab = Lab(topology, source=source, named=True)
     with cancelled_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         async with lab:
             assert lab.folder is not None
             report = await lab.prove()
             await lab.stop_recording()
-            server = ControlServer(Held(lab, _facts(lab, topology)), lab.folder.path)
+            server = ControlServer(Held(lab, _facts(lab)), lab.folder.path)
             present(report)
             loop.remove_reader(parent)
             _flush()
@@ -107,11 +110,14 @@ async def _supervise(topology: Path, parent: socket.socket, present: Present) ->
     return 0
 
 
-def run_once(topology: Path) -> Report:
-    """Bring a lab up in this process, send its traffic, check it, and take it down; SIGINT and SIGTERM cut it short."""
+def run_once(topology: Topology, source: Source) -> Report:
+    """Bring a lab up in this process, send its traffic, check it, and take it down; SIGINT and SIGTERM cut it short.
+
+    `topology` and `source` are what `load` gave.
+    """
 
     async def prove() -> Report:
-        lab = Lab(topology)
+        lab = Lab(topology, source=source)
         with cancelled_by(signal.SIGINT, signal.SIGTERM):
             async with lab:
                 report = await lab.prove()
@@ -121,11 +127,12 @@ def run_once(topology: Path) -> Report:
     return asyncio.run(prove())
 
 
-def _facts(lab: Lab, topology: Path) -> dict[str, object]:
+def _facts(lab: Lab) -> dict[str, object]:
     """What `netemu ls` tells of a lab."""
+    file = lab.source.document.file if lab.source.document is not None else None
     return {
         "lab": lab.topology.name,
-        "file": str(topology.resolve()),
+        "file": str(Path(file).resolve()) if file is not None else "",
         "hosts": list(lab.hosts),
         "pid": os.getpid(),
         "since": time.time(),

@@ -15,7 +15,7 @@ _FOLDERS = (_PACKAGE / "topologies", _PACKAGE.parent / "topologies")
 """In an installed package, and in a checkout."""
 
 
-def names() -> list[str]:
+def shipped() -> list[str]:
     """The shipped topologies' names, sorted."""
     return sorted({file.stem for folder in _FOLDERS for file in folder.glob("*.yaml")})
 
@@ -30,5 +30,5 @@ def find(lab: str) -> Path:
     for folder in _FOLDERS:
         if (folder / f"{lab}.yaml").is_file():
             return folder / f"{lab}.yaml"
-    known = f"netemu comes with: {', '.join(names())}; a file is given by its path, as in ./{lab}.yaml"
+    known = f"netemu comes with: {', '.join(shipped())}; a file is given by its path, as in ./{lab}.yaml"
     raise UsageError(f"no lab named '{lab}'\n{known}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from netemu.errors import Problem, TopologyError
+from netemu.errors import Problem, TopologyError, UsageError
 from netemu.topology import verify
 from netemu.topology.complaints import complaints
 from netemu.topology.counting import CountError, expand
@@ -17,6 +17,7 @@ from netemu.topology.document import Document, Path, read_document
 from netemu.topology.expectation import Expectation
 from netemu.topology.inclusion import UnreadableError, include
 from netemu.topology.model import Topology
+from netemu.topology.values import Name
 
 LARGEST_FILE = 16 * 2**20
 """Bytes of the largest file that a topology may name."""
@@ -61,15 +62,16 @@ class Source:
         return found
 
 
-def load(file: str | FilePath) -> tuple[Topology, Source]:
-    """Read and verify a topology file. Raises TopologyError with every problem found."""
+def load(file: str | FilePath, *, name: str | None = None) -> tuple[Topology, Source]:
+    """Read and verify a topology file; `name` is another name for it. Raises TopologyError with every problem found."""
     try:
         text = FilePath(file).read_text(encoding="utf-8")
     except OSError as error:
         raise TopologyError(Problem(f"can't be read: {error.strerror}", file=str(file))) from error
     except UnicodeDecodeError as error:
         raise TopologyError(Problem("is no UTF-8 text", file=str(file))) from error
-    return loads(text, str(file))
+    topology, source = loads(text, str(file))
+    return topology if name is None else renamed(topology, name), source
 
 
 def loads(text: str, file: str | None = None) -> tuple[Topology, Source]:
@@ -107,6 +109,14 @@ def _read(file: FilePath) -> tuple[str, bytes]:
     if len(content) > LARGEST_FILE:
         raise UnreadableError(f"'{file}' is larger than {LARGEST_FILE // 2**20} MiB")
     return str(file), content
+
+
+def renamed(topology: Topology, name: str) -> Topology:
+    """The same topology under another name, so that several labs of it can be up. Raises UsageError on a bad name."""
+    try:
+        return topology.model_copy(update={"name": TypeAdapter(Name).validate_python(name)})
+    except ValidationError as error:
+        raise UsageError(f"'{name}' is no name for a lab: write letters, digits, - and _, 48 at most") from error
 
 
 def expectations_for(topology: Topology, expect: Sequence[Expectation | Mapping[str, Any]]) -> tuple[Expectation, ...]:

@@ -79,7 +79,7 @@ async def test_the_topology_comes_back_as_it_was():
 
 async def test_an_unknown_host_is_told_as_the_error_it_is():
     async with served():
-        with pytest.raises(UsageError, match="lab alone has no host 'X': there are A"):
+        with pytest.raises(UsageError, match="lab alone has no host 'X': there is only A"):
             await asyncio.to_thread(ask, "alone", {"do": "enter", "host": "X"})
 
 

@@ -10,17 +10,17 @@ from ruamel.yaml import YAML
 
 import netemu
 from netemu.errors import UsageError
-from netemu.topology.library import find, names
+from netemu.topology.library import find, shipped
 from netemu.topology.load import load
 
 
 def test_the_checkouts_topologies_are_known_by_name():
     folder = Path(__file__).parents[2] / "topologies"
-    assert names() == sorted(file.stem for file in folder.glob("*.yaml"))
-    assert "nodeport" in names()
+    assert shipped() == sorted(file.stem for file in folder.glob("*.yaml"))
+    assert "nodeport" in shipped()
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", shipped())
 def test_a_shipped_topology_loads_and_is_named_as_its_file(name):
     topology, _ = load(find(name))
     assert topology.name == name
@@ -29,7 +29,7 @@ def test_a_shipped_topology_loads_and_is_named_as_its_file(name):
     assert topology.expect
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", shipped())
 def test_a_shipped_topology_fits_the_published_schema(name):
     document = YAML(typ="safe", pure=True).load(find(name))
     jsonschema.Draft202012Validator(netemu.schema()).validate(document)

@@ -7,7 +7,8 @@ from itertools import groupby
 
 import pytest
 
-from netemu.topology.library import find, names
+from netemu.topology.library import find
+from netemu.topology.library import shipped as shipped_names
 from netemu.topology.load import load
 from netemu.topology.model import Topology
 from netemu.topology.needs import needs
@@ -31,9 +32,9 @@ from netemu.topology.plan import (
 )
 from netemu.topology.shards import BRIDGE
 
-SHIPPED = [load(find(name))[0] for name in names()]
+SHIPPED = [load(find(name))[0] for name in shipped_names()]
 NODEPORT = load(find("nodeport"))[0]
-shipped = pytest.mark.parametrize("topology", SHIPPED, ids=names())
+shipped = pytest.mark.parametrize("topology", SHIPPED, ids=shipped_names())
 
 
 def pair(**host: object) -> Topology:

@@ -1,0 +1,129 @@
+"""What a lab leaves when its holder and its process 1 were both killed: its state folder, and names that lead nowhere.
+
+Nothing is removed that is not provably a dead lab's of this user: the folder has our name, layout, owner and mode, its
+lock is free, and nothing is mounted in it; a name is one that such a folder's `names` file lists with its target, or
+one in the base folder that leads to such a folder. Namespaces, interfaces and processes are never left: the kernel
+freed them with their holder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from netemu.errors import PrivilegeError
+from netemu.lab.folder import ALIVE, NAMES, NETNS, PREFIX, base, base_locked
+
+_FOLDER = re.compile(re.escape(PREFIX) + r"[a-z0-9_]{8}")
+"""What tempfile.mkdtemp makes of the prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """One thing that a dead lab left: a state `folder`, a lab's `name`, or a `netns` name of one of its hosts."""
+
+    kind: Literal["folder", "name", "netns"]
+    path: str
+
+
+def wipe(*, dry_run: bool = False) -> list[Leftover]:
+    """Remove what dead labs left (or only tell, with `dry_run`); what was found. Raises PrivilegeError."""
+    found: list[Leftover] = []
+    try:
+        if not base().is_dir():
+            return []
+        with base_locked():
+            entries = sorted(base().iterdir())
+            for folder in (entry for entry in entries if _is_dead(entry)):
+                found += _remains(folder)
+                if not dry_run:
+                    _remove(folder)
+            for name in (entry for entry in entries if entry.is_symlink() and _leads_nowhere(entry, found)):
+                found.append(Leftover("name", str(name)))
+                if not dry_run:
+                    name.unlink()
+    except PermissionError as error:
+        raise PrivilegeError("only root can see what labs left: run it with sudo") from error
+    return found
+
+
+def wipe_name(name: str) -> None:
+    """Remove what the lab left that had this name, if it is dead: a lab of that name is about to come up."""
+    link = base() / name
+    with base_locked():
+        if link.is_symlink() and _is_dead(folder := Path(os.readlink(link))):
+            _remove(folder)
+            link.unlink()
+
+
+def _remains(folder: Path) -> list[Leftover]:
+    return [*(Leftover("netns", str(link)) for link in _names(folder)), Leftover("folder", str(folder))]
+
+
+def _remove(folder: Path) -> None:
+    for link in _names(folder):
+        link.unlink()
+    shutil.rmtree(folder)
+
+
+def _names(folder: Path) -> Iterator[Path]:
+    """The symlinks that a dead lab made for `ip netns`, as far as they are still what it made."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        for line in (folder / NAMES).read_text(encoding="utf-8").splitlines():
+            noted = json.loads(line)
+            link = Path(noted["link"])
+            if link.parent == NETNS and _owned(link) and link.is_symlink() and os.readlink(link) == noted["target"]:
+                yield link
+
+
+def _leads_nowhere(link: Path, found: list[Leftover]) -> bool:
+    """Whether a lab's name leads to a folder that is dead, or gone."""
+    target = Path(os.readlink(link))
+    if not _owned(link) or target.parent != base() or not _FOLDER.fullmatch(target.name):
+        return False
+    return not os.path.lexists(target) or Leftover("folder", str(target)) in found
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether this is a lab's state folder, ours, and its lab is gone."""
+    if folder.parent != base() or not _FOLDER.fullmatch(folder.name) or not _owned(folder):
+        return False
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or _is_mounted_on(folder):
+        return False
+    try:
+        alive = os.open(folder / ALIVE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return not os.listdir(folder)  # killed between making the folder and its lock
+    except OSError:
+        return False
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(alive)
+    return True
+
+
+def _owned(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid == os.geteuid()
+    except FileNotFoundError:
+        return False
+
+
+def _is_mounted_on(folder: Path) -> bool:
+    """Whether something is mounted at or below a folder, as this process sees it."""
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    points = (Path(line.split()[4]) for line in mounts)
+    return any(point == folder or folder in point.parents for point in points)

@@ -1,0 +1,128 @@
+"""Drawings of topologies: for a terminal, as Mermaid, as DOT and as JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from netemu.cli.diagram import dot, mermaid
+from netemu.cli.main import cli
+from netemu.cli.shape import shape
+from netemu.cli.tree import tree
+from netemu.topology.load import loads
+
+
+def linked(*pairs: tuple[int, int]) -> str:
+    """A topology of hosts r1, r2, … with a link for each pair."""
+    hosts: dict[str, list[str]] = {}
+    links = []
+    for number, pair in enumerate(pairs):
+        ends = []
+        for place, host in enumerate(pair, 1):
+            mine = hosts.setdefault(f"r{host}", [])
+            ends.append(f'"r{host}:eth{len(mine)}"')
+            mine.append(f"eth{len(mine)}: {{addresses: [10.0.{number}.{place}/24]}}")
+        links.append(f"  - endpoints: [{', '.join(ends)}]\n")
+    interfaces = "".join(f"  {host}: {{interfaces: {{{', '.join(mine)}}}}}\n" for host, mine in hosts.items())
+    return f"name: linked\nhosts:\n{interfaces}links:\n{''.join(links)}"
+
+
+def drawing(text: str) -> list[str]:
+    return [line.plain for line in tree(shape(loads(text)[0]))]
+
+
+def test_the_nodeport_is_drawn_from_its_network_outwards(nodeport):
+    assert drawing(nodeport) == [
+        "lan",
+        "├─ A:eth0 192.168.0.1/24",
+        "├─ B:eth0 192.168.0.2/24   forwards, iptables",
+        "└─ C:eth0 192.168.0.3/24   forwards",
+        "   C:cni0 172.26.0.1/24 ── pod:eth0 172.26.0.3/24   web tcp 8080, pairs udp 5353",
+    ]
+
+
+def test_a_line_is_drawn_from_its_end_and_not_as_a_staircase():
+    assert drawing(linked((2, 1), (2, 3), (3, 4))) == [
+        "r1",
+        "r1:eth0 10.0.0.2/24 ── r2:eth0 10.0.0.1/24",
+        "r2:eth1 10.0.1.1/24 ── r3:eth0 10.0.1.2/24",
+        "r3:eth1 10.0.2.1/24 ── r4:eth0 10.0.2.2/24",
+    ]
+
+
+def test_a_ring_is_walked_once_round():
+    assert drawing(linked((1, 2), (2, 3), (3, 1))) == [
+        "r1",
+        "r1:eth0 10.0.0.1/24 ── r2:eth0 10.0.0.2/24",
+        "r2:eth1 10.0.1.1/24 ── r3:eth0 10.0.1.2/24",
+        "r3:eth1 10.0.2.1/24 ── r1:eth1 10.0.2.2/24   closes a loop",
+    ]
+
+
+def test_a_star_and_a_tree_branch():
+    assert drawing(linked((1, 2), (1, 3), (1, 4), (3, 5), (3, 6))) == [
+        "r1",
+        "├─ r1:eth0 10.0.0.1/24 ── r2:eth0 10.0.0.2/24",
+        "├─ r1:eth1 10.0.1.1/24 ── r3:eth0 10.0.1.2/24",
+        "│  ├─ r3:eth1 10.0.3.1/24 ── r5:eth0 10.0.3.2/24",
+        "│  └─ r3:eth2 10.0.4.1/24 ── r6:eth0 10.0.4.2/24",
+        "└─ r1:eth2 10.0.2.1/24 ── r4:eth0 10.0.2.2/24",
+    ]
+
+
+def test_hosts_apart_from_each_other_are_drawn_apart():
+    assert drawing("name: x\nnetworks: {a: {}}\nhosts: {A: {}, B: {}}") == ["a", "", "A", "", "B"]
+
+
+def test_a_host_between_two_networks_shows_both():
+    lans = "name: x\nnetworks: {one: {}, two: {}}\nhosts: {R: {interfaces: {a: {network: one}, b: {network: two}}}}"
+    assert drawing(lans) == ["R", "├─ R:a ── one", "└─ R:b ── two"]
+
+
+MESHES = [[(a, b) for a in range(1, size + 1) for b in range(a + 1, size + 1)] for size in (2, 3, 4, 6)] + [
+    [(1, 2), (3, 4), (4, 5), (5, 3)],
+    [(1, 2), (2, 3), (3, 1), (3, 4), (4, 5), (5, 1)],
+]
+
+
+@pytest.mark.parametrize("pairs", MESHES)
+def test_every_link_is_drawn_exactly_once(pairs):
+    text = "\n".join(drawing(linked(*pairs)))
+    assert text.count(" ── ") == len(pairs)
+    for number in range(len(pairs)):
+        assert text.count(f"10.0.{number}.1/24") == text.count(f"10.0.{number}.2/24") == 1
+
+
+def test_five_hundred_routers_in_a_line_are_no_trouble():
+    lines = drawing(linked(*((each, each + 1) for each in range(1, 250))))
+    assert len(lines) == 250
+    assert max(map(len, lines)) < 60
+
+
+def test_mermaid_has_a_node_for_each_host_and_network_and_a_line_for_each_edge(nodeport):
+    lines = list(mermaid(shape(loads(nodeport)[0])))
+    assert lines[0] == "flowchart LR"
+    assert '  h2["B<br/>forwards, iptables"]' in lines
+    assert '  n1(["lan"])' in lines
+    assert '  h3 ---|"cni0 172.26.0.1/24 · eth0 172.26.0.3/24"| h4' in lines
+    assert len(lines) == 1 + 4 + 1 + 4
+
+
+def test_dot_is_what_graphviz_reads(nodeport):
+    lines = list(dot(shape(loads(nodeport)[0])))
+    assert (lines[0], lines[-1]) == ('graph "nodeport" {', "}")
+    assert r'  h2 [label="B\nforwards, iptables"]' in lines
+    assert '  h3 -- h4 [taillabel="cni0 172.26.0.1/24", headlabel="eth0 172.26.0.3/24"]' in lines
+
+
+@pytest.mark.parametrize("style", ["", "--mermaid", "--dot", "--json"])
+def test_the_command_draws_in_every_style(style):
+    done = CliRunner().invoke(cli, ["graph", "nodeport", *([style] if style else [])])
+    assert done.exit_code == 0, done.output
+    assert "172.26.0.3/24" in done.output
+    if style == "--json":
+        told = json.loads(done.output)
+        assert told["lab"] == "nodeport"
+        assert {"kind": "link", "ends": ["C:cni0", "pod:eth0"]} in told["edges"]

@@ -1,0 +1,189 @@
+"""Labs that are up, many of them: names, ls, down, wipe, completion, and what is said of wrong names."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netemu.lab.folder import BASE
+
+NETEMU = [sys.executable, "-m", "netemu"]
+PLAIN = """
+name: plain
+networks: {lan: {}}
+hosts:
+  A: {interfaces: {eth0: {network: lan, addresses: [10.0.0.1/24]}}}
+  B: {interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}}}
+"""
+
+
+def netemu(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*NETEMU, *arguments], capture_output=True, text=True, timeout=60, check=False, **more)
+
+
+def left() -> list[str]:
+    return [entry.name for entry in BASE.iterdir() if entry.name != ".lock"] if BASE.is_dir() else []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    yield
+    netemu("down", "--all")
+    assert left() == []
+
+
+@pytest.fixture
+def plain(tmp_path) -> str:
+    file = tmp_path / "plain.yaml"
+    file.write_text(PLAIN)
+    return str(file)
+
+
+def test_many_labs_of_one_topology_are_up_side_by_side_with_the_same_addresses(plain):
+    assert netemu("up", plain).returncode == 0
+    done = netemu("up", "--name", "other", plain)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "other is up: netemu exec other A -- COMMAND; netemu down other" in done.stdout
+    listed = json.loads(netemu("ls", "--json").stdout)
+    assert [(lab["lab"], lab["state"], lab["file"]) for lab in listed] == [
+        ("other", "up", plain),
+        ("plain", "up", plain),
+    ]
+    assert listed[0]["pid"] != listed[1]["pid"]
+    assert {link.name for link in Path("/run/netns").iterdir()} == {"plain-A", "plain-B", "other-A", "other-B"}
+    marks = {"plain": "11", "other": "22"}
+    for lab, mark in marks.items():
+        assert netemu("exec", lab, "A", "--", "ip", "address", "add", f"10.0.{mark}.1", "dev", "lo").returncode == 0
+    for lab, mark in marks.items():
+        shown = netemu("exec", lab, "A", "--", "ip", "-4", "-o", "address").stdout
+        assert [line.split()[3] for line in shown.splitlines()] == ["127.0.0.1/8", f"10.0.{mark}.1/32", "10.0.0.1/24"]
+    done = netemu("down", "plain", "other", "--json")
+    told = json.loads(done.stdout)
+    assert [(lab["lab"], lab["error"]) for lab in told["labs"]] == [("plain", None), ("other", None)]
+    assert all(lab["down_ms"] > 0 for lab in told["labs"])
+
+
+def test_a_lab_run_under_another_name_is_told_under_it():
+    told = json.loads(netemu("run", "nodeport", "--name", "mine", "--json").stdout)
+    assert (told["lab"], told["verdict"]) == ("mine", "pass")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../x", ".lock", "-x", "x" * 49, "a/b"])
+def test_what_can_be_no_labs_name_is_refused(plain, name):
+    done = netemu("up", plain, f"--name={name}")
+    assert done.returncode == 2
+    assert f"'{name}' is no name for a lab" in done.stderr
+
+
+def test_down_all_takes_every_lab_down_and_one_that_is_not_up_keeps_no_other_up(plain):
+    for name in ("one", "two"):
+        assert netemu("up", plain, "--name", name).returncode == 0
+    done = netemu("down", "nosuch", "one")
+    assert done.returncode == 2
+    assert "lab nosuch is not up" in done.stderr
+    assert done.stdout.startswith("one is down")
+    done = netemu("down", "--all")
+    assert (done.returncode, done.stdout.split(" (")[0]) == (0, "two is down")
+    assert netemu("down", "--all").stdout == "no lab is up\n"
+    assert json.loads(netemu("down", "--all", "--json").stdout) == {"labs": []}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--all", "nodeport")])
+def test_down_wants_labs_or_all_of_them(arguments):
+    done = netemu("down", *arguments)
+    assert done.returncode == 2
+    assert "name the labs to take down, or give --all" in done.stderr
+
+
+def test_two_that_take_one_lab_down_at_once_both_succeed(plain):
+    assert netemu("up", plain).returncode == 0
+    both = [subprocess.Popen([*NETEMU, "down", "plain"], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [each.communicate(timeout=60)[1] for each in both]
+    codes = [each.returncode for each in both]
+    assert 0 in codes
+    assert all(code == 0 or "not up" in text or "not ready" in text for code, text in zip(codes, said, strict=True))
+
+
+def test_a_name_that_is_wrong_is_met_with_the_one_that_was_meant(plain):
+    assert netemu("up", plain, "--name", "plainest").returncode == 0
+    says = {
+        ("down", "plainst"): "lab plainst is not up, did you mean 'plainest'?",
+        ("exec", "A", "plainest", "--", "true"): "A is a host of lab plainest: the lab comes first",
+        ("exec", "plainest", "a", "--", "true"): "lab plainest has no host 'a', did you mean 'A'?",
+        ("exec", "plainest", "zzz", "--", "true"): "lab plainest has no host 'zzz': there are A, B",
+        ("down", "zzz"): "lab zzz is not up: there is only plainest",
+    }
+    for arguments, text in says.items():
+        done = netemu(*arguments)
+        assert (done.returncode, text in done.stderr) == (2, True), done.stderr
+
+
+def test_a_lab_that_is_up_can_be_drawn_by_its_name(plain):
+    assert netemu("up", plain, "--name", "drawn").returncode == 0
+    assert netemu("graph", "drawn").stdout.splitlines() == [
+        "drawn",
+        "",
+        "lan",
+        "├─ A:eth0 10.0.0.1/24",
+        "└─ B:eth0 10.0.0.2/24",
+    ]
+
+
+def test_wipe_removes_what_a_lab_left_that_was_killed_whole(plain):
+    assert netemu("wipe").stdout == "nothing is left of any lab\n"
+    assert netemu("up", plain).returncode == 0
+    assert netemu("wipe").stdout == "nothing is left of any lab\n"
+    (lab,) = json.loads(netemu("ls", "--json").stdout)
+    fd = os.pidfd_open(lab["pid"])
+    os.kill(lab["pid"], signal.SIGSTOP)  # so that it can't collect process 1
+    for child in Path(f"/proc/{lab['pid']}/task/{lab['pid']}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    signal.pidfd_send_signal(fd, signal.SIGKILL)
+    assert subprocess.run(["tail", f"--pid={lab['pid']}", "-f", "/dev/null"], check=False, timeout=20).returncode == 0
+    os.close(fd)
+    told = json.loads(netemu("wipe", "--dry-run", "--json").stdout)
+    assert told["dry_run"]
+    assert sorted(found["kind"] for found in told["found"]) == ["folder", "name", "netns", "netns"]
+    assert netemu("wipe").stdout.count("removed  ") == 4
+    assert not list(Path("/run/netns").iterdir())
+
+
+def completed(line: str) -> list[str]:
+    """What bash would offer at the end of a line."""
+    words = line.split(" ")
+    environment = os.environ | {
+        "_NETEMU_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    return [offer.split(",", 1)[1] for offer in netemu(env=environment).stdout.split()]
+
+
+def test_labs_hosts_commands_and_files_are_completed(plain):
+    assert netemu("up", plain).returncode == 0
+    assert completed("netemu exec ") == ["plain"]
+    assert completed("netemu exec plain ") == ["A", "B"]
+    assert completed("netemu down pl") == ["plain"]
+    assert "nodeport" in completed("netemu up ")
+    assert completed("netemu comp") == ["completion"]
+    assert completed("netemu exec nosuch ") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_names_the_command(shell):
+    done = netemu("completion", shell)
+    assert done.returncode == 0
+    assert "_NETEMU_COMPLETE" in done.stdout
+    assert "netemu" in done.stdout
+
+
+def test_bash_takes_the_completion_script():
+    script = netemu("completion", "bash").stdout + "\ncomplete -p netemu\n"
+    done = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, "netemu" in done.stdout) == (0, True), done.stderr
