@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,7 +63,7 @@ async def test_a_host_can_be_entered_by_the_descriptors_that_come_with_the_answe
         answer, fds = await asyncio.to_thread(ask, "alone", {"do": "enter", "host": "A"}, 3)
         try:
             assert answer == {}
-            assert [os.stat(fd).st_ino for fd in fds] == [
+            assert [os.stat(fd).st_ino for fd in fds[:2]] == [
                 os.stat(fd).st_ino for fd in (lab["A"].net.fd, lab["A"].pids.fd)
             ]
             assert not any(os.get_inheritable(fd) for fd in fds)
@@ -178,7 +179,7 @@ async def test_the_socket_is_for_its_user_alone(monkeypatch):
     async with served():
         assert (BASE / "alone" / SOCKET).stat().st_mode & 0o777 == 0o600
         assert Path(BASE / "alone").resolve().stat().st_mode & 0o777 == 0o700
-        monkeypatch.setattr(control.os, "geteuid", lambda: 4321)
+        monkeypatch.setattr(control, "os", SimpleNamespace(geteuid=lambda: 4321))
         try:
             assert await asyncio.to_thread(talk, b'{"netemu": 1, "do": "facts"}\n') == b""
         except ConnectionError:
