@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from netemu.kernel.namespace import NetworkNamespace
@@ -15,20 +15,27 @@ _WORTH_A_THREAD = 8
 """Namespaces that one thread makes before a second one is worth its start."""
 
 
-async def make_namespaces(names: Sequence[str], prepare: Callable[[NetworkNamespace], None]) -> None:
-    """Make a namespace for each name and hand it to `prepare`, which owns it from then on; in no certain order.
+async def make_namespaces(names: Sequence[str], prepare: Callable[[Iterator[NetworkNamespace]], None]) -> None:
+    """Make a namespace for each name; `prepare` takes them one after the other, and owns those that it took.
 
-    `prepare` is called in threads, several at a time. After the first failure, and when cancelled, no more are made;
-    when this returns or raises, no `prepare` is running any more.
+    Where there are many, each of several threads calls `prepare` with its share. After the first failure, and when
+    cancelled, no more are made; when this returns or raises, no `prepare` is running any more.
     """
     threads = min(_MOST_THREADS, os.cpu_count() or 1, len(names) // _WORTH_A_THREAD)
     stop = threading.Event()
 
-    def work(share: Sequence[str]) -> None:
+    def made(share: Sequence[str]) -> Iterator[NetworkNamespace]:
         for name in share:
             if stop.is_set():
                 return
-            prepare(NetworkNamespace.create(name))
+            yield NetworkNamespace.create(name)
+
+    def work(share: Sequence[str]) -> None:
+        try:
+            prepare(made(share))
+        except BaseException:
+            stop.set()
+            raise
 
     if threads < 2:
         work(names)

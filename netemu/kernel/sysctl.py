@@ -4,9 +4,48 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Self
 
 from netemu.errors import KernelError
 from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.syscalls import detached_mount
+
+_RENEWED = 32
+
+
+class ProcView:
+    """A /proc of one's own, mounted nowhere, for those who write sysctls of many namespaces one after the other.
+
+    The names of all namespaces' sysctls are in one chain of the kernel's name cache, which each look-up walks through
+    (proc_sys_compare in fs/proc/proc_sysctl.c): with a thousand namespaces a write takes ten times as long. A new /proc
+    has no names cached; this one is renewed every now and then. Where there can be none, the machine's own serves.
+    """
+
+    def __init__(self) -> None:
+        self._fd: int | None = None
+        self._used = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def write(self, net: NetworkNamespace, values: Iterable[tuple[str, str, bool]]) -> None:
+        """As `write_sysctls`."""
+        if self._used % _RENEWED == 0:
+            self._close()
+            try:
+                self._fd = detached_mount("proc")
+            except OSError:
+                self._fd = None  # before Linux 5.2, or not allowed here
+        self._used += 1
+        write_sysctls(net, values, self._fd)
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
 
 
 def read_sysctls(net: NetworkNamespace, names: Iterable[str]) -> dict[str, str]:
@@ -22,12 +61,16 @@ def read_sysctls(net: NetworkNamespace, names: Iterable[str]) -> dict[str, str]:
     return values
 
 
-def write_sysctls(net: NetworkNamespace, values: Iterable[tuple[str, str, bool]]) -> None:
-    """Write (name, value, wanted) in order; one that the kernel does not have is an error only where wanted."""
+def write_sysctls(net: NetworkNamespace, values: Iterable[tuple[str, str, bool]], proc: int | None = None) -> None:
+    """Write (name, value, wanted) in order; one that the kernel does not have is an error only where wanted.
+
+    `proc` is the descriptor of another /proc than the machine's.
+    """
     with net.entered():
         for name, value, wanted in values:
+            path = _path(name) if proc is None else _path(name).removeprefix("/proc/")
             try:
-                fd = os.open(_path(name), os.O_WRONLY | os.O_CLOEXEC)
+                fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
                 try:
                     os.write(fd, value.encode())
                 finally:

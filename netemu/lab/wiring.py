@@ -6,7 +6,7 @@ Requests are queued for each namespace and sent together; one that the kernel re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
 from netemu.errors import KernelError, TopologyError
@@ -16,7 +16,7 @@ from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.offloads import switch_off
 from netemu.kernel.qdisc import Shape
 from netemu.kernel.rtnetlink import RefusedError, Request
-from netemu.kernel.sysctl import read_sysctls, write_sysctls
+from netemu.kernel.sysctl import ProcView, read_sysctls, write_sysctls
 from netemu.topology import plan as steps
 from netemu.topology.load import Source
 from netemu.topology.routing import table_number
@@ -26,6 +26,8 @@ from netemu.topology.units import bits_per_second, packets, seconds, share
 
 CARRIER_WITHIN = 5.0
 """Seconds for the kernel to report every interface running, and for each thousand interfaces as many more."""
+_FEW = 8
+"""So many namespaces are made without a look at what a fresh one has."""
 _AT_ONCE = 32
 """Links made in one go: the event loop gets its turn in between."""
 
@@ -49,7 +51,7 @@ class Wiring:
 
     async def make(self, names: list[str], sysctls: Mapping[str, list[steps.SetSysctl]]) -> None:
         """Make namespaces, and write those of `sysctls` that a fresh one does not have anyway."""
-        if names and self._fresh is None:
+        if self._fresh is None and len(names) > _FEW:
             first = NetworkNamespace.create("fresh")
             try:
                 asked = {step.name for steps_of_one in sysctls.values() for step in steps_of_one}
@@ -58,14 +60,16 @@ class Wiring:
                 first.close()
         fresh = self._fresh or {}
 
-        def prepare(net: NetworkNamespace) -> None:
-            try:
-                self.links[net.name] = Links(net)
-            except BaseException:
-                net.close()
-                raise
-            wanted = [step for step in sysctls.get(net.name, ()) if fresh.get(step.name) != step.value]
-            write_sysctls(net, [(step.name, step.value, step.wanted) for step in wanted])
+        def prepare(nets: Iterator[NetworkNamespace]) -> None:
+            with ProcView() as proc:
+                for net in nets:
+                    try:
+                        self.links[net.name] = Links(net)
+                    except BaseException:
+                        net.close()
+                        raise
+                    wanted = [step for step in sysctls.get(net.name, ()) if fresh.get(step.name) != step.value]
+                    proc.write(net, [(step.name, step.value, step.wanted) for step in wanted])
 
         before = list(self.links)
         await make_namespaces(names, prepare)
