@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from netemu.lab.lab import Lab
     from netemu.lab.leftovers import Leftover, wipe
     from netemu.lab.supervisor import hold, run_once
+    from netemu.lab.taps import Taps
     from netemu.netfilter.ruleset import Rule
     from netemu.record.flows import Flow
     from netemu.record.journeys import Journey
@@ -78,6 +79,7 @@ _HOMES = {
     "RulesError": "netemu.errors",
     "ServiceError": "netemu.errors",
     "Sighting": "netemu.record.sighting",
+    "Taps": "netemu.lab.taps",
     "Topology": "netemu.topology.model",
     "TopologyError": "netemu.errors",
     "UsageError": "netemu.errors",
@@ -125,6 +127,7 @@ __all__ = [
     "RulesError",
     "ServiceError",
     "Sighting",
+    "Taps",
     "Topology",
     "TopologyError",
     "UsageError",

@@ -38,6 +38,7 @@ PUBLIC = [
     "RulesError",
     "ServiceError",
     "Sighting",
+    "Taps",
     "Topology",
     "TopologyError",
     "UsageError",

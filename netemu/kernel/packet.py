@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from netemu.errors import CaptureError, UsageError
-from netemu.kernel.filters import LONGEST, attach, compiled
+from netemu.kernel.filters import LONGEST, Filter, attach, compiled
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.record.frames import Frames
 
@@ -23,6 +23,12 @@ MACS = 12
 """Bytes of a frame before its ethertype: destination and source."""
 SHORTEST_SNAP = 64
 """Canaries have to be recognised whatever is cut off."""
+_INSTRUCTION = struct.Struct("=HBBI")
+_NO_CANARIES = b"".join(
+    _INSTRUCTION.pack(*each)
+    for each in ((0x28, 0, 0, MACS), (0x15, 0, 1, CANARY), (0x06, 0, 0, 0), (0x06, 0, 0, LONGEST))
+)
+"""Load the ethertype, and take nothing if it is theirs (linux/filter.h)."""
 _AF_PACKET = 17
 _STATISTICS = 6
 
@@ -32,17 +38,23 @@ class What:
     """What a tap takes: which frames, and how much of each.
 
     Those of one interface by its number (0: of all), those that `filter` (pcap's language; empty for all) takes, and
-    of each the first `snap_length` bytes.
+    of each the first `snap_length` bytes. `canaries` come too, whatever the filter says, or don't.
     """
 
     interface: int = 0
     filter: str = ""
     snap_length: int = LONGEST
+    canaries: bool = True
 
     @property
-    def everything(self) -> bool:
-        """Whether nothing is left out or cut."""
-        return not self.filter and self.snap_length >= LONGEST
+    def program(self) -> Filter:
+        """The filter for the kernel; empty where everything is taken. Raises UsageError if it is none."""
+        if not self.filter and self.snap_length >= LONGEST:
+            return b"" if self.canaries else _NO_CANARIES
+        text = f"({self.filter})" if self.filter else "greater 0"
+        if self.filter:
+            compiled(self.filter)  # what is wrong with it is said of what was written
+        return compiled(f"{text} {'or' if self.canaries else 'and not'} ether proto {CANARY:#x}", self.snap_length)
 
 
 class FrameSource(Protocol):
@@ -78,8 +90,7 @@ def unbound_socket(net: NetworkNamespace, what: What) -> socket.socket:
     """A packet socket in `net` that is given nothing yet, its filter in place. Raises CaptureError, UsageError."""
     if what.snap_length < SHORTEST_SNAP:
         raise UsageError(f"a snap length of {what.snap_length} is too short: a tap's own canaries need {SHORTEST_SNAP}")
-    text = f"({what.filter}) or ether proto {CANARY:#x}" if what.filter else ""
-    program = b"" if what.everything else compiled(text, what.snap_length)
+    program = what.program
     try:
         with net.entered():
             sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)

@@ -21,6 +21,7 @@ from netemu.netfilter.hooks import STAGES, START_PRIORITY, STARTS
 from netemu.netfilter.ruleset import listed_rules
 from netemu.record.capture import TAP_TABLE
 from netemu.record.passes import START
+from netemu.topology.tracing import EVERYTHING, Tracing
 
 _GROUP = 9
 """NFNLGRP_NFTRACE."""
@@ -46,19 +47,45 @@ STATES: tuple[PacketConntrack, ...] = (
 """What a tap's rules tell apart where the trace carries no conntrack state."""
 
 
-def table(ask_conntrack: bool) -> str:
+def table(ask_conntrack: bool, tracing: Tracing = EVERYTHING) -> str:
     """The tap's nft table, as nft reads it."""
     lines = [f"table inet {TAP_TABLE} {{", "flags owner;"]
+    if tracing.kind == "first":
+        lines += [_SEEN_SET.format(hook=hook, family=family) for hook in STARTS for family in (4, 6)]
     for hook in STARTS:
         lines.append(f"chain {START}{hook} {{ type filter hook {hook} priority {START_PRIORITY}; policy accept;")
         if hook == "output":
             lines.append(f"ip daddr 127.0.0.1 ip protocol {CANARY_PROTOCOL} meta nftrace set 1 drop")
-        lines += ["meta nftrace set 1 accept", "}"]
-    for stage in STAGES:
+        lines += [*(f"{match} meta nftrace set 1 accept" for match in _traced(tracing, hook)), "}"]
+    for stage in STAGES if tracing.kind != "off" else ():
         lines.append(f"chain {stage.name} {{ type filter hook {stage.hook} priority {stage.priority}; policy accept;")
         lines += [f"{_matches(state)} accept" for state in STATES] if ask_conntrack else []
         lines += ["accept", "}"]
     return "\n".join([*lines, "}"])
+
+
+_SEEN_SET = (
+    "set {hook}{family} {{ type ipv{family}_addr . ipv{family}_addr . inet_proto . inet_service . inet_service;"
+    " flags dynamic,timeout; timeout 10m; size 65535; }}"
+)
+"""One direction of a connection each, with a limit that lets its first packets through and then one a day."""
+
+
+def _traced(tracing: Tracing, hook: str) -> list[str]:
+    """What has to match for a packet to be traced, in as many rules; none of it asks for connection tracking."""
+    if tracing.kind == "all":
+        return [""]
+    if tracing.kind == "one in":
+        return [f"numgen inc mod {tracing.number} 0"]
+    if tracing.kind == "off":
+        return []
+    few = f"meta l4proto . th sport . th dport limit rate 1/day burst {tracing.number} packets }}"
+    ports = "meta l4proto { tcp, udp, sctp, dccp, udplite }"
+    return [
+        f"{ports} update @{hook}4 {{ ip saddr . ip daddr . {few}",
+        f"{ports} update @{hook}6 {{ ip6 saddr . ip6 daddr . {few}",
+        "meta l4proto != { tcp, udp, sctp, dccp, udplite }",
+    ]
 
 
 def _matches(state: PacketConntrack) -> str:
@@ -73,9 +100,17 @@ def _matches(state: PacketConntrack) -> str:
 class TraceTap(GroupReader):
     """Stores the trace events of one host, and knows its own canaries. Its chains go when it is closed."""
 
-    def __init__(self, net: NetworkNamespace, buffer: int, ask_conntrack: bool, room: Room | None = None) -> None:
+    def __init__(
+        self,
+        net: NetworkNamespace,
+        buffer: int,
+        ask_conntrack: bool,
+        room: Room | None = None,
+        tracing: Tracing = EVERYTHING,
+    ) -> None:
         super().__init__(net, (_GROUP,), buffer, room)
         self.net = net
+        self.tracing = tracing
         self.states: dict[tuple[str, int], PacketConntrack] = {}
         self._awaited: set[bytes] = set()
         self._proof = Proof()
@@ -88,8 +123,8 @@ class TraceTap(GroupReader):
                 raise CaptureError(f"host {net.name}: no hook tap: {error.strerror}") from error
             self.nft = Nftables(net)
             undo.callback(self.nft.close)
-            self.nft.run(table(ask_conntrack))
-            if ask_conntrack:
+            self.nft.run(table(ask_conntrack, tracing))
+            if ask_conntrack and tracing.kind != "off":
                 self.states = self._read_states()
             undo.pop_all()
 

@@ -7,6 +7,7 @@ wiring       its namespaces, links, addresses and routes
 host         `Host`: run commands and open sockets on one host
 services     a host's services, from start to ready
 traffic      a topology's traffic items, sent
+taps         how a lab is recorded
 recorder     all hosts' taps: proven, running, read out
 folder       the private folders that labs keep things in, and the names of labs that are up
 leftovers    what a lab leaves when its holder and its process 1 were both killed, and wiping it

@@ -48,7 +48,7 @@ class Host:
         if interface not in self.links.index:
             there = ", ".join(self.links.index)
             raise UsageError(f"host {self.name} has no interface '{interface}': there are {there}")
-        return PacketSocket(self.net, What(self.links.index[interface], filter), interface)
+        return PacketSocket(self.net, What(self.links.index[interface], filter, canaries=False), interface)
 
     def open_socket(self, family: int = std.AF_INET, kind: int = std.SOCK_STREAM, proto: int = 0) -> std.socket:
         """A non-blocking socket of the standard library on this host, for this process's own event loop."""

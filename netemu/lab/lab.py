@@ -27,7 +27,8 @@ from netemu.lab.host import Host
 from netemu.lab.leftovers import wipe_name
 from netemu.lab.naming import hint
 from netemu.lab.needs import require_all
-from netemu.lab.recorder import BUFFER, Recorder
+from netemu.lab.recorder import Recorder
+from netemu.lab.taps import Taps
 from netemu.lab.traffic import send
 from netemu.record.record import Exchange, Record, build_record
 from netemu.topology.expectation import Expectation
@@ -36,6 +37,7 @@ from netemu.topology.load import Source, expectations_for, load, renamed
 from netemu.topology.model import Topology
 from netemu.topology.plan import plan
 from netemu.topology.segments import segments
+from netemu.topology.tracing import Tracing
 from netemu.topology.verify import faults
 
 DOWN_WITHIN = 10.0
@@ -49,8 +51,7 @@ class Lab:
     it came from there). `name` is the lab's, if not its topology's. With `named`, the lab claims its name on this
     machine, and its hosts appear to `ip netns` as LAB-HOST. With `record`, taps are bound before any interface is up,
     as they are without it where the topology has traffic or expectations; else the first record binds them, so that a
-    lab nobody records pays for none. `tap_buffer` is how many bytes a tap's socket may hold
-    before it drops; `ask_conntrack` makes hook taps ask for the conntrack state as they must before Linux 6.16.
+    lab nobody records pays for none. `taps` says how it is recorded: everything and whole, unless it says otherwise.
 
     Raises TopologyError, MachineError, or another NetemuError; nothing is left then.
     """
@@ -63,8 +64,7 @@ class Lab:
         named: bool = False,
         record: bool = False,
         source: Source | None = None,
-        tap_buffer: int = BUFFER,
-        ask_conntrack: bool | None = None,
+        taps: Taps | None = None,
     ) -> None:
         self.source = source or Source()
         if isinstance(topology, Topology):
@@ -81,7 +81,8 @@ class Lab:
         self.timing_ms: dict[str, float] = {}
         self.folder: LabFolder | None = None
         self.pids: PidSpace | None = None
-        self.recorder = Recorder(tap_buffer, ask_conntrack)
+        tracing = {name: Tracing.parse(host.trace) for name, host in self.topology.hosts.items()}
+        self.recorder = Recorder(taps, tracing)
         self._stack = AsyncExitStack()
         self._recording: Record | None = None
         self._taps_from_start = record or bool(self.topology.traffic or self.topology.expect)

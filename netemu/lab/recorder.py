@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -14,16 +14,19 @@ from netemu.errors import CaptureError, UsageError
 from netemu.kernel.features import trace_carries_conntrack
 from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.packet import What
 from netemu.kernel.queues import waiting
 from netemu.kernel.reader import Reader, Source
-from netemu.kernel.ring import HAND_OVER, SIZE, Ring
+from netemu.kernel.ring import Ring
 from netemu.kernel.rules import read_rules, tracks
 from netemu.kernel.store import Room
 from netemu.kernel.trace import TraceTap
 from netemu.kernel.tracking import ConntrackTap, dump_entries
 from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket
+from netemu.lab.taps import Taps
 from netemu.netfilter.ruleset import Ruleset
 from netemu.record.capture import HostCapture, TapHealth
+from netemu.topology.tracing import EVERYTHING, Tracing
 
 PROOF_WITHIN = 2.0
 """Seconds for a canary to be seen; a tap that shows none by then is not believed."""
@@ -31,10 +34,6 @@ QUIET_WITHIN = 5.0
 """Seconds to wait until no link holds a packet back."""
 _LOOK_AGAIN, _SEND_AGAIN = 0.005, 0.1
 """Seconds until queues are looked at again, and until canaries that are missing are sent again."""
-BUFFER = 64 << 20
-"""Bytes each tap's socket may hold before it drops."""
-_RINGS, _SMALLEST_RING = 128 << 20, 256 << 10
-"""Bytes of all hosts' rings together, and of one at least."""
 _AT_ONCE = 64
 """How many threads wait for the kernel side by side."""
 
@@ -70,21 +69,19 @@ class _HostTaps:
 class Recorder:
     """The taps of a lab's hosts. `open` each host's, then `begin` and `end` records; `close` when done."""
 
-    def __init__(self, buffer: int = BUFFER, ask_conntrack: bool | None = None) -> None:
-        self.buffer = buffer
-        self.room = Room()
+    def __init__(self, how: Taps | None = None, tracing: Mapping[str, Tracing] | None = None) -> None:
+        self.how = how or Taps()
+        self.tracing = tracing or {}
+        self.room = Room(self.how.memory, self.how.folder)
         self.reader: Reader | None = None
-        self.ask_conntrack = ask_conntrack
         self.taps: dict[str, _HostTaps] = {}
         self.bridges: list[tuple[socket.socket, str]] = []
         self.networks: list[Links] = []
 
     async def open(self, hosts: Sequence[tuple[NetworkNamespace, Links]]) -> None:
         """Bind all hosts' taps; from now on they store what they see. `close` also if this fails."""
-        size, hand_over = rings_of(len(hosts))
-        rings = []
-        for net, links in hosts:
-            rings.append(await self._open(net, links, min(size, self.buffer)))
+        size, hand_over = self.how.ring_for(len(hosts))
+        rings = [await self._open(net, links, size) for net, links in hosts]
         await _side_by_side([partial(ring.open, hand_over) for ring in rings])
         self.reader = Reader()
         for taps in self.taps.values():
@@ -92,15 +89,15 @@ class Recorder:
                 self.reader.add(source)
 
     async def _open(self, net: NetworkNamespace, links: Links, size: int) -> Ring:
-        ask = self.ask_conntrack if self.ask_conntrack is not None else not trace_carries_conntrack()
+        ask = self.how.ask_conntrack if self.how.ask_conntrack is not None else not trace_carries_conntrack()
         asked = ask and tracks(net)
         before = await read_rules(net)
         with ExitStack() as undo:
-            ring = Ring(net, room=self.room, size=size)
+            ring = Ring(net, What(0, self.how.filter, self.how.snap_length), self.room, size)
             undo.callback(ring.close)
-            trace = TraceTap(net, self.buffer, asked, self.room)
+            trace = TraceTap(net, self.how.buffer, asked, self.room, self.tracing.get(net.name, EVERYTHING))
             undo.callback(trace.close)
-            conntrack = ConntrackTap(net, self.buffer, self.room)
+            conntrack = ConntrackTap(net, self.how.buffer, self.room)
             undo.callback(conntrack.close)
             sender = sending_socket(net)
             taps = _HostTaps(net, links, WireTap(ring), trace, conntrack, sender, asked or not ask, before)
@@ -228,6 +225,8 @@ class Recorder:
         entries = await dump_entries(taps.net) if after.rules or taps.conntrack.count else []
         taps.conntrack.drain()
         interfaces = await taps.links.all_names()
+        unfollowed = self.how.left_out or _unknown_interfaces(taps, interfaces)
+        untraced = taps.trace.tracing.left_out or _unasked(taps)
         return HostCapture(
             host=name,
             interfaces=interfaces,
@@ -240,21 +239,11 @@ class Recorder:
             rules_after=after,
             counted=(taps.counted_from, counted_to),
             health=[
-                TapHealth(
-                    "wire", name, taps.wire.lost(), taps.alive.get("wire", False), _unknown_interfaces(taps, interfaces)
-                ),
-                TapHealth("hooks", name, taps.trace.lost(), taps.alive.get("hooks", False), _unasked(taps)),
+                TapHealth("wire", name, taps.wire.lost(), taps.alive.get("wire", False), unfollowed),
+                TapHealth("hooks", name, taps.trace.lost(), taps.alive.get("hooks", False), untraced),
                 TapHealth("conntrack", name, taps.conntrack.lost()),
             ],
         )
-
-
-def rings_of(hosts: int) -> tuple[int, int]:
-    """How many bytes each host's ring may have, and after how many milliseconds a begun block is handed over.
-
-    Rings are the kernel's memory, and each has a timer that always runs: many hosts get smaller and slower ones.
-    """
-    return min(max(_RINGS // max(hosts, 1), _SMALLEST_RING), SIZE), max(hosts // 8, HAND_OVER)
 
 
 async def _side_by_side(calls: Sequence[Callable[[], None]]) -> None:

@@ -15,6 +15,7 @@ from netemu.topology.routing import NextHop, PolicyRule, Route
 from netemu.topology.service import Ready, Service
 from netemu.topology.shaping import LinkProperties
 from netemu.topology.strict import Strict
+from netemu.topology.tracing import TracingText
 from netemu.topology.traffic import Traffic
 from netemu.topology.values import AbsolutePath, Environment, InterfaceName, Name, Subnet, User
 
@@ -70,6 +71,9 @@ class Host(Strict):
     environment: Environment = Field(default={}, description="of every process that is run on it")
     user: User | None = Field(default=None, description="who runs its services, by name or number; root unless given")
     services: dict[Name, Service] = Field(default={})
+    trace: TracingText = Field(
+        default="all", description="which packets its hook tap traces: all, off, first N (of each connection), 1 in N"
+    )
 
 
 class Link(LinkProperties):

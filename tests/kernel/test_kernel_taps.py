@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -21,6 +22,7 @@ from netemu.netfilter.hooks import STAGES
 from netemu.record.capture import OUTGOING, HostCapture
 from netemu.record.flows import read_entries
 from netemu.record.passes import passes, trace_events
+from netemu.topology.tracing import Tracing
 
 BUFFER = 1 << 20
 
@@ -129,6 +131,55 @@ async def test_where_the_trace_has_no_conntrack_state_the_taps_own_rules_tell_it
     assert told[0] == ("new", "original", ())
     assert told[1] == ("new", "original", ("dst",)), "after the output nat hook"
     assert told[4:] == [("new", "original", ("src", "dst"))] * 4
+    close(tap)
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [("all", [6, 6]), ("first 2", [2, 2]), ("first 6", [6, 6]), ("1 in 3", [4]), ("1 in 100", [1]), ("off", [0])],
+)
+async def test_a_hook_tap_traces_as_much_as_it_is_told(pair, text, seen):
+    """Six datagrams each from two sockets; of a connection, each direction is counted by itself."""
+    tap = TraceTap(pair.left, BUFFER, ask_conntrack=False, tracing=Tracing.parse(text))
+    await pair.up()
+    for _ in range(2):
+        await send(pair, 6)
+    tap.drain()
+    found = [each.sightings for each in passes(HostCapture("left", {}, trace=tap.datagrams()))]
+    ports = Counter(seen[0].headers.sport for seen in found if seen[0].headers.proto == "udp")
+    assert sum(ports.values()) == sum(seen)
+    if len(seen) > 1:
+        assert sorted(ports.values()) == sorted(seen)
+    assert all(len(seen) == 4 for seen in found), "what is traced is traced at every stage"
+    assert read_entries(await dump_entries(pair.left)) == {}, "no connection tracking was switched on for it"
+    close(tap)
+
+
+@pytest.mark.parametrize("text", ["first 2", "1 in 100", "off"])
+async def test_a_hook_tap_that_traces_little_proves_itself_all_the_same(pair, reader, text):
+    tap = TraceTap(pair.left, BUFFER, ask_conntrack=False, tracing=Tracing.parse(text))
+    await pair.up()
+    reader.add(tap)
+    for _ in range(3):
+        tap.send_canary(new_nonce())
+        async with asyncio.timeout(5):
+            await tap.proven()
+    close(tap)
+
+
+async def test_first_packets_are_told_apart_over_ipv6_too(pair):
+    tap = TraceTap(pair.left, BUFFER, ask_conntrack=False, tracing=Tracing.parse("first 2"))
+    await pair.up()
+    with pair.left.entered():
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with sock:
+        for _ in range(5):
+            sock.sendto(b"x", ("::1", 9))
+    tap.drain()
+    found = [
+        each.sightings for each in passes(HostCapture("left", {}, trace=tap.datagrams())) if each.start == "output"
+    ]
+    assert sum(seen[0].headers.proto == "udp" for seen in found) == 2
     close(tap)
 
 

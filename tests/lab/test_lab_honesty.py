@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from netemu import Lab, TopologyError, UsageError, Verdict
+from netemu import Lab, Taps, TopologyError, UsageError, Verdict
 from netemu.topology.load import loads
 
 ECHO = """import socket
@@ -100,7 +100,7 @@ async def test_rules_that_no_trace_shows_and_whose_counters_do_not_decide_are_un
 
 async def test_a_lossy_tap_is_unproven_even_where_nothing_else_was_asked():
     topology, _ = loads(FORWARDS.replace('"10.0.0.1:7"', '"10.1.0.2:7", count: 50'))
-    async with Lab(topology, tap_buffer=1) as lab:
+    async with Lab(topology, taps=Taps(ring=1, buffer=1)) as lab:
         report = await lab.prove()
     assert report.record.lost > 0
     assert (report.verdict, report.exit_code) == (Verdict.UNPROVEN, 3)

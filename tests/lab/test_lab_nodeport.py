@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netemu import Verdict, report_json
+from netemu import Taps, Verdict, report_json
 from netemu.errors import UsageError
 from netemu.kernel.features import trace_carries_conntrack
 from netemu.topology.points import Point
@@ -163,7 +163,7 @@ async def test_the_report_is_the_json_that_readers_were_promised(lab):
     assert (flow["host"], flow["reply"]["src"], flow["reply"]["sport"]) == ("B", "172.26.0.3", 8080)
 
 
-@pytest.mark.lab("nodeport", ask_conntrack=True)
+@pytest.mark.lab("nodeport", taps=Taps(ask_conntrack=True))
 async def test_it_passes_too_where_the_trace_carries_no_conntrack_state(lab):
     """Before Linux 6.16 the taps' own rules tell the state: the same verdict from other evidence."""
     report = await prove(lab)
@@ -174,7 +174,7 @@ async def test_it_passes_too_where_the_trace_carries_no_conntrack_state(lab):
     assert {flow.entries["B"].reply.src for flow in report.record.flows if "B" in flow.entries} == {"172.26.0.3"}
 
 
-@pytest.mark.lab("nodeport", tap_buffer=1)
+@pytest.mark.lab("nodeport", taps=Taps(ring=1, buffer=1))
 async def test_a_tap_that_drops_makes_the_verdict_unproven(lab):
     report = await prove(lab)
     assert report.record.lost > 0
