@@ -56,6 +56,9 @@ class Mapper:
 def _map_when_told(wait: int, commands: list[list[str]]) -> None:
     try:
         if os.read(wait, 1):
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(nothing, fd)  # one that maps nothing is no fault: the user is alone there then
             for command in commands:
                 if os.spawnv(os.P_WAIT, command[0], command):  # noqa: S606  no shell, as it should be
                     break
@@ -64,11 +67,10 @@ def _map_when_told(wait: int, commands: list[list[str]]) -> None:
 
 
 def _commands(uid: int, gid: int, pid: int) -> list[list[str]]:
-    names = {str(uid)}
     try:
-        names.add(pwd.getpwuid(uid).pw_name)
+        names = {str(uid), pwd.getpwuid(uid).pw_name}
     except KeyError:
-        pass  # a user without a name
+        return []  # they map nothing for a user without a name
     found = []
     for program, file, own in (("newgidmap", "/etc/subgid", gid), ("newuidmap", "/etc/subuid", uid)):
         path, ids = shutil.which(program, path=_PATH), subordinate_ids(Path(file), names)

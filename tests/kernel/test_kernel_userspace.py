@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,6 +56,7 @@ def test_the_mapper_runs_the_programs_from_outside_when_it_is_told(tmp_path, mon
         (tmp_path / name).chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda name, path=None: str(tmp_path / name))
     monkeypatch.setattr("netemu.kernel.subordinate.subordinate_ids", lambda file, names: (100000, 65536))
+    monkeypatch.setattr("netemu.kernel.subordinate.pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="ann"))
     with Mapper(1000, 1001) as mapper:
         assert not (tmp_path / "calls").exists()
         mapper.map()
