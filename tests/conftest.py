@@ -10,7 +10,9 @@ import kernel_needs
 import pytest
 from ordinary_user import user
 
+from netemu.errors import PrivilegeError
 from netemu.kernel.syscalls import CLONE_NEWNS, unshare
+from netemu.kernel.userspace import enter_user_namespace, outside_user
 
 __all__ = ["user"]
 
@@ -27,6 +29,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Tests see a /run of their own: labs that are up on this machine are neither in their way nor in danger."""
     kernel_needs.configure(config)
+    try:
+        enter_user_namespace()
+    except PrivilegeError:
+        return  # what needs it is skipped
+    try:
+        if enter_user_namespace():
+            os.environ.setdefault("LOGNAME", f"user-{outside_user()}")  # not root, to who shares /tmp
+    except PrivilegeError:
+        return  # what needs it is skipped
     if os.geteuid() == 0:
         unshare(CLONE_NEWNS)
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
@@ -38,7 +49,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             kernel_needs.skip_what_is_not_there(item)
         return
-    needs_root = pytest.mark.skip(reason="needs root for network namespaces: run scripts/test with sudo, as CI does")
+    needs_root = pytest.mark.skip(
+        reason="needs root, or a kernel that allows user namespaces: run scripts/test with sudo"
+    )
     for item in items:
         if KERNEL_ROOMS & set(Path(item.path).relative_to(Path(__file__).parent).parts):
             item.add_marker(needs_root)

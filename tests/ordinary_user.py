@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from netemu.kernel.userspace import outside_user
+
 UID = 61234
 ROOT = Path(__file__).parent.parent
 CHECKOUT, ENVIRONMENT = Path("/run/checkout"), Path("/run/environment")
@@ -91,6 +93,8 @@ def show_environment() -> None:
 @pytest.fixture
 def user():
     """An ordinary user without any processes or labs, before and after."""
+    if os.geteuid() != 0 or outside_user() != 0:
+        pytest.skip("only root can become another user: run scripts/test with sudo")
     show_environment()
     made = OrdinaryUser()
     try:

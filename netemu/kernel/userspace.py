@@ -83,8 +83,7 @@ def ordinary_users_may() -> str:
     if child == 0:
         code = errno.EIO
         try:
-            if _capable():
-                _be_nobody()
+            _be_nobody()
             _unshare_user()
             code = 0
         except PrivilegeError as error:
@@ -182,7 +181,11 @@ def _forbidden(error: OSError) -> PrivilegeError:
 
 
 def _be_nobody() -> None:
-    os.setgroups([])
-    os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-    os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    """Of root make nobody; others, and root of a namespace that has nobody else, stay who they are."""
+    try:
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    except OSError:
+        return
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1)  # or /proc/self would be root's still

@@ -17,6 +17,11 @@ def test_root_stays_what_and_where_it_is():
     before = [os.readlink(f"/proc/self/ns/{kind}") for kind in ("user", "net")]
     assert enter_user_namespace() is False
     assert [os.readlink(f"/proc/self/ns/{kind}") for kind in ("user", "net")] == before
+
+
+def test_a_user_namespace_knows_who_its_root_is_outside(user):
+    told = "from netemu.kernel.userspace import *; enter_user_namespace(); print(outside_user(), os.geteuid())"
+    assert user.python(told).stdout.split() == [str(user.uid), "0"]
     assert outside_user() == 0
 
 
