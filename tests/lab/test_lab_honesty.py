@@ -67,6 +67,7 @@ async def test_rules_loaded_while_the_lab_is_up_are_seen_as_rules(lab):
     assert (wrong.verdict, wrong.actual["by"]) == (Verdict.FAIL, "rule")
 
 
+@pytest.mark.needs("legacy iptables")
 async def test_a_rewrite_by_rules_that_no_trace_shows_is_told_by_their_counters(lab):
     await rules(lab, "iptables-legacy-restore")
     record, check = await judge(lab, by="rule", rule="-j DNAT", walked=True)
@@ -78,6 +79,7 @@ async def test_a_rewrite_by_rules_that_no_trace_shows_is_told_by_their_counters(
     assert (check.verdict, check.actual["walked"]) == (Verdict.FAIL, True)
 
 
+@pytest.mark.needs("legacy iptables")
 async def test_rules_that_no_trace_shows_and_whose_counters_do_not_decide_are_unknown(lab):
     """Two rules that fit the same packets, each of which counted one: which of the two was it for this packet?"""
     await rules(lab, "iptables-legacy-restore")

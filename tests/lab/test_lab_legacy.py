@@ -7,6 +7,7 @@ import pytest
 from netemu import Lab, Report, RulesError, Topology, Verdict
 from netemu.topology.load import loads
 
+pytestmark = pytest.mark.needs("legacy iptables")
 BACKENDS = ["nft", "legacy"]
 
 
