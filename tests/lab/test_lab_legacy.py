@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netemu import Lab, Report, RulesError, Topology, Verdict
+from netemu import Lab, Report, RulesError, Taps, Topology, Verdict
 from netemu.topology.load import loads
 
 pytestmark = pytest.mark.needs("legacy iptables")
@@ -38,7 +38,7 @@ async def test_each_backend_has_its_rules_where_its_own_tools_look(nodeport):
 
 
 async def test_the_nodeport_under_legacy_is_proved_too_where_the_trace_carries_no_conntrack_state(nodeport):
-    report = await outcome(nodeport, "legacy", ask_conntrack=True)
+    report = await outcome(nodeport, "legacy", taps=Taps(ask_conntrack=True))
     assert report.verdict is Verdict.PASS, report.explain()
 
 
