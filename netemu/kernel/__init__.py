@@ -6,9 +6,12 @@ userspace    the user namespace in which an ordinary user's labs live
 subordinate  that user's subordinate ids, mapped there
 loopback     lo, set up without netlink
 making       many namespaces at once
-pidspace     the PID namespace in which a lab's processes live and die
-init         the program that is process 1 there; it outlives its lab just long enough to tidy up
-process      starting processes inside namespaces, and running them to their end
+pidspace     the PID namespace in which a lab's processes live and die, and starting them there
+init         the program that is process 1 there: it starts them, and outlives its lab just long enough to tidy up
+dialogue     messages to process 1 and back
+handle       `Process`: one process of a lab
+process      running processes to their end: the machine's own tools, and a lab's processes
+memory       files in memory, for what goes in and out of a process
 ending       waiting for a process's end on the event loop
 links        one namespace's bridges, veth pairs, addresses, routes and link properties
 rtnetlink    rtnetlink requests in batches, over one socket of a namespace

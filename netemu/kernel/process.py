@@ -1,4 +1,4 @@
-"""Starting processes inside a lab's namespaces, and waiting for them on the event loop."""
+"""Running processes to their end: the machine's tools inside a host's network namespace, and a lab's processes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from netemu.errors import UsageError
 from netemu.kernel.ending import ended
+from netemu.kernel.memory import memory_file, text_of
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.pidspace import PidSpace
 
@@ -26,49 +26,57 @@ class Completed:
     stderr: str
 
 
-def start(
+async def run(
+    command: Sequence[str], net: NetworkNamespace, *, input: bytes = b"", environment: Mapping[str, str] | None = None
+) -> Completed:
+    """Run a tool of the machine's in a host's network namespace to its end. A cancelled run ends the process.
+
+    Its input and outputs are files in memory, so nothing waits for a child that it leaves behind with them open.
+    """
+    with memory_file(input) as stdin, memory_file() as stdout, memory_file() as stderr:
+        process = _start(command, net, stdin, stdout, stderr, environment)
+        try:
+            code = await ended(process)
+        finally:
+            _kill(process)
+        return Completed(tuple(command), code, text_of(stdout), text_of(stderr))
+
+
+async def run_on(
+    host: str,
+    command: Sequence[str],
+    pids: PidSpace,
+    *,
+    input: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    user: str | None = None,
+) -> Completed:
+    """Run a process on a host that has its place, to its end; else as `run`."""
+    with memory_file(input) as stdin, memory_file() as stdout, memory_file() as stderr:
+        streams = (stdin.fileno(), stdout.fileno(), stderr.fileno())
+        async with await pids.start(command, streams, host=host, environment=environment, user=user) as process:
+            code = await process.wait()
+        return Completed(tuple(command), code, text_of(stdout), text_of(stderr))
+
+
+def _start(
     command: Sequence[str],
     net: NetworkNamespace,
-    pids: PidSpace | None,
-    *,
-    stdin: int | IO[bytes] = subprocess.DEVNULL,
-    stdout: int | IO[bytes] = subprocess.DEVNULL,
-    stderr: int | IO[bytes] = subprocess.DEVNULL,
-    folder: Path | None = None,
-    environment: Mapping[str, str] | None = None,
+    stdin: IO[bytes],
+    stdout: IO[bytes],
+    stderr: IO[bytes],
+    environment: Mapping[str, str] | None,
 ) -> subprocess.Popen[bytes]:
-    """Start a process on a host; UsageError if there is no such program."""
-
-    def inside() -> subprocess.Popen[bytes]:
-        with net.entered():
-            return _popen(command, stdin, stdout, stderr, folder, environment)
-
     try:
-        return inside() if pids is None else pids.start(inside)
+        with net.entered():
+            return subprocess.Popen(
+                list(command), stdin=stdin, stdout=stdout, stderr=stderr, env=environment, start_new_session=True
+            )
     except (FileNotFoundError, PermissionError) as error:
         raise UsageError(f"host {net.name}: can't run {command[0]}: {error.strerror}") from error
 
 
-def _popen(
-    command: Sequence[str],
-    stdin: int | IO[bytes],
-    stdout: int | IO[bytes],
-    stderr: int | IO[bytes],
-    folder: Path | None,
-    environment: Mapping[str, str] | None,
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        list(command),
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        cwd=folder,
-        env=dict(environment) if environment is not None else None,
-        start_new_session=True,
-    )
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     """End a process and its whole session's process group, and collect it."""
     if process.poll() is None:
         try:
@@ -76,47 +84,3 @@ def kill(process: subprocess.Popen[bytes]) -> None:
         except ProcessLookupError:
             process.kill()
     process.wait()
-
-
-async def run(
-    command: Sequence[str],
-    net: NetworkNamespace,
-    pids: PidSpace | None = None,
-    *,
-    input: bytes = b"",
-    folder: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Completed:
-    """Run a process on a host to its end. A cancelled run ends the process.
-
-    Its input and outputs are files in memory, so nothing waits for a child that it leaves behind with them open.
-    """
-    with memory_file(input) as stdin, memory_file() as stdout, memory_file() as stderr:
-        process = start(
-            command,
-            net,
-            pids,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            folder=folder,
-            environment=environment,
-        )
-        try:
-            code = await ended(process)
-        finally:
-            kill(process)
-        return Completed(tuple(command), code, _text(stdout), _text(stderr))
-
-
-def memory_file(content: bytes = b"") -> IO[bytes]:
-    """An unnamed file in memory, at its start."""
-    file = os.fdopen(os.memfd_create("netemu", os.MFD_CLOEXEC), "w+b", buffering=0)
-    file.write(content)
-    file.seek(0)
-    return file
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")

@@ -5,6 +5,7 @@ build        a plan's steps carried out
 needs        whether this machine has what a plan takes, asked before anything is built
 wiring       its namespaces, links, addresses and routes
 host         `Host`: run commands and open sockets on one host
+names        the /etc/hosts of a lab's hosts
 services     a host's services, from start to ready
 traffic      a topology's traffic items, sent
 taps         how a lab is recorded

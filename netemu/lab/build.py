@@ -14,12 +14,14 @@ from netemu.kernel.links import Links
 from netemu.kernel.pidspace import PidSpace
 from netemu.kernel.rules import load_rules, refused_line
 from netemu.lab.host import Host
+from netemu.lab.names import Names
 from netemu.lab.recorder import Recorder
 from netemu.lab.services import start_service
 from netemu.lab.wiring import Wiring
 from netemu.netfilter.ruleset import complaint
 from netemu.topology import plan as steps
 from netemu.topology.load import Source
+from netemu.topology.model import Topology
 from netemu.topology.shards import BRIDGE
 
 
@@ -30,13 +32,22 @@ class Builder:
     """
 
     def __init__(
-        self, stack: AsyncExitStack, pids: PidSpace, folder: Path, recorder: Recorder, source: Source, record: bool
+        self,
+        stack: AsyncExitStack,
+        pids: PidSpace,
+        folder: Path,
+        recorder: Recorder,
+        topology: Topology,
+        source: Source,
+        record: bool,
     ) -> None:
         self.stack = stack
         self.pids = pids
         self.folder = folder
         self.recorder = recorder
+        self.topology = topology
         self.source = source
+        self.names = Names(topology, folder)
         self.wiring = Wiring(source)
         self.record = record
         stack.callback(self.wiring.close)
@@ -88,9 +99,8 @@ class Builder:
         await self.wiring.make([step.host for step in group], self._defaults)
         for step in group:
             links = self.links[step.host]
-            host = Host(step.host, links.net, links, self.pids, self.folder)
-            self.stack.callback(host.kill_processes)
-            self.hosts[step.host] = host
+            wanted = self.topology.hosts[step.host]
+            self.hosts[step.host] = Host(step.host, links.net, links, self.pids, self.folder, self.names, wanted)
 
     async def _sysctls(self, group: list[steps.SetSysctl]) -> None:
         self.wiring.write(step for step in group if step.wanted)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket as std
-import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,29 +14,68 @@ from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.packet import What
 from netemu.kernel.pidspace import PidSpace
-from netemu.kernel.process import Completed, kill, run
+from netemu.kernel.process import Completed, run_on
+from netemu.lab.names import Names
+from netemu.topology import model
+
+LOGIN = ("HOME", "USER", "LOGNAME")
+"""What says in an environment who somebody is: not handed on to another user's processes."""
 
 if TYPE_CHECKING:
     from netemu.kernel.scapy_socket import PacketSocket
 
 
 class Host:
-    """A host of a lab that is up."""
+    """A host of a lab that is up.
 
-    def __init__(self, name: str, net: NetworkNamespace, links: Links, pids: PidSpace, folder: Path) -> None:
+    Its processes have a place of their own: the host's name and network, the lab's /proc, its own /sys and /etc/hosts,
+    and the files placed there. `remarks` says what of that the kernel refused.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        net: NetworkNamespace,
+        links: Links,
+        pids: PidSpace,
+        folder: Path,
+        names: Names,
+        wanted: model.Host | None = None,
+    ) -> None:
         self.name = name
         self.net = net
         self.links = links
         self.pids = pids
         self.folder = folder
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.names = names
+        self.wanted = wanted or model.Host()
+        self.remarks: tuple[str, ...] = ()
+        self._settling = asyncio.Lock()
+        self._settled = False
 
-    async def run(self, *command: str, input: bytes = b"", within: float | None = None) -> Completed:
-        """Run a command to its end; UsageError if there is no such program, TimeoutError after `within` seconds."""
-        if self.net.fd < 0:
-            raise UsageError(f"host {self.name}: its lab is down")
+    async def run(
+        self,
+        *command: str,
+        input: bytes = b"",
+        within: float | None = None,
+        environment: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> Completed:
+        """Run a command to its end; UsageError if there is no such program, TimeoutError after `within` seconds.
+
+        It has this process's environment, the host's, and `environment`; it runs as this process's user, or as `user`.
+        """
         async with asyncio.timeout(within):
-            return await run(command, self.net, self.pids, input=input)
+            await self.settle()
+            own = self.environment(os.environ, environment, user)
+            return await run_on(self.name, command, self.pids, input=input, environment=own, user=user)
+
+    def environment(
+        self, base: Mapping[str, str], more: Mapping[str, str] | None = None, user: str | None = None
+    ) -> dict[str, str]:
+        """A process's environment: `base` (without its user's own, for another `user`), the host's own, and `more`."""
+        kept = {key: value for key, value in base.items() if user is None or key not in LOGIN}
+        return kept | self.wanted.environment | dict(more or {})
 
     def socket(self, interface: str, filter: str = "") -> PacketSocket:
         """A scapy socket on one of this host's interfaces, for scapy's sniff, AsyncSniffer, sr1, sendp, …; close it.
@@ -57,7 +97,23 @@ class Host:
         sock.setblocking(False)
         return sock
 
-    def kill_processes(self) -> None:
-        """End and collect every process that was started here."""
-        while self.processes:
-            kill(self.processes.pop())
+    async def settle(self) -> None:
+        """Make the place of the host's processes, unless it is there: hosts without any process do without."""
+        if self.net.fd < 0:
+            raise UsageError(f"host {self.name}: its lab is down")
+        async with self._settling:
+            if not self._settled:
+                kept = self.folder / f"{self.name}.own"
+                said = await self.pids.place(self.name, self.net.fd, kept, self.names.file(), self._files())
+                self.remarks = tuple(said)
+                self._settled = True
+
+    def _files(self) -> list[tuple[Path, str]]:
+        """The files that the topology places here, each with where it is to be."""
+        placed = []
+        for number, (target, file) in enumerate(self.wanted.files.items()):
+            source = self.folder / f"{self.name}.file{number}"
+            source.write_bytes(file.data)
+            source.chmod(file.permissions)
+            placed.append((source, target))
+        return placed

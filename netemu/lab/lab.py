@@ -127,7 +127,9 @@ class Lab:
         self.pids.remove_after(folder=self.folder.path)
         if link is not None:
             self.pids.remove_after(link=link, target=str(self.folder.path))
-        builder = Builder(self._stack, self.pids, self.folder.path, self.recorder, self.source, self._taps_from_start)
+        builder = Builder(
+            self._stack, self.pids, self.folder.path, self.recorder, self.topology, self.source, self._taps_from_start
+        )
         await builder.build(steps)
         self.hosts, self._open_taps = builder.hosts, builder.open_taps
         if self.named and base() == BASE:

@@ -6,9 +6,8 @@ import asyncio
 from pathlib import Path
 
 from netemu.errors import ServiceError, UsageError
-from netemu.kernel.ending import ended
 from netemu.kernel.listening import Listening
-from netemu.kernel.process import start
+from netemu.kernel.memory import memory_file
 from netemu.lab.host import Host
 from netemu.topology.load import Source
 from netemu.topology.model import Ready
@@ -25,24 +24,23 @@ async def start_service(host: Host, step: StartService, source: Source) -> None:
     log = host.folder / f"{host.name}.{step.name}.log"
     folder = host.folder / f"{host.name}.{step.name}"
     folder.mkdir(mode=0o700)
-    with log.open("wb") as output:
+    await host.settle()
+    with log.open("wb") as output, memory_file() as nothing:
+        streams = (nothing.fileno(), output.fileno(), output.fileno())
         try:
-            process = start(
+            process = await host.pids.start(
                 step.service.command,
-                host.net,
-                host.pids,
-                stdout=output,
-                stderr=output,
+                streams,
+                host=host.name,
                 folder=folder,
-                environment=ENVIRONMENT,
+                environment=host.environment(ENVIRONMENT, step.service.environment),
             )
         except UsageError as error:
             raise ServiceError(source.problem(str(error), (*step.path, "command"))) from error
-    host.processes.append(process)
     ready = step.service.ready
     if ready is None:
         return
-    ending = asyncio.ensure_future(ended(process))
+    ending = asyncio.ensure_future(process.wait())
     readiness = asyncio.ensure_future(_ready(host, ready))
     try:
         within = seconds(ready.within)

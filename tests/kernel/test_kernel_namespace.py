@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -15,8 +12,7 @@ import pytest
 
 from netemu.errors import UsageError
 from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.pidspace import PidSpace
-from netemu.kernel.process import run, start
+from netemu.kernel.process import run
 
 
 def own_namespace() -> str:
@@ -91,61 +87,3 @@ async def test_a_cancelled_run_ends_its_process(net):
         await running
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     assert not [pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "sleep\n"]
-
-
-async def test_processes_of_a_pid_space_end_with_it(net):
-    pids = PidSpace()
-    process = start(["sh", "-c", "sleep 1000 & echo $$; wait"], net, pids, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert int(process.stdout.readline()) == 2, "it is the first process beside process 1 in its own space"
-    init = Path(f"/proc/{pids.process.pid}")
-    grandchildren = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    waiting = asyncio.create_task(asyncio.to_thread(process.wait))
-    await pids.close()
-    await waiting
-    process.stdout.close()
-    assert not init.exists()
-    assert grandchildren
-    assert not any(Path(f"/proc/{pid}").exists() for pid in grandchildren)
-
-
-HOLDER = """
-import sys, time, os
-from pathlib import Path
-from netemu.kernel.pidspace import PidSpace
-from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.process import start
-pids, net = PidSpace(), NetworkNamespace.create("test")
-pids.remove_after(folder=Path(sys.argv[1]))
-pids.remove_after(link=Path(sys.argv[2]), target="mine")
-pids.remove_after(link=Path(sys.argv[3]), target="mine")
-process = start(["sleep", "1000"], net, pids)
-print(pids.process.pid, process.pid, flush=True)
-time.sleep(1000)
-"""
-
-
-def test_a_killed_holder_leaves_no_process_and_what_it_named_is_removed(tmp_path):
-    folder, ours, others = tmp_path / "folder", tmp_path / "ours", tmp_path / "others"
-    folder.mkdir()
-    (folder / "file").write_text("x")
-    ours.symlink_to("mine")
-    others.symlink_to("somebody's")
-    arguments = [sys.executable, "-c", HOLDER, str(folder), str(ours), str(others)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        pids = [int(pid) for pid in holder.stdout.readline().split()]
-        waits = [os.pidfd_open(pid) for pid in pids]
-        holder.send_signal(signal.SIGKILL)
-    for fd in waits:
-        wait_for(fd)
-        os.close(fd)
-    assert not folder.exists()
-    assert not ours.is_symlink()
-    assert others.is_symlink(), "a link that no longer points to ours is somebody else's"
-
-
-def wait_for(fd: int) -> None:
-    import select
-
-    assert select.select([fd], [], [], 5)[0], "the process did not end"

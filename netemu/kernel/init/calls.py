@@ -1,0 +1,62 @@
+"""The system calls that Python 3.11 lacks: namespaces and mounts (linux/sched.h, linux/mount.h)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x2, 0x4, 0x8
+MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def call(name: str, *arguments: object) -> int:
+    """Call a function of the C library; its result, unless that tells of an error: OSError."""
+    result: int = getattr(_libc(), name)(*arguments)
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{name}: {os.strerror(error)}")
+    return result
+
+
+def unshare(flags: int) -> None:
+    """Give the calling thread namespaces of its own (unshare(2)). Raises OSError."""
+    call("unshare", flags)
+
+
+def setns(fd: int, kind: int) -> None:
+    """Move the calling thread into the namespace that `fd` refers to (setns(2)). Raises OSError."""
+    call("setns", fd, kind)
+
+
+def mount(source: str, target: str, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:
+    """Mount something, or change a mount, in the calling thread's mount namespace (mount(2)). Raises OSError."""
+    call(
+        "mount",
+        os.fsencode(source),
+        os.fsencode(target),
+        kind.encode() if kind is not None else None,
+        ctypes.c_ulong(flags),
+        os.fsencode(options) if options is not None else None,
+    )
+
+
+def pivot_root(new: str, old: str) -> None:
+    """Make another mount the root (pivot_root(2)). Raises OSError."""
+    call("pivot_root", os.fsencode(new), os.fsencode(old))
+
+
+def unmount_detached(target: str) -> None:
+    """Take a mount out of sight at once; it goes when nobody uses it (umount2(2), MNT_DETACH). Raises OSError."""
+    call("umount2", os.fsencode(target), 2)

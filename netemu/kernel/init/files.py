@@ -1,0 +1,108 @@
+"""Files placed where a host's processes find them, the machine's own left as they are.
+
+A file that exists is covered by a bind mount. A new one needs a folder that is the host's own: the nearest one that
+exists is overlaid (overlayfs), and what is written there afterwards is the host's own as well. Where that is /, the
+host gets a root folder of its own, with everything of the machine's bound into it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+
+from .calls import MS_BIND, MS_REC, mount, pivot_root, unmount_detached
+from .mounts import covering, is_below, mounted_below
+
+Placed = Sequence[str]
+"""Where its content is, with its mode, and where it is to be."""
+
+
+def place_files(files: Sequence[Placed], kept: str) -> None:
+    """Place all files; `kept` is a path free for a folder in which what the host writes is kept.
+
+    Raises OSError that names what can't be had.
+    """
+    wanted = [(source, os.path.realpath(target)) for source, target in files]
+    new = [(source, target) for source, target in wanted if not os.path.exists(target)]
+    own: list[str] = []
+    for base in sorted({_nearest_folder(target) for _, target in new}):
+        if not any(_reaches(other, base) for other in own):
+            own.append(base)
+            _make_own(base, f"{kept}.{len(own)}")
+    for source, target in wanted:
+        if (source, target) in new:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            _copy(source, target)
+        elif os.path.isdir(target):
+            raise OSError(errno.EISDIR, f"{target} is a folder: a file can't be placed over it")
+        else:
+            mount(source, target, flags=MS_BIND)
+
+
+def _nearest_folder(target: str) -> str:
+    folder = os.path.dirname(target)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _reaches(folder: str, other: str) -> bool:
+    """Whether what was laid over `folder` is there in `other` too: no mount point lies between."""
+    between = mounted_below(folder)
+    return is_below(other, folder) and not any(other == point or is_below(other, point) for point in between)
+
+
+def _make_own(folder: str, kept: str) -> None:
+    os.mkdir(kept, 0o700)
+    try:
+        if folder == "/":
+            _own_root(kept)
+        else:
+            _overlay(folder, kept)
+    except OSError as error:
+        why = "this kernel has no overlayfs" if error.errno == errno.ENODEV else os.strerror(error.errno or 0)
+        raise OSError(error.errno, f"the host can't have a {folder} of its own, for new files there: {why}") from error
+
+
+def _overlay(folder: str, kept: str) -> None:
+    """Lay a folder over one that exists, by the name `.`: a comma or colon in its own would mean something."""
+    here = os.stat(folder)
+    for name in ("upper", "work"):
+        os.mkdir(f"{kept}/{name}")
+    os.chown(f"{kept}/upper", here.st_uid, here.st_gid)
+    os.chmod(f"{kept}/upper", stat.S_IMODE(here.st_mode))
+    os.chdir(folder)
+    with covering(folder):
+        mount("overlay", folder, "overlay", options=f"lowerdir=.,upperdir={kept}/upper,workdir={kept}/work")
+    os.chdir("/")
+
+
+def _own_root(kept: str) -> None:
+    """A root folder in memory, with all that is in the old one bound into it (pivot_root(2))."""
+    mount("tmpfs", kept, "tmpfs", options="mode=755")
+    with os.scandir("/") as entries:
+        for entry in entries:
+            there = f"{kept}/{entry.name}"
+            if entry.is_symlink():
+                os.symlink(os.readlink(entry.path), there)
+            elif entry.is_dir():
+                os.mkdir(there)
+                mount(entry.path, there, flags=MS_BIND | MS_REC)
+            else:
+                os.close(os.open(there, os.O_CREAT, 0o600))
+                mount(entry.path, there, flags=MS_BIND)
+    os.chdir(kept)
+    pivot_root(".", ".")
+    unmount_detached(".")
+    os.chdir("/")
+
+
+def _copy(source: str, target: str) -> None:
+    with open(source, "rb") as content:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(fd, "wb") as file:
+            while part := content.read(1 << 20):
+                file.write(part)
+            os.fchmod(fd, stat.S_IMODE(os.fstat(content.fileno()).st_mode))

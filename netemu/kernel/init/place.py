@@ -1,0 +1,67 @@
+"""A host's own mount and UTS namespace: its name, the lab's /proc, its /sys, its files.
+
+The machine's own stay as they are: what is mounted here goes nowhere else, and what the machine unmounts goes here too
+(MS_SLAVE).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from . import spawn
+from .calls import (
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWUTS,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_REC,
+    MS_SLAVE,
+    mount,
+    setns,
+    unshare,
+)
+from .files import place_files
+from .mounts import covering
+
+_SYSTEM = MS_NOSUID | MS_NODEV | MS_NOEXEC
+
+
+def furnish(request: Mapping[str, Any], net: int, answer: socket.socket) -> NoReturn:
+    """In a forked child: make the namespaces, and send their descriptors (UTS, mount) and what could not be done."""
+    try:
+        setns(net, CLONE_NEWNET)
+        unshare(CLONE_NEWNS | CLONE_NEWUTS)
+        socket.sethostname(request["host"])
+        mount("none", "/", flags=MS_SLAVE | MS_REC)
+        said = _furnish(request)
+        fds = [os.open(f"/proc/self/ns/{name}", os.O_RDONLY) for name in ("uts", "mnt")]
+        socket.send_fds(answer, [json.dumps({"said": said}).encode()], fds)
+    except BaseException as error:  # noqa: BLE001  whatever it is, this child ends here
+        answer.send(spawn.failure(error, "place"))
+    os._exit(0)
+
+
+def _furnish(request: Mapping[str, Any]) -> list[str]:
+    """Mount what is the host's own. A container's kernel may refuse /proc and /sys: that is told, and lived with."""
+    said = []
+    try:
+        mount("proc", "/proc", "proc", _SYSTEM)
+    except OSError as error:
+        said.append(f"/proc shows the machine's processes, not the lab's: {os.strerror(error.errno or 0)}")
+    try:
+        with covering("/sys"):
+            mount("sysfs", "/sys", "sysfs", _SYSTEM)
+    except OSError as error:
+        said.append(f"/sys shows the machine's network, not the host's: {os.strerror(error.errno or 0)}")
+    try:
+        place_files([(request["names"], "/etc/hosts")], f"{request['folder']}.names")
+    except OSError as error:
+        said.append(f"/etc/hosts does not name the lab's hosts: {error.strerror}")
+    place_files(request["files"], request["folder"])
+    return said

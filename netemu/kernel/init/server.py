@@ -1,0 +1,227 @@
+"""Requests of the lab answered, ends of its processes reported; once the lab is gone, what it left is removed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+from typing import Any
+
+from . import place, spawn
+
+_LONGEST = 1 << 18
+_MOST_DESCRIPTORS = 8
+_HELPER_KILLED = b'{"error": "the helper that makes it was killed", "doing": "place", "errno": null}'
+
+
+class Server:
+    """Process 1: one loop, one thread."""
+
+    def __init__(self, lab: socket.socket) -> None:
+        self.lab = lab
+        self.places: dict[str, list[int]] = {}
+        self.said: dict[str, list[str]] = {}
+        self.children: dict[int, int] = {}
+        self.reports: dict[int, tuple[int, dict[str, Any], int]] = {}
+        self.left: list[dict[str, str]] = []
+        self.poll = select.poll()
+
+    def serve(self) -> None:
+        """Answer until the lab is gone."""
+        woken, wakes = os.pipe()
+        for fd in (woken, wakes):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for fd in (self.lab.fileno(), woken):
+            self.poll.register(fd, select.POLLIN)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                for fd, _ in self.poll.poll():
+                    if fd == self.lab.fileno():
+                        if not self._receive():
+                            return
+                    elif fd == woken:
+                        with contextlib.suppress(BlockingIOError):
+                            os.read(woken, 4096)
+                        self._reap()
+                    elif fd in self.reports:
+                        self._report(fd)
+
+    def _receive(self) -> bool:
+        data, fds = _receive(self.lab)
+        if not data:
+            return False
+        request = json.loads(data)
+        if "long" in request:
+            with os.fdopen(fds.pop(0), "rb") as file:
+                file.seek(0)
+                request = json.loads(file.read())
+        try:
+            match request["do"]:
+                case "remove":
+                    self.left.append(request)
+                case "place":
+                    self._place(request, fds)
+                case "enter":
+                    self._answer(request["id"], {}, self.places[request["host"]])
+                case "start":
+                    self._start(request, fds)
+                case "signal":
+                    self._signal(request)
+        except OSError as error:
+            self._answer(request["id"], json.loads(spawn.failure(error, "start")))
+        finally:
+            for fd in fds:
+                os.close(fd)
+        return True
+
+    def _place(self, request: dict[str, Any], fds: list[int]) -> None:
+        """A helper makes the namespaces and sends their descriptors: this process stays where it is.
+
+        A place is made once: who asks again, having been cancelled before, is told what was said of it.
+        """
+        host = request["host"]
+        if host in self.said:
+            self._answer(request["id"], {"said": self.said[host]})
+            return
+        for _, making, pidfd in self.reports.values():
+            if pidfd < 0 and making["host"] == host:
+                making["ids"].append(request["id"])
+                return
+        request["ids"] = [request["id"]]
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        child = os.fork()
+        if child == 0:
+            place.furnish(request, fds[0], theirs)
+        theirs.close()
+        self.places[host] = [os.dup(fds[0])]
+        report = ours.detach()
+        self.reports[report] = (child, request, -1)
+        self.poll.register(report, select.POLLIN)
+
+    def _start(self, request: dict[str, Any], fds: list[int]) -> None:
+        """The child tells what went wrong over a pipe; the pipe's end without a word says that its program runs."""
+        place_ = self.places[request["host"]] if request["host"] is not None else []
+        report, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            spawn.become(request, place_, fds, tell)
+        os.close(tell)
+        try:
+            self.reports[report] = (child, request, os.pidfd_open(child))
+        except OSError:
+            os.close(report)
+            os.kill(child, signal.SIGKILL)
+            raise
+        self.children[child] = request["id"]
+        self.poll.register(report, select.POLLIN)
+
+    def _report(self, report: int) -> None:
+        child, request, pidfd = self.reports.pop(report)
+        self.poll.unregister(report)
+        try:
+            if pidfd >= 0:
+                self._started(child, request, pidfd, os.read(report, _LONGEST))
+            else:
+                self._furnished(request, report)
+        finally:
+            os.close(report)
+
+    def _started(self, child: int, request: dict[str, Any], pidfd: int, trouble: bytes) -> None:
+        try:
+            if trouble:
+                self.children.pop(child, None)
+                self._answer(request["id"], json.loads(trouble))
+            else:
+                self._answer(request["id"], {}, [pidfd])
+        finally:
+            os.close(pidfd)
+
+    def _furnished(self, request: dict[str, Any], report: int) -> None:
+        with socket.socket(fileno=os.dup(report)) as ours:
+            data, fds = _receive(ours)
+        answer = json.loads(data or _HELPER_KILLED)
+        if fds:
+            self.places[request["host"]] += fds
+            self.said[request["host"]] = answer["said"]
+        else:
+            for fd in self.places.pop(request["host"]):
+                os.close(fd)
+        for number in request["ids"]:
+            self._answer(number, answer)
+
+    def _reap(self) -> None:
+        """Collect every child and orphan that has ended; one whose start is not yet told is told of afterwards."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            self._finish(found.si_pid)
+            _, status = os.waitpid(found.si_pid, 0)
+            if (number := self.children.pop(found.si_pid, None)) is not None:
+                self._send({"ended": number, "code": os.waitstatus_to_exitcode(status)})
+
+    def _finish(self, child: int) -> None:
+        """Tell how a child's start went, if that is not told yet."""
+        for fd, (other, _, _) in list(self.reports.items()):
+            if other == child:
+                self._report(fd)
+
+    def _signal(self, request: dict[str, Any]) -> None:
+        for child, number in self.children.items():
+            if number == request["id"]:
+                with contextlib.suppress(ProcessLookupError):
+                    (os.killpg if request["group"] else os.kill)(child, request["number"])
+
+    def _answer(self, number: int, answer: dict[str, Any], fds: list[int] | None = None) -> None:
+        self._send({"id": number, **answer}, fds)
+
+    def _send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
+        socket.send_fds(self.lab, [json.dumps(message).encode()], fds or [])
+
+
+def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """A message and its descriptors, which the programs that are started here do not get."""
+    data, fds, _, _ = socket.recv_fds(sock, _LONGEST, _MOST_DESCRIPTORS)
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    return data, fds
+
+
+def tidy(left: list[dict[str, str]]) -> None:
+    """Remove what the lab left, as long as it is what the lab made."""
+    for thing in reversed(left):
+        with contextlib.suppress(OSError):  # gone already, or not ours any more
+            if "folder" in thing:
+                _remove_tree(thing["folder"])
+            elif os.readlink(thing["link"]) == thing["target"]:
+                os.unlink(thing["link"])
+
+
+def _remove_tree(folder: str) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _remove_tree(entry.path)
+            else:
+                os.unlink(entry.path)
+    os.rmdir(folder)
+
+
+def main() -> None:
+    """Serve the lab until it is gone; with this process the kernel ends every other one here."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which for process 1 means: not to be had from within
+    server = Server(socket.socket(fileno=0))
+    server.serve()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    tidy(server.left)
+    os._exit(0)

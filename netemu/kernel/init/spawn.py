@@ -1,0 +1,90 @@
+"""A child of process 1 becomes a process of a host: its namespaces, folder, standard streams, user and program."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .calls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, setns
+
+if TYPE_CHECKING:
+    from pwd import struct_passwd
+
+NOT_RUN = 127
+KINDS = (CLONE_NEWNET, CLONE_NEWUTS, CLONE_NEWNS)
+"""Of a place's descriptors, in this order: the mount namespace comes last, as it changes what paths mean."""
+
+
+def become(request: Mapping[str, Any], place: Sequence[int], streams: Sequence[int], report: int) -> NoReturn:
+    """In a forked child: become what `request` asks for; what goes wrong is written to `report`."""
+    doing = "start"
+    try:
+        os.setsid()
+        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(ignored, signal.SIG_DFL)  # Python does these, and an exec would hand that on
+        doing = "enter"
+        for fd, kind in zip(place, KINDS, strict=False):
+            setns(fd, kind)
+        for number, fd in enumerate(streams):
+            os.dup2(fd, number)
+        environment = dict(request["environment"])
+        doing = "folder"
+        _enter_folder(request["folder"], must=request["must"])
+        if request["user"] is not None:
+            doing = "user"
+            _become_user(request["user"], environment)
+        doing = "run"
+        os.execvpe(request["command"][0], request["command"], environment)  # noqa: S606  no shell, as it should be
+    except BaseException as error:  # noqa: BLE001  whatever it is, this child ends here
+        os.write(report, failure(error, doing))
+    os._exit(NOT_RUN)
+
+
+def failure(error: BaseException, doing: str) -> bytes:
+    """What is told of something that went wrong."""
+    number = error.errno if isinstance(error, OSError) else None
+    why = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+    return json.dumps({"error": why, "doing": doing, "errno": number}).encode()
+
+
+def _enter_folder(folder: str, *, must: bool) -> None:
+    try:
+        os.chdir(folder)
+    except OSError:
+        if must:
+            raise
+        os.chdir("/")
+
+
+def _become_user(user: str, environment: dict[str, str]) -> None:
+    """Take a user's numbers, as this host's own /etc/passwd has them; a bare number needs no entry there."""
+    entry = _entry(user)
+    uid, gid = (entry.pw_uid, entry.pw_gid) if entry is not None else (int(user), int(user))
+    if (uid, gid) != (os.getuid(), os.getgid()):  # a user namespace may forbid the rest, and it changes nothing
+        if entry is not None:
+            os.initgroups(entry.pw_name, gid)
+        else:
+            os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    if entry is not None:
+        for key, value in (("HOME", entry.pw_dir), ("USER", entry.pw_name), ("LOGNAME", entry.pw_name)):
+            environment.setdefault(key, value)
+
+
+def _entry(user: str) -> struct_passwd | None:
+    import pwd
+
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        pass
+    if not user.isdigit():
+        raise LookupError(f"no user {user}")
+    try:
+        return pwd.getpwuid(int(user))
+    except KeyError:
+        return None
