@@ -13,15 +13,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netemu.errors import MachineError, PrivilegeError, UsageError
 from netemu.kernel.userspace import outside_user
+
+if TYPE_CHECKING:
+    from netemu.kernel.pidspace import PidSpace
 
 BASE = Path("/run/netemu")
 """Where root's labs are."""
@@ -58,13 +62,16 @@ def _is_own(path: Path) -> bool:
 
 
 class LabFolder:
-    """One lab's folder; `close` removes it."""
+    """One lab's folder; `close` removes it, and so does process 1 of the lab's PID namespace when the lab is gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, pids: PidSpace) -> None:
         _ensure_base()
+        self._pids = pids
         self.name: Path | None = None
         with base_locked():
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base()))
+            self.path = _unused()
+            pids.remove_after(folder=self.path)  # told before it is there: a kill in between leaves nothing
+            self.path.mkdir(mode=0o700)
             self._alive = os.open(self.path / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._alive, fcntl.LOCK_EX)
 
@@ -75,6 +82,7 @@ class LabFolder:
             if is_alive(name):
                 raise UsageError(f"lab {name} is up already: netemu down {name} ends it")
             link.unlink(missing_ok=True)
+            self._pids.remove_after(link=link, target=str(self.path))
             link.symlink_to(self.path)
         self.name = link
         return link
@@ -95,6 +103,13 @@ class LabFolder:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._alive)
         self._alive = -1
+
+
+def _unused() -> Path:
+    """A path that nothing has, for whoever holds the base folder's lock."""
+    while (path := base() / f"{PREFIX}{secrets.token_hex(4)}").exists():
+        pass
+    return path
 
 
 def names_up() -> list[str]:

@@ -113,20 +113,17 @@ class Lab:
 
     async def _build(self) -> None:
         enter_user_namespace()
-        self.folder = LabFolder()
-        self._stack.callback(self.folder.close)
         require_nf_tables()
         steps = plan(self.topology)
         require_all(steps, self.source)
-        link = None
         if self.named:
             wipe_name(self.topology.name)
-            link = self.folder.claim(self.topology.name)
+        self._stack.callback(self._give_folder_back)
         self.pids = PidSpace()
         self._stack.push_async_callback(self.pids.close)
-        self.pids.remove_after(folder=self.folder.path)
-        if link is not None:
-            self.pids.remove_after(link=link, target=str(self.folder.path))
+        self.folder = LabFolder(self.pids)
+        if self.named:
+            self.folder.claim(self.topology.name)
         builder = Builder(
             self._stack, self.pids, self.folder.path, self.recorder, self.topology, self.source, self._taps_from_start
         )
@@ -146,11 +143,15 @@ class Lab:
         ]
         self.folder.note_names(names)
         for link, target in names:
+            self.pids.remove_after(link=link, target=target)
             try:
                 link.symlink_to(target)
             except FileExistsError:
                 continue  # somebody else's namespace has that name; the lab does not need its own
-            self.pids.remove_after(link=link, target=target)
+
+    def _give_folder_back(self) -> None:
+        if self.folder is not None:
+            self.folder.close()
 
     async def down(self) -> None:
         """Take everything down; once is enough, twice does no harm. A cancelled caller waits until it is done."""

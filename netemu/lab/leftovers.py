@@ -24,7 +24,7 @@ from netemu.errors import PrivilegeError
 from netemu.lab.folder import ALIVE, NAMES, NETNS, PREFIX, base, base_locked
 
 _FOLDER = re.compile(re.escape(PREFIX) + r"[a-z0-9_]{8}")
-"""What tempfile.mkdtemp makes of the prefix."""
+"""A lab's state folder, as folder.py names it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,11 @@ import gc
 
 import leftovers
 import pytest
+from spread import spread
 from suspension import Suspensions, cancelled_at, suspensions_of
 
 from netemu import Lab
 from netemu.topology.load import loads
-
-
-def spread(count: int, places: int) -> list[int]:
-    """So many places of all, evenly: the first and the last among them."""
-    step = max(count - 1, 1) / max(places - 1, 1)
-    return sorted({min(count, 1 + round(step * place)) for place in range(places)})
 
 
 @pytest.fixture

@@ -1,0 +1,95 @@
+"""SIGKILL at random moments, of the command, the supervisor and a test run: nothing is left, the name is free."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import leftovers
+import pytest
+import victims
+from spread import spread
+
+from netemu import Lab
+from netemu.topology.load import loads
+
+WITHIN = 2.0
+"""Seconds after which nothing may be left, on a machine that has nothing else to do."""
+
+
+@pytest.fixture
+def within(request: pytest.FixtureRequest) -> float:
+    """The suite may run on a machine that is busy with other things: it insists on nothing being left, not when."""
+    return WITHIN if request.config.getoption("--long") else 10 * WITHIN
+
+
+@pytest.mark.parametrize("what", ["run", "the up command", "the supervisor", "a test run"])
+def test_a_kill_at_a_random_moment_leaves_nothing_and_the_next_up_works(what, tmp_path, rounds, seed, within, note):
+    command = {"run": victims.run(), "a test run": victims.test_run(tmp_path)}.get(what, victims.up())
+    whom = victims.supervisor if what == "the supervisor" else victims.itself
+    slowest, hits = 0.0, 0
+    for moment in victims.moments(seed, victims.how_long(command), rounds(2, 50)):
+        alive, gone = victims.killed(command, moment, whom, within)
+        hits += alive
+        slowest = max(slowest, gone)
+    assert victims.netemu("up", "nodeport").returncode == 0
+    assert victims.netemu("down", "nodeport").returncode == 0
+    note("kills", hits)
+    note("slowest to be gone, s", round(slowest, 2))
+    assert hits
+
+
+DEEDS = {"os.mkdir", "os.symlink", "os.remove", "os.rmdir", "os.rename", "subprocess.Popen", "socket.bind", "os.fork"}
+"""Audit events (sys.addaudithook) of what makes or removes a file or a process."""
+
+
+def deeds_of(life: Callable[[], None], last: int | None = None) -> int:
+    """Live in a process of its own, killed just before so many deeds; how many deeds it did."""
+    there, here = os.pipe()
+    child = os.fork()
+    if child == 0:
+        done = 0
+
+        def hook(event: str, _: object) -> None:
+            nonlocal done
+            if event in DEEDS:
+                done += 1
+                if done == last:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        code = 1
+        try:
+            life()
+            os.write(here, str(done).encode())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(here)
+    with os.fdopen(there) as told:
+        count = told.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in ((0,) if last is None else (0, -signal.SIGKILL))
+    return int(count or 0)
+
+
+def test_a_kill_before_any_file_or_process_is_made_or_removed_leaves_nothing(nodeport, rounds, within, note):
+    topology, _ = loads(nodeport)
+
+    def life() -> None:
+        async def whole() -> None:
+            async with Lab(topology, named=True) as lab:
+                await lab.prove()
+
+        asyncio.run(whole())
+
+    count = deeds_of(life)
+    before = leftovers.belongings()
+    for last in spread(count, rounds(16, count)):
+        deeds_of(life, last)
+        assert leftovers.left(before, within) == {}, f"killed just before deed {last} of {count}"
+    note("deeds", count)
+    assert count > 10
