@@ -116,13 +116,12 @@ class Lab:
         require_nf_tables()
         steps = plan(self.topology)
         require_all(steps, self.source)
-        if self.named:
-            wipe_name(self.topology.name)
         self._stack.callback(self._give_folder_back)
         self.pids = PidSpace()
         self._stack.push_async_callback(self.pids.close)
         self.folder = LabFolder(self.pids)
         if self.named:
+            wipe_name(self.topology.name)
             self.folder.claim(self.topology.name)
         builder = Builder(
             self._stack, self.pids, self.folder.path, self.recorder, self.topology, self.source, self._taps_from_start
