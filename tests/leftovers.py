@@ -14,8 +14,8 @@ from pathlib import Path
 
 _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER (prctl(2))."""
-_STAY = {"/run/netemu", "/run/netemu/.lock", "/run/netns", "/run/xtables.lock"}
-"""What is made once, empty, and serves every lab."""
+_STAY = {"/run/netemu", "/run/netemu/.lock", "/run/netns", "/run/xtables.lock", "/run/mount", "/run/mount/utab"}
+"""What is made once, empty, and serves every lab; what mount(8) keeps for itself."""
 
 Belongings = dict[str, Counter[str]]
 

@@ -1,0 +1,106 @@
+"""Up and down, over and over, and many at once: nothing grows, and labs with the same addresses never meet."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import leftovers
+
+from netemu import Lab
+from netemu.topology.load import loads
+
+PAIR = """
+name: pair
+networks: {lan: {}}
+hosts:
+  A: {interfaces: {eth0: {network: lan, addresses: [10.0.0.1/24]}}}
+  B:
+    interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}}
+    nft: "table ip t { chain c { type nat hook prerouting priority -100; tcp dport 81 redirect to :80; }; }"
+    services: {sleeper: {command: [sleep, "1000"]}}
+traffic:
+  - {name: knock, from: A, udp: {to: "10.0.0.2:9", answers: 0}}
+"""
+WARMING_UP = 8
+GROWTH = 24 << 10
+"""Bytes of memory that a cycle may cost: what the allocator has not given back, not what somebody still holds."""
+
+UNDER_LIMITS = """
+import asyncio, pathlib, subprocess, sys
+subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"], check=True)
+for kind in ("net", "pid", "mnt", "uts", "ipc"):
+    pathlib.Path(f"/proc/sys/user/max_{kind}_namespaces").write_text(sys.argv[2])
+from netemu import Lab
+from netemu.topology.load import loads
+async def cycles():
+    topology, _ = loads(sys.stdin.read())
+    for _ in range(int(sys.argv[1])):
+        async with Lab(topology) as lab:
+            await lab["B"].run("true")
+asyncio.run(cycles())
+"""
+SLACK = 48
+"""Namespaces of each kind that may be there at once: the kernel frees those of earlier cycles a little later."""
+
+
+def memory() -> int:
+    """Bytes of this process's own memory in use."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_cycles_of_up_and_down_grow_nothing(rounds, note):
+    topology, _ = loads(PAIR)
+
+    async def cycle() -> None:
+        async with Lab(topology, named=True) as lab:
+            await lab.prove()
+
+    for _ in range(WARMING_UP):
+        await cycle()
+    gc.collect()
+    before, used = leftovers.belongings(), memory()
+    count = rounds(20, 200)
+    for _ in range(count):
+        await cycle()
+    gc.collect()
+    assert leftovers.left(before) == {}
+    grown = memory() - used
+    note("cycles", count)
+    note("memory grown, KiB", grown >> 10)
+    assert grown < max(count * GROWTH, 4 << 20)
+
+
+def test_cycles_leave_no_kernel_object_behind(rounds, note):
+    """In a user namespace that may have so many namespaces at once: were one left a cycle, they would run out."""
+    count = rounds(40, 200)
+    unshare = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--propagation", "private"]
+    command = [*unshare, sys.executable, "-c", UNDER_LIMITS, str(count), str(SLACK)]
+    done = subprocess.run(command, input=PAIR, capture_output=True, text=True, timeout=600, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    note("cycles", count)
+    note("namespaces allowed at once", SLACK)
+
+
+async def test_twenty_labs_at_once_with_the_same_addresses_never_meet(rounds, note):
+    """Each sends to a port of its own, and sees nothing but that."""
+    count = rounds(20, 20)
+    texts = [PAIR.replace("10.0.0.2:9", f"10.0.0.2:{9000 + number}") for number in range(1, count + 1)]
+    labs = [Lab(loads(text)[0]) for text in texts]
+
+    async def live(lab: Lab, number: int) -> None:
+        async with lab:
+            await everybody_is_up.wait()
+            report = await lab.prove()
+        assert {flow.original.dport for flow in report.record.flows if flow.original.proto == "udp"} == {9000 + number}
+        assert not report.record.lost
+
+    everybody_is_up = asyncio.Barrier(count)
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        for number, lab in enumerate(labs, 1):
+            group.create_task(live(lab, number))
+    note("labs", count)
