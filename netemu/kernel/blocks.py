@@ -17,8 +17,13 @@ from netemu.record.frames import Bytes, Frames, Offsets, offsets
 
 BLOCK_STATUS, BLOCK_FRAMES, BLOCK_FIRST, BLOCK_LENGTH = 2, 3, 4, 5
 """Which words of a block's header are its status, number of frames, offset of the first, and whole length."""
-_HEADER = 60
-"""Bytes of tpacket3_hdr (48) and as much of sockaddr_ll as is needed."""
+_SECONDS, _NANOSECONDS, _CAPTURED, _LENGTH, _STATUS, _VLAN = 1, 2, 3, 4, 5, 8
+_INTERFACE = 13
+"""Which words of a frame's header hold what: tpacket3_hdr has 12 of them, sockaddr_ll comes behind it."""
+_DATA, _VLAN_TYPE = 12, 18
+"""Which halves of words: where the frame's bytes begin, and its VLAN tag's type."""
+_KIND = 58
+"""Which byte: sockaddr_ll's packet type."""
 _VLAN_VALID, _VLAN_TPID_VALID = 1 << 4, 1 << 6
 _TAG_AT, _TAG = 12, 4
 """Where in a frame its VLAN tag belongs, and how long it is: the kernel keeps it beside the frame."""
@@ -110,20 +115,27 @@ def _places(words: NDArray[np.uint32], header: memoryview, first: int, count: in
 
 def _columns(slab: Bytes) -> _Columns:
     place = places(slab)
-    rows = sliding_window_view(slab, _HEADER)[place]
-    word, half = rows.view(np.uint32), rows.view(np.uint16)
-    status, captured = word[:, 5], word[:, 3].astype(np.int64)
-    tag = np.where(status & _VLAN_TPID_VALID, half[:, 18].astype(np.uint32), np.uint32(0x8100)) << 16 | word[:, 8]
-    tag = np.where((status & _VLAN_VALID != 0) & (captured >= _TAG_AT), tag, np.uint32(0))
+    first = place // 4
+    words, halves = slab.view(np.uint32), slab.view(np.uint16)
+    captured = words[first + _CAPTURED].astype(np.int64)
+    tag = np.zeros(len(place), np.uint32)
+    tagged = np.flatnonzero(words[first + _STATUS] & _VLAN_VALID)
+    tagged = tagged[captured[tagged] >= _TAG_AT]
+    if len(tagged):
+        with_type = words[first[tagged] + _STATUS] & _VLAN_TPID_VALID != 0
+        kind = np.where(with_type, halves[2 * first[tagged] + _VLAN_TYPE], 0x8100).astype(np.uint32)
+        tag[tagged] = kind << 16 | words[first[tagged] + _VLAN]
+    length = words[first + _LENGTH].astype(np.int32)
+    length[tagged] += _TAG
     return _Columns(
         slab,
-        word[:, 1].astype(np.int64) * 1_000_000_000 + word[:, 2],
-        word[:, 13].astype(np.int32),
-        rows[:, 58],
-        (word[:, 4] + _TAG * (tag != 0)).astype(np.int32),
+        words[first + _SECONDS].astype(np.int64) * 1_000_000_000 + words[first + _NANOSECONDS],
+        words[first + _INTERFACE].astype(np.int32),
+        slab[place + _KIND],
+        length,
         captured,
-        place + half[:, 12],
-        tag.astype(np.uint32),
+        place + halves[2 * first + _DATA],
+        tag,
     )
 
 
@@ -132,14 +144,16 @@ def _without(part: _Columns, strings: Sequence[bytes], at: int) -> _Columns:
     if not strings or not len(part.start):
         return part
     size = len(strings[0])
-    long_enough = np.flatnonzero(part.captured >= at + size)
-    there = sliding_window_view(part.slab, size)[part.start[long_enough] + at]
-    unwanted = np.zeros(len(part.start), bool)
+    maybe = np.flatnonzero(part.captured >= at + size)
+    for place in (0, 1):  # few frames are left to be looked at whole
+        first = {string[place] for string in strings}
+        maybe = maybe[np.isin(part.slab[part.start[maybe] + at + place], list(first))]
+    there = sliding_window_view(part.slab, size)[part.start[maybe] + at]
+    keep = np.ones(len(part.start), bool)
     for string in strings:
-        unwanted[long_enough] |= (there == np.frombuffer(string, np.uint8)).all(axis=1)
-    if not unwanted.any():
+        keep[maybe[(there == np.frombuffer(string, np.uint8)).all(axis=1)]] = False
+    if keep.all():
         return part
-    keep = ~unwanted
     columns = (part.time_ns, part.interface, part.kind, part.length, part.captured, part.start, part.tag)
     return _Columns(part.slab, *(column[keep] for column in columns))  # type: ignore[arg-type]
 
@@ -147,6 +161,11 @@ def _without(part: _Columns, strings: Sequence[bytes], at: int) -> _Columns:
 def _copy(part: _Columns, data: Bytes, offset: NDArray[np.int64]) -> None:
     """Copy each frame's bytes to its place in `data`: all of one length at once."""
     tagged = part.tag != 0
+    size = int(part.captured[0])
+    if not tagged.any() and (part.captured == size).all():
+        if size:
+            data[offset[0] : offset[-1] + size].reshape(-1, size)[:] = _windows(part.slab, size)[part.start]
+        return
     classes = part.captured * 2 + tagged
     order = np.argsort(classes, kind="stable")
     ends = np.flatnonzero(np.diff(classes[order])) + 1

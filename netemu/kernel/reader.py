@@ -17,6 +17,8 @@ from typing import Protocol
 
 PACE = 0.005
 """Seconds from one look at the sockets to the next."""
+_TURNS = 16
+"""How often one socket is taken from before the next one's turn."""
 
 
 class Source(Protocol):
@@ -80,11 +82,18 @@ class Reader:
 
     def _run(self) -> None:
         while not self._ended:
+            more = False
             for descriptor, event in self._poll.poll():
                 source = self._sources.get(descriptor)
-                if source is not None and not source.receive() and event & select.EPOLLERR:
+                if source is None:
+                    continue
+                turns = 0
+                while turns < _TURNS and source.receive():
+                    turns += 1
+                if not turns and event & select.EPOLLERR:
                     _clear_error(source)
-            if not self._hurries:
+                more |= turns == _TURNS
+            if not more and not self._hurries:
                 self._rest.wait(PACE)
                 self._rest.clear()
 

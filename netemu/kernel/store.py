@@ -17,7 +17,17 @@ from netemu.record.frames import Bytes
 MEMORY = 256 << 20
 """Bytes that all taps of a lab keep in memory together."""
 _SMALLEST, _LARGEST, _FILE = 64 << 10, 4 << 20, 16 << 20
-"""Sizes of slabs: a quiet tap takes little; numpy asks for huge pages from 4 MiB on; each file costs a descriptor."""
+"""Sizes of slabs: a quiet tap takes little; each file costs a descriptor."""
+_HUGE = 2 << 20
+
+
+def in_memory(size: int) -> Bytes:
+    """An array of `size` bytes, in huge pages where it is large: to be given small ones costs more than a copy."""
+    if size < _HUGE:
+        return np.empty(size, np.uint8)
+    mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    mapped.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(mapped, np.uint8)
 
 
 @dataclass(slots=True)
@@ -43,11 +53,11 @@ class Room:
         if self.taken + size > self.memory:
             return self._file(max(size, _FILE))
         self.taken += size
-        return Slab(np.empty(size, np.uint8))
+        return Slab(in_memory(size))
 
     def array(self, size: int) -> Bytes:
         """An array of `size` bytes for what was kept: in a file where the memory bound says so."""
-        return np.empty(size, np.uint8) if size <= self.memory else self._file(size).data[:size]
+        return in_memory(size) if size <= self.memory else self._file(size).data[:size]
 
     def give_back(self, slab: Slab) -> None:
         """Let go of a slab: its room is there for others."""

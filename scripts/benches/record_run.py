@@ -1,0 +1,192 @@
+"""One run of scripts/bench record: a load from A through B to C, recorded in one way; prints what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from netemu import Host, Lab
+from netemu.record.capture import OUTGOING
+from netemu.topology.load import loads
+
+TOPOLOGY = """
+name: bench
+hosts:
+  A: {trace: off, interfaces: {eth0: {addresses: [10.1.0.1/24]}}, routes: [{to: default, via: 10.1.0.2}]}
+  B:
+    trace: TRACE
+    forwarding: true
+    interfaces: {eth0: {addresses: [10.1.0.2/24]}, eth1: {addresses: [10.2.0.2/24]}}
+  C: {trace: off, interfaces: {eth0: {addresses: [10.2.0.3/24]}}, routes: [{to: default, via: 10.2.0.2}]}
+links: [{endpoints: ["A:eth0", "B:eth0"]}, {endpoints: ["B:eth1", "C:eth0"]}]
+"""
+TAPS = (("A", "eth0", "out"), ("B", "eth0", "in"), ("B", "eth1", "out"), ("C", "eth0", "in"))
+STAGES = 6
+TO, PORT = "10.2.0.3", 9
+SETTLE = 0.3
+"""Seconds after the load, for what is on its way."""
+
+
+class Outcome(dict[str, float]):
+    """`records` and `lost` (of all taps together), `cpu` seconds, `memory` in MiB."""
+
+
+def passed(lab: Lab) -> dict[tuple[str, str, str], int]:
+    """How many packets the kernel counts at each tap."""
+    counts = {}
+    for host, interface, way in TAPS:
+        with lab[host].net.entered():
+            text = Path("/proc/thread-self/net/dev").read_text()
+        fields = re.search(rf"^\s*{interface}:(.*)$", text, re.MULTILINE)[1].split()
+        counts[host, interface, way] = int(fields[1 if way == "in" else 9])
+    return counts
+
+
+def start(host: Host, command: list[str]) -> subprocess.Popen[str]:
+    """A process in a host's network alone: nothing else of the lab is to be measured with it."""
+    with host.net.entered():
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def end(process: subprocess.Popen[str]) -> tuple[str, resource.struct_rusage]:
+    """End it as Ctrl-C does: what it said then, and what it used."""
+    process.send_signal(signal.SIGINT)
+    told = process.stderr.read()
+    _, _, used = os.wait4(process.pid, 0)
+    process.returncode = 0
+    return told, used
+
+
+async def send(lab: Lab, rate: int, seconds: float) -> dict[str, float]:
+    """The load, sent by a process of its own; its rate is the rate that was reached."""
+    before = passed(lab)
+    program = Path(__file__).parent / "record_load.py"
+    load = start(lab["A"], [sys.executable, str(program), TO, str(PORT), str(rate), str(seconds)])
+    told = json.loads((await asyncio.to_thread(load.communicate))[0])
+    await asyncio.sleep(SETTLE)
+    after = passed(lab)
+    forwarded = after["B", "eth1", "out"] - before["B", "eth1", "out"]
+    expected = sum(after[tap] - before[tap] for tap in TAPS)
+    return {"rate": told["sent"] / told["seconds"], "forwarded": forwarded, "expected": expected}
+
+
+@contextlib.contextmanager
+def measured(outcome: Outcome) -> Iterator[None]:
+    """CPU and memory of this process in between, in `outcome`."""
+    start = resource.getrusage(resource.RUSAGE_SELF)
+    yield
+    end = resource.getrusage(resource.RUSAGE_SELF)
+    outcome["cpu"] = end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
+    outcome["memory"] = end.ru_maxrss / 1024
+
+
+async def nothing(_lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+    """The load alone."""
+    outcome |= await load()
+
+
+async def netemu(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+    """netemu's wire taps, up to frames in columns."""
+    await lab.recorder.begin()
+    with measured(outcome):
+        outcome |= await load()
+        captures = await lab.recorder.end()
+    outcome["records"] = 0
+    for capture in captures:
+        out = capture.frames.kind == OUTGOING
+        way = {"A": out, "B": capture.frames.length > 0, "C": ~out}[capture.host]
+        outcome["records"] += int(way.sum())
+        outcome["told_lost"] = outcome.get("told_lost", 0) + sum(tap.lost for tap in capture.health)
+
+
+async def hooks(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+    """netemu's hook taps on B, beside its wire taps."""
+    await lab.recorder.begin()
+    with measured(outcome):
+        outcome |= await load()
+        captures = await lab.recorder.end()
+    (b,) = [capture for capture in captures if capture.host == "B"]
+    outcome["records"], outcome["expected"] = len(b.trace), outcome["forwarded"] * STAGES
+    outcome["told_lost"] = sum(tap.lost for tap in b.health)
+
+
+async def tcpdump(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+    """One tcpdump a tap, into files."""
+    with TemporaryDirectory() as folder:
+        dumps = []
+        for number, (host, interface, way) in enumerate(TAPS):
+            command = ["tcpdump", "-Z", "root", "-i", interface, "-Q", way, "-w", f"{folder}/{number}"]
+            dumps.append(start(lab[host], command))
+        for dump in dumps:
+            while "listening on" not in dump.stderr.readline():
+                pass
+        outcome |= await load()
+        outcome |= {"records": 0, "told_lost": 0, "cpu": 0, "memory": 0}
+        for dump in dumps:
+            told, used = end(dump)
+            outcome["records"] += int(re.search(r"(\d+) packets? captured", told)[1])
+            outcome["told_lost"] += int(re.search(r"(\d+) packets? dropped by kernel", told)[1])
+            outcome["cpu"] += used.ru_utime + used.ru_stime
+            outcome["memory"] += used.ru_maxrss / 1024
+
+
+async def scapy(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+    """One AsyncSniffer a tap."""
+    from scapy.sendrecv import AsyncSniffer
+
+    sockets = [lab[host].socket(interface) for host, interface, _ in TAPS]
+    sniffers = [AsyncSniffer(opened_socket=sock, store=True) for sock in sockets]
+    for sniffer in sniffers:
+        sniffer.start()
+    with measured(outcome):
+        outcome |= await load()
+        await asyncio.gather(*(asyncio.to_thread(sniffer.stop) for sniffer in sniffers))
+    outcome["records"] = sum(len(sniffer.results) for sniffer in sniffers)
+    for sock in sockets:
+        outcome["told_lost"] += sock.lost()
+        sock.close()
+
+
+WAYS = {"nothing": nothing, "netemu": netemu, "hooks": hooks, "tcpdump": tcpdump, "scapy": scapy}
+
+
+@asynccontextmanager
+async def bench_lab(trace: str, record: bool) -> AsyncIterator[Lab]:
+    """The lab, its neighbours known to each other, and somebody on C who takes what comes."""
+    topology, _ = loads(TOPOLOGY.replace("TRACE", trace))
+    async with Lab(topology, record=record) as lab:
+        sink, first = (lab[name].open_socket(kind=socket.SOCK_DGRAM) for name in "CA")
+        with sink, first:
+            sink.bind(("", PORT))
+            first.sendto(b"x", (TO, PORT))
+            await asyncio.get_running_loop().sock_recv(sink, 100)
+            yield lab
+
+
+async def main() -> None:
+    """`record_run.py WAY RATE SECONDS`."""
+    way, rate, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    outcome = Outcome(records=0, told_lost=0)
+    async with bench_lab("all" if way == "hooks" else "off", way in ("netemu", "hooks")) as lab:
+        begun = time.perf_counter()
+        await WAYS[way](lab, lambda: send(lab, rate, seconds), outcome)
+        outcome["took"] = time.perf_counter() - begun
+    outcome["lost"] = max(outcome["expected"] - outcome["records"], 0)
+    print(json.dumps(outcome))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
