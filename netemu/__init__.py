@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from netemu.lab.supervisor import hold, run_once
     from netemu.lab.taps import Taps
     from netemu.netfilter.ruleset import Rule
+    from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
     from netemu.record.journeys import Journey
-    from netemu.record.record import Exchange, Record
+    from netemu.record.record import Record
     from netemu.record.rewrites import Rewrite
     from netemu.record.sighting import Sighting
     from netemu.topology.dump import to_yaml
@@ -58,7 +59,7 @@ _HOMES = {
     "Completed": "netemu.kernel.process",
     "ConntrackExpectation": "netemu.topology.expectation",
     "CounterExpectation": "netemu.topology.expectation",
-    "Exchange": "netemu.record.record",
+    "Exchange": "netemu.record.exchange",
     "Feature": "netemu.kernel.doctor",
     "Flow": "netemu.record.flows",
     "HeldLab": "netemu.lab.held",

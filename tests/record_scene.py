@@ -23,9 +23,10 @@ from ipaddress import ip_address
 from netemu.netfilter.conntrack import DST_NAT_DONE, SRC_NAT_DONE, STATUS_BITS, TCP_STATES, PacketConntrack, Tuple
 from netemu.netfilter.ruleset import Rule, Ruleset
 from netemu.record.capture import HOST, OUTGOING, HostCapture, TapHealth
+from netemu.record.exchange import Exchange
 from netemu.record.frames import Datagrams, Frames, RawFrame
 from netemu.record.journeys import Journey, journeys
-from netemu.record.record import Exchange, Record, build_record
+from netemu.record.record import Record, build_record
 
 NUMBERS = {"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "icmp6": 58}
 FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32}

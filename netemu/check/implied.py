@@ -6,7 +6,8 @@ from collections import Counter
 
 from netemu.check.explain import Surroundings, last_seen, looks
 from netemu.check.verdict import Check, Verdict, believed
-from netemu.record.record import Exchange, Record
+from netemu.record.exchange import Exchange
+from netemu.record.record import Record
 
 
 def check_answered(exchange: Exchange, record: Record, around: Surroundings) -> Check:

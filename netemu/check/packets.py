@@ -13,8 +13,9 @@ from netemu.check.explain import Surroundings, last_seen, looks
 from netemu.check.verdict import Check, Verdict, believed
 from netemu.netfilter.conntrack import Direction
 from netemu.netfilter.hooks import STAGE
+from netemu.record.exchange import Exchange
 from netemu.record.journeys import Chosen, Journey
-from netemu.record.record import Exchange, Record
+from netemu.record.record import Record
 from netemu.topology.expectation import PacketExpectation
 from netemu.topology.points import Point
 from netemu.topology.values import Endpoint

@@ -30,7 +30,8 @@ from netemu.lab.needs import require_all
 from netemu.lab.recorder import Recorder
 from netemu.lab.taps import Taps
 from netemu.lab.traffic import send
-from netemu.record.record import Exchange, Record, build_record
+from netemu.record.exchange import Exchange
+from netemu.record.record import Record, build_record
 from netemu.topology.expectation import Expectation
 from netemu.topology.library import find
 from netemu.topology.load import Source, expectations_for, load, renamed
@@ -193,7 +194,7 @@ class Lab:
         finally:
             self._recording = None
         segment_of = {member: name for name, members in segments(self.topology).items() for member in members}
-        built = build_record(captures, segment_of, record.exchanges)
+        built = build_record(captures, segment_of, record.exchanges, self.topology.name)
         for name in Record.__slots__:
             setattr(record, name, getattr(built, name))
 

@@ -17,7 +17,7 @@ import h11
 from netemu.errors import UsageError
 from netemu.lab.host import Host
 from netemu.netfilter.conntrack import Tuple
-from netemu.record.record import Exchange
+from netemu.record.exchange import Exchange
 from netemu.topology.traffic import Datagrams, Traffic
 from netemu.topology.units import seconds
 from netemu.topology.values import Endpoint, endpoint_text

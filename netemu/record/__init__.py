@@ -31,5 +31,8 @@ rewrites     what changed between two neighbouring sightings, and by what
 legacy       iptables-legacy's nat rules, which no trace shows: walked and matched by what else tells
 tuples       directed tuples as numbers
 flows        journeys joined to connections, in two directions
+exchange     one traffic item as it went
 record       all of it together
+saved        a record as a file, which loads back equal
+pcapng       pcapng written, pcapng and pcap read: bytes in, bytes out
 """

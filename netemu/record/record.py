@@ -4,36 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from netemu.netfilter.conntrack import Entry, Tuple
+from netemu.netfilter.conntrack import Entry
 from netemu.netfilter.ruleset import Rule
 from netemu.record.capture import HostCapture, TapHealth
+from netemu.record.exchange import Exchange
 from netemu.record.flows import EntryKey, Flow, join_flows, read_entries
 from netemu.record.journeys import Journey, Journeys, joined_journeys
 from netemu.record.legacy import settle
 from netemu.record.passes import HostPasses, RuleTurn, read_passes
+from netemu.record.saved import Raw, read, write
 from netemu.record.ties import Member
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One traffic item as it went: when, from which host, over which sockets, and how it ended.
-
-    `sockets` are the directed tuples of the connections it opened itself; empty for a command, whose flows are those
-    that its host began in its time. `fault` is None where the answer came.
-    """
-
-    name: str
-    host: str
-    what: str
-    start_ns: int
-    end_ns: int
-    sockets: tuple[Tuple, ...] = ()
-    result: str = ""
-    fault: str | None = None
 
 
 @dataclass(slots=True, repr=False)
@@ -56,6 +40,19 @@ class Record:
     untraced: frozenset[str] = frozenset()
     matchable: dict[str, dict[tuple[str, str, str, int], int]] = field(default_factory=dict)
     sightings: int = 0
+    raw: Raw = field(default_factory=Raw, compare=False)
+
+    def save(self, file: str) -> None:
+        """Write what the taps handed over to a file: `Record.load` gives an equal record back. Raises OSError."""
+        with open(file, "wb") as open_file:
+            write(open_file, replace(self.raw, exchanges=tuple(self.exchanges)))
+
+    @classmethod
+    def load(cls, file: str) -> Record:
+        """Read a saved record. Raises CaptureError for a file that is none, OSError for one that can't be read."""
+        with open(file, "rb") as open_file:
+            raw = read(open_file, file)
+        return build_record(raw.captures, raw.segment_of, raw.exchanges, raw.lab)
 
     @property
     def lost(self) -> int:
@@ -101,9 +98,12 @@ class Record:
 
 
 def build_record(
-    captures: Sequence[HostCapture], segment_of: Mapping[Member, str], exchanges: Sequence[Exchange] = ()
+    captures: Sequence[HostCapture],
+    segment_of: Mapping[Member, str],
+    exchanges: Sequence[Exchange] = (),
+    lab: str = "",
 ) -> Record:
-    """Decode and join what the taps of all hosts handed over."""
+    """Decode and join what the taps of all hosts handed over; `lab` is the lab's name, for who reads it later."""
     settled = [settle(capture, read_passes(capture)) for capture in captures]
     passes = [each for each, _ in settled]
     found = joined_journeys(captures, passes, segment_of)
@@ -124,6 +124,7 @@ def build_record(
         frozenset(capture.host for capture in captures if capture.rules_before.legacy or capture.rules_after.legacy),
         {each.host: matchable for each, matchable in settled if matchable},
         sum(len(capture.frames) for capture in captures) + int((found.laid.rows >= found.seen.wires).sum()),
+        Raw(tuple(captures), segment_of, tuple(exchanges), lab),
     )
 
 

@@ -12,8 +12,9 @@ from record_scenes import any_captures
 
 from netemu.check.explain import Surroundings
 from netemu.check.packets import check_packets
+from netemu.record.exchange import Exchange
 from netemu.record.flows import Flow
-from netemu.record.record import Exchange, Record, build_record
+from netemu.record.record import Record, build_record
 from netemu.topology.expectation import PacketExpectation
 
 ASKED = {

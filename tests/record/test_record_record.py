@@ -10,11 +10,12 @@ from record_scene import CLIENT, POD, SERVICE, NodePort, Scene, endpoint, messag
 
 from netemu.netfilter.ruleset import Ruleset
 from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture
+from netemu.record.exchange import Exchange
 from netemu.record.flows import read_entries
 from netemu.record.frames import Datagrams, Frames, RawFrame
 from netemu.record.journeys import journeys
 from netemu.record.passes import passes
-from netemu.record.record import Exchange, Record, build_record
+from netemu.record.record import Record, build_record
 
 HELLO = tcp(CLIENT, SERVICE).tuple
 
