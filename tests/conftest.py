@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(kernel_needs.MUST_BE_THERE, action="store_true", help="run what the kernel may lack all the same")
     parser.addoption("--long", action="store_true", help="tests/endure as long as scripts/faults has it")
     parser.addoption("--rounds", type=int, help="tests/endure: how often each")
+    parser.addoption("--faults-json", help="tests/endure: a file for what was found, as one JSON object")
     parser.addoption("--seed", type=int, default=1, help="tests/endure: what random moments begin with")
 
 

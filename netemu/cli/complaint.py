@@ -10,6 +10,7 @@ import click
 from netemu import NetemuError
 
 INTERRUPTED = 130
+MACHINE = 4
 INTERNAL = 70
 
 
@@ -25,6 +26,9 @@ def complain(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return 0
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+        click.echo("netemu: out of memory, or of processes and threads (ulimit -v, ulimit -u)", err=True)
+        return MACHINE
     if os.environ.get("NETEMU_DEBUG"):
         sys.excepthook(type(error), error, error.__traceback__)
     else:

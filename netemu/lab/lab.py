@@ -25,6 +25,7 @@ from netemu.lab.build import Builder
 from netemu.lab.folder import BASE, NETNS, LabFolder, base
 from netemu.lab.host import Host
 from netemu.lab.leftovers import wipe_name
+from netemu.lab.limits import limit_reached
 from netemu.lab.naming import hint
 from netemu.lab.needs import require_all
 from netemu.lab.recorder import Recorder
@@ -101,8 +102,10 @@ class Lab:
         start = time.perf_counter()
         try:
             await self._build()
-        except BaseException:
+        except BaseException as error:
             await self.down()
+            if (reached := limit_reached(error)) is not None:
+                raise reached from error
             raise
         self.timing_ms["up"] = (time.perf_counter() - start) * 1000
         return self

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import leftovers
@@ -41,3 +43,41 @@ def nothing_is_left() -> Iterator[None]:
     yield
     gc.collect()
     assert leftovers.left(before) == {}
+
+
+class _Findings:
+    """Writes what each test found, for scripts/faults --json."""
+
+    def __init__(self, file: str) -> None:
+        self.file = Path(file)
+        self.tests: dict[str, dict[str, Any]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        name = report.nodeid.rpartition("::")[2]
+        found = self.tests.setdefault(name, {"name": name, "passed": True, "seconds": 0.0, "figures": {}, "said": ""})
+        found["passed"] &= not report.failed
+        found["seconds"] = round(found["seconds"] + report.duration, 2)
+        found["figures"].update(report.user_properties)
+        if report.failed:
+            found["said"] = str(report.longrepr).splitlines()[-1]
+
+    def pytest_sessionfinish(self) -> None:
+        faults = list(self.tests.values())
+        told = {"passed": all(found["passed"] for found in faults), "faults": faults}
+        self.file.write_text(json.dumps(told, ensure_ascii=False) + "\n")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if file := config.getoption("--faults-json"):
+        config.pluginmanager.register(_Findings(file))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Each test's figures, where scripts/faults runs it for a person."""
+    if terminalreporter.config.getoption("--long"):
+        for report in terminalreporter.getreports("passed"):
+            if report.user_properties:
+                figures = ", ".join(f"{name} {value}" for name, value in report.user_properties)
+                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {figures}")
+    return (yield)

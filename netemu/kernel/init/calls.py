@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from functools import cache
 
@@ -11,6 +12,9 @@ CLONE_NEWUTS = 0x04000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+
+_LIMITED = {"mnt": CLONE_NEWNS, "uts": CLONE_NEWUTS, "user": CLONE_NEWUSER, "pid": CLONE_NEWPID, "net": CLONE_NEWNET}
+"""Whose number the sysctls user.max_KIND_namespaces limit."""
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x2, 0x4, 0x8
 MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
@@ -31,8 +35,14 @@ def call(name: str, *arguments: object) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Give the calling thread namespaces of its own (unshare(2)). Raises OSError."""
-    call("unshare", flags)
+    """Give the calling thread namespaces of its own (unshare(2)). Raises OSError, which names the limit reached."""
+    try:
+        call("unshare", flags)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        limits = ", ".join(f"user.max_{kind}_namespaces" for kind, flag in _LIMITED.items() if flags & flag)
+        raise OSError(error.errno, f"{error.strerror}: too many namespaces: raise {limits}") from None
 
 
 def setns(fd: int, kind: int) -> None:
