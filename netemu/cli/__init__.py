@@ -9,7 +9,7 @@ tending     the commands about this machine: what they do is in machine
 
 complaint   what an error looks like, and its exit code
 labs        up, run
-held        down, ls, exec: what is asked of labs that are up
+held        down, ls, exec, shell: what is asked of labs that are up
 files       validate, schema
 drawing     graph: which lab is meant, and in which style
 shape       a topology as nodes and edges

@@ -1,4 +1,4 @@
-"""The commands about labs that are up: ls, down, exec."""
+"""The commands about labs that are up: ls, down, exec, shell."""
 
 from __future__ import annotations
 
@@ -51,3 +51,13 @@ def exec_(lab: str, host: str, command: tuple[str, ...]) -> None:
     if not words:
         raise click.UsageError("name a command, as in: netemu exec nodeport A -- ip route")
     sys.exit(held.exec_(lab, host, words))
+
+
+@click.command(short_help="Open a shell on a host.")
+@lab_argument
+@host_argument
+def shell(lab: str, host: str) -> None:
+    """Open a shell on HOST of LAB; its prompt names both, its exit code is passed on."""
+    from netemu.cli import held
+
+    sys.exit(held.shell(lab, host))

@@ -73,6 +73,11 @@ def exec_(lab: str, host: str, command: list[str]) -> int:
     return named(lab).run(host, command)
 
 
+def shell(lab: str, host: str) -> int:
+    """Open a shell on a host; its exit code."""
+    return named(lab).shell(host)
+
+
 def named(lab: str) -> HeldLab:
     """The lab that is meant: a file means the lab that it names."""
     if "/" not in lab and not lab.endswith((".yaml", ".yml")):

@@ -20,4 +20,7 @@ control      the supervisor's socket: what is asked there is answered, whoever a
 asking       asking it, from another process
 requests     what a supervisor does for each request
 held         `HeldLab`: a lab that another process holds
+entering     this process moves into a host's place and runs a command there
+terminal     a terminal of its own for that command
+shell        a shell whose prompt names lab and host
 """

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from netemu.kernel.syscalls import CLONE_NEWNET, CLONE_NEWPID, setns
-from netemu.kernel.userspace import join_user_namespace
 from netemu.lab.asking import ask
 from netemu.lab.folder import names_up
 
 if TYPE_CHECKING:
     from netemu.topology.model import Topology
-
-NOT_RUN = 127
 
 
 def labs_up() -> list[str]:
@@ -47,30 +40,17 @@ class HeldLab:
     def run(self, host: str, command: Sequence[str]) -> int:
         """Run a command on a host as a child of this process, with its terminal, input and signals; its exit code.
 
-        For a process of its own: this process itself moves into the host's network namespace.
+        For a process of its own: this process itself moves into the host's namespaces.
         """
-        _, (net, pids, user) = ask(self.name, {"do": "enter", "host": host}, descriptors=3)
-        join_user_namespace(user)
-        setns(pids, CLONE_NEWPID)
-        setns(net, CLONE_NEWNET)
-        for fd in (net, pids, user):
-            os.close(fd)
-        sys.stdout.flush()
-        child = os.fork()
-        if child == 0:
-            _become(command)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the child as well
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda given, _: os.kill(child, given))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        return code if code >= 0 else 128 - code
+        from netemu.lab import entering
 
+        return entering.run(command, entering.enter(self.name, host))
 
-def _become(command: Sequence[str]) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)  # Python ignores some, and an exec would hand that on
-    try:
-        os.execvp(command[0], list(command))  # noqa: S606  no shell, as it should be
-    except (OSError, ValueError) as error:
-        os.write(2, f"netemu: {command[0]}: {getattr(error, 'strerror', None) or error}\n".encode())
-    os._exit(NOT_RUN)
+    def shell(self, host: str) -> int:
+        """Run a shell on a host, its prompt naming lab and host; its exit code. Else as `run`."""
+        from netemu.lab import entering
+        from netemu.lab.shell import shell
+
+        environment = entering.enter(self.name, host)
+        command, own, startup = shell(self.name, host)
+        return entering.run(command, {**environment, **own}, startup)

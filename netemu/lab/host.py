@@ -108,6 +108,11 @@ class Host:
                 self.remarks = tuple(said)
                 self._settled = True
 
+    async def enter(self) -> list[int]:
+        """Descriptors of the network, UTS and mount namespaces of this host's processes, for the caller to close."""
+        await self.settle()
+        return await self.pids.enter(self.name)
+
     def _files(self) -> list[tuple[Path, str]]:
         """The files that the topology places here, each with where it is to be."""
         placed = []

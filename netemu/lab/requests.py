@@ -45,10 +45,15 @@ async def facts(held: Held, _request: Request) -> Answer:
 
 
 async def enter(held: Held, request: Request) -> Answer:
-    """The descriptors of a host's network namespace, of the lab's PID namespace and of its user namespace."""
+    """What makes a process one of a host's: the environment, and descriptors of five namespaces.
+
+    They are the host's network, the lab's PID and user namespaces, the host's UTS and mount namespaces.
+    """
     host = held.lab[_text(request, "host")]
+    net, uts, mnt = await host.enter()
     user = user_namespace()
-    return Answer(descriptors=(host.net.fd, host.pids.fd, user), opened=(user,))
+    facts = {"environment": host.wanted.environment, "remarks": list(host.remarks)}
+    return Answer(facts, (net, host.pids.fd, user, uts, mnt), opened=(net, user, uts, mnt))
 
 
 async def topology(held: Held, _request: Request) -> Answer:

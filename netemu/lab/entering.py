@@ -1,0 +1,83 @@
+"""This process moves into a host's place and runs one command there, as its child, with its terminal and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from netemu.kernel.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, setns
+from netemu.kernel.userspace import join_user_namespace
+from netemu.lab.asking import ask
+from netemu.lab.terminal import Terminal, has_terminal
+
+NOT_RUN = 127
+_PASSED_ON = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
+_KINDS = (CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWUTS, CLONE_NEWNS)
+
+
+def enter(lab: str, host: str) -> dict[str, str]:
+    """Move this process, which must have no threads, into a host; the environment that its processes have."""
+    answer, fds = ask(lab, {"do": "enter", "host": host}, descriptors=5)
+    net, pids, user, uts, mnt = fds
+    here = os.getcwd()
+    join_user_namespace(user)
+    for fd, kind in zip((pids, net, uts, mnt), _KINDS, strict=True):
+        setns(fd, kind)
+    for fd in fds:
+        os.close(fd)
+    with contextlib.suppress(OSError):  # it has no such folder: / is where the mount namespace begins
+        os.chdir(here)
+    return dict(answer.get("environment", {}))
+
+
+def run(command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int] = ()) -> int:
+    """Run a command as a child; its exit code, as a shell tells it. It gets `descriptors` beside its streams.
+
+    On a terminal it has a terminal of its own, of the same size, for as long as it runs.
+    """
+    sys.stdout.flush()
+    terminal = Terminal() if has_terminal() else None
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*_PASSED_ON, signal.SIGCHLD, signal.SIGWINCH})
+    child = os.fork()
+    if child == 0:
+        if terminal is not None:
+            terminal.become_controlling()
+        _become(command, environment, descriptors)
+    code = _until_ended(child) if terminal is None else terminal.until_ended(child, _PASSED_ON)
+    return code if code >= 0 else 128 - code
+
+
+def _until_ended(child: int) -> int:
+    """Wait for the child's end. Signals of the terminal reach it as well as this process; others are passed on.
+
+    Where it is stopped (Ctrl-Z), this process stops too, so that whoever started this one can go on.
+    """
+    while True:
+        told = signal.sigwaitinfo({*_PASSED_ON, signal.SIGCHLD})
+        if told.si_signo != signal.SIGCHLD:
+            if told.si_code <= 0:  # sent by a process, not by the kernel for a terminal
+                os.kill(child, told.si_signo)
+            continue
+        found, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
+        if found and os.WIFSTOPPED(status):
+            os.kill(os.getpid(), signal.SIGSTOP)
+            os.kill(child, signal.SIGCONT)
+        elif found:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _become(command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]) -> NoReturn:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores some, and an exec would hand that on
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    for fd in descriptors:
+        os.set_inheritable(fd, True)
+    try:
+        os.execvpe(command[0], list(command), {**os.environ, **environment})  # noqa: S606  no shell, as it should be
+    except (OSError, ValueError) as error:
+        os.write(2, f"netemu: {command[0]}: {getattr(error, 'strerror', None) or error}\n".encode())
+    os._exit(NOT_RUN)

@@ -1,0 +1,128 @@
+"""exec and shell as a person uses them: places, terminals, sizes, signals, exit codes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+NETEMU = [sys.executable, "-m", "netemu"]
+TWO = """
+name: two
+networks: {lan: {}}
+hosts:
+  A: {interfaces: {eth0: {network: lan, addresses: [10.0.0.1/24, "fd00::1/64"]}}, environment: {COLOUR: blue}}
+  B:
+    interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}}
+    files: {/etc/motd-of-b: hello}
+"""
+WITHIN = 30.0
+
+
+def netemu(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*NETEMU, *arguments], capture_output=True, text=True, timeout=60, check=False, **more)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _lab(tmp_path_factory):
+    file = tmp_path_factory.mktemp("labs") / "two.yaml"
+    file.write_text(TWO)
+    done = netemu("up", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield
+    assert netemu("down", "two").returncode == 0
+
+
+class Typist:
+    """A person at a terminal of 100 columns and 30 rows."""
+
+    def __init__(self, *arguments: str) -> None:
+        environment = {**os.environ, "SHELL": "/bin/bash", "TERM": "dumb"}
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", 30, 100, 0, 0))
+            os.execvpe(NETEMU[0], [*NETEMU, *arguments], environment)
+        self.seen = ""
+
+    def sees(self, text: str) -> None:
+        end = time.monotonic() + WITHIN
+        while text not in self.seen:
+            assert select.select([self.fd], [], [], max(end - time.monotonic(), 0))[0], self.seen
+            try:
+                self.seen += os.read(self.fd, 65536).decode(errors="replace")
+            except OSError:
+                raise AssertionError(f"ended without {text}: {self.seen}") from None
+
+    def types(self, text: str) -> None:
+        self.seen = ""
+        os.write(self.fd, text.encode())
+
+    def ends(self) -> int:
+        try:
+            while select.select([self.fd], [], [], WITHIN)[0]:
+                self.seen += os.read(self.fd, 65536).decode(errors="replace")
+        except OSError:
+            pass
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        os.close(self.fd)
+        return code
+
+
+def test_a_command_finds_the_hosts_name_names_files_and_environment():
+    shown = netemu("exec", "two", "A", "--", "sh", "-c", "hostname; getent hosts B; ls /sys/class/net; echo $COLOUR")
+    assert shown.stdout.split() == ["A", "10.0.0.2", "B", "eth0", "lo", "blue"]
+    assert netemu("exec", "two", "B", "--", "cat", "/etc/motd-of-b").stdout == "hello"
+    assert netemu("exec", "two", "A", "--", "cat", "/etc/motd-of-b").returncode == 1
+
+
+def test_a_command_on_a_terminal_has_one_of_its_own_of_the_same_size():
+    typist = Typist(
+        "exec", "two", "A", "--", "sh", "-c", "tty; stty size; read line; stty size; echo got $line; exit 5"
+    )
+    typist.sees("30 100")
+    assert "/dev/pts/" in typist.seen
+    fcntl.ioctl(typist.fd, termios.TIOCSWINSZ, struct.pack("4H", 40, 132, 0, 0))
+    typist.types("words\n")
+    typist.sees("got words")
+    assert "40 132" in typist.seen
+    assert typist.ends() == 5
+
+
+def test_ctrl_c_on_a_terminal_ends_the_command():
+    typist = Typist("exec", "two", "A", "--", "sed", "-u", "s/ready/steady/")
+    typist.types("ready\n")
+    typist.sees("steady")
+    typist.types("\x03")
+    assert typist.ends() == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1])
+def test_a_signal_to_exec_reaches_the_command(number):
+    script = f"trap 'exit 9' {number.name[3:]}; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen([*NETEMU, "exec", "two", "A", "--", "bash", "-c", script], stdout=subprocess.PIPE) as running:
+        assert running.stdout.readline() == b"ready\n"
+        running.send_signal(number)
+        assert running.wait(WITHIN) == 9
+
+
+def test_input_from_a_pipe_and_a_signals_exit_code_are_passed_through():
+    assert netemu("exec", "two", "A", "--", "cat", input="typed").stdout == "typed"
+    assert netemu("exec", "two", "A", "--", "sh", "-c", "kill -9 $$").returncode == 137
+    assert netemu("exec", "two", "A", "--", "no-such").returncode == 127
+
+
+def test_a_shells_prompt_names_lab_and_host_and_its_exit_code_is_passed_on():
+    typist = Typist("shell", "two", "B")
+    typist.sees("two:B:")
+    typist.types("hostname; exit 3\n")
+    assert typist.ends() == 3
+    assert "\nB\r\n" in typist.seen.replace("\r\r", "\r")
