@@ -5,6 +5,7 @@ namespace    a network namespace held by a descriptor, and stepping into it
 userspace    the user namespace in which an ordinary user's labs live
 subordinate  that user's subordinate ids, mapped there
 loopback     lo, set up without netlink
+limits       how many descriptors this process may hold
 making       many namespaces at once
 pidspace     the PID namespace in which a lab's processes live and die, and starting them there
 init         the program that is process 1 there: it starts them, and outlives its lab just long enough to tidy up

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from netemu.errors import NetemuError, RulesError
+from netemu.kernel.limits import require_descriptors
 from netemu.kernel.links import Links
 from netemu.kernel.pidspace import PidSpace
 from netemu.kernel.rules import load_rules, refused_line
 from netemu.lab.host import Host
 from netemu.lab.names import Names
+from netemu.lab.progress import Progress, Tell
 from netemu.lab.recorder import Recorder
 from netemu.lab.services import start_service
 from netemu.lab.wiring import Wiring
@@ -23,6 +25,11 @@ from netemu.topology import plan as steps
 from netemu.topology.load import Source
 from netemu.topology.model import Topology
 from netemu.topology.shards import BRIDGE
+
+_PER_NAMESPACE = 2
+"""Descriptors: the namespace, and its rtnetlink socket."""
+_PER_TAPS = 8
+"""At most: the taps' sockets of one host, and what proves them."""
 
 
 class Builder:
@@ -55,8 +62,12 @@ class Builder:
         self._defaults: dict[str, list[steps.SetSysctl]] = {}
         self.hosts: dict[str, Host] = {}
 
-    async def build(self, plan: Sequence[steps.Step]) -> None:
+    async def build(self, plan: Sequence[steps.Step], tell: Tell | None = None) -> None:
         """Carry out a whole plan. Raises NetemuError; what was made by then goes with the stack."""
+        progress = Progress(plan, self.record, tell)
+        self.wiring.advance = progress.advance
+        namespaces = sum(isinstance(step, steps.MakeNetwork | steps.MakeHost) for step in plan)
+        require_descriptors(namespaces * (_PER_NAMESPACE + (_PER_TAPS if self.record else 0)))
         carry_out: dict[type[steps.Step], Callable[[Any], Awaitable[None]]] = {
             steps.MakeNetwork: self._networks,
             steps.MakeHost: self._hosts,
@@ -79,7 +90,10 @@ class Builder:
             if isinstance(step, steps.SetSysctl) and not step.wanted:
                 self._defaults.setdefault(step.host, []).append(step)
         for kind, group in groupby(plan, type):
-            await carry_out[kind](list(group))
+            together = list(group)
+            progress.begin(together)
+            await carry_out[kind](together)
+            progress.finish()
 
     @property
     def links(self) -> dict[str, Links]:
@@ -127,6 +141,7 @@ class Builder:
 
     async def open_taps(self) -> None:
         """Bind every host's taps, and what canaries are sent from."""
+        require_descriptors(len(self.links) * _PER_TAPS)
         await self.recorder.open([(self.links[name].net, self.links[name]) for name in self.hosts])
         for name, links in self.links.items():
             if name not in self.hosts and len(links.index) > 2:

@@ -28,6 +28,7 @@ from netemu.lab.leftovers import wipe_name
 from netemu.lab.limits import limit_reached
 from netemu.lab.naming import hint
 from netemu.lab.needs import require_all
+from netemu.lab.progress import Tell
 from netemu.lab.recorder import Recorder
 from netemu.lab.taps import Taps
 from netemu.lab.traffic import send
@@ -54,6 +55,7 @@ class Lab:
     machine, and its hosts appear to `ip netns` as LAB-HOST. With `record`, taps are bound before any interface is up,
     as they are without it where the topology has traffic or expectations; else the first record binds them, so that a
     lab nobody records pays for none. `taps` says how it is recorded: everything and whole, unless it says otherwise.
+    `progress` is called with how many things are made and how many there are to make.
 
     Raises TopologyError, MachineError, or another NetemuError; nothing is left then.
     """
@@ -65,6 +67,7 @@ class Lab:
         name: str | None = None,
         named: bool = False,
         record: bool = False,
+        progress: Tell | None = None,
         source: Source | None = None,
         taps: Taps | None = None,
     ) -> None:
@@ -88,6 +91,7 @@ class Lab:
         self._stack = AsyncExitStack()
         self._recording: Record | None = None
         self._taps_from_start = record or bool(self.topology.traffic or self.topology.expect)
+        self._progress = progress
         self._open_taps: Callable[[], Awaitable[None]] | None = None
 
     def __getitem__(self, host: str) -> Host:
@@ -130,7 +134,7 @@ class Lab:
         builder = Builder(
             self._stack, self.pids, self.folder.path, self.recorder, self.topology, self.source, self._taps_from_start
         )
-        await builder.build(steps)
+        await builder.build(steps, self._progress)
         self.hosts, self._open_taps = builder.hosts, builder.open_taps
         if self.named and base() == BASE:
             self._show_to_ip_netns()

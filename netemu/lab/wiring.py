@@ -6,7 +6,7 @@ Requests are queued for each namespace and sent together; one that the kernel re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 
 from netemu.errors import KernelError, TopologyError
@@ -37,6 +37,7 @@ class Wiring:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.advance: Callable[[int], None] = lambda _: None
         self.links: dict[str, Links] = {}
         self._fresh: dict[str, str] | None = None
         self._asked: dict[Request, steps.Step] = {}
@@ -59,6 +60,7 @@ class Wiring:
             finally:
                 first.close()
         fresh = self._fresh or {}
+        loop = asyncio.get_running_loop()
 
         def prepare(nets: Iterator[NetworkNamespace]) -> None:
             with ProcView() as proc:
@@ -70,9 +72,11 @@ class Wiring:
                         raise
                     wanted = [step for step in sysctls.get(net.name, ()) if fresh.get(step.name) != step.value]
                     proc.write(net, [(step.name, step.value, step.wanted) for step in wanted])
+                    loop.call_soon_threadsafe(self.advance, 1)
 
         before = list(self.links)
         await make_namespaces(names, prepare)
+        await asyncio.sleep(0)  # what the threads had to tell is told
         self.links = {name: self.links[name] for name in (*before, *names)}
 
     def write(self, group: Iterable[steps.SetSysctl]) -> None:
@@ -126,6 +130,7 @@ class Wiring:
                 self._up.add((near.host, near.interface))
             if count % _AT_ONCE == 0:
                 await self.flush_all()
+                self.advance(2 * _AT_ONCE)
         await self.flush_all()
         for name, interfaces in made.items():
             switch_off(self.links[name].net, interfaces)

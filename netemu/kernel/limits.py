@@ -1,0 +1,25 @@
+"""How many descriptors this process may hold: as many as a lab needs, or a refusal that names the limit."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from netemu.errors import KernelError
+
+SPARE = 128
+"""Descriptors left for all else: processes being started, tables being read, people asking."""
+
+
+def require_descriptors(count: int) -> None:
+    """Raise this process's own limit so that it can hold `count` more descriptors. KernelError if it may not."""
+    needed = len(os.listdir("/proc/self/fd")) + count + SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if needed <= soft or soft == resource.RLIM_INFINITY:
+        return
+    if needed > hard != resource.RLIM_INFINITY:
+        raise KernelError(
+            f"this lab needs {needed:,} open files, and this process may have {hard:,}: raise the hard limit"
+            f" (ulimit -Hn {needed}, or LimitNOFILE= of a systemd unit)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

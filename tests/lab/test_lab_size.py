@@ -1,0 +1,51 @@
+"""Large labs: how far they are, and what stops them before anything is built."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+
+from netemu import KernelError, Lab, Topology
+from netemu.kernel import limits
+
+
+def star(size: int) -> Topology:
+    hosts = {
+        f"h{number}": {"interfaces": {"eth0": {"network": "lan", "addresses": [f"10.0.0.{number}/24"]}}}
+        for number in range(1, size + 1)
+    }
+    return Topology.model_validate({"name": "star", "networks": {"lan": {}}, "hosts": hosts})
+
+
+@pytest.mark.parametrize("size", [2, 40])
+async def test_progress_grows_to_the_whole(size):
+    told: list[tuple[int, int]] = []
+    async with Lab(star(size), progress=lambda done, whole: told.append((done, whole))):
+        pass
+    counts = [done for done, _ in told]
+    assert counts == sorted(set(counts))
+    assert len({whole for _, whole in told}) == 1
+    assert told[-1][0] == told[-1][1]
+    assert len(told) > (size if size > 8 else 3)
+
+
+@pytest.fixture
+def limit():
+    """Set this process's limit of open files; put back in the end."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield lambda soft, hard=before[1]: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_a_low_soft_limit_of_open_files_is_raised_as_far_as_a_lab_needs(limit):
+    limit(200)
+    async with Lab(star(40)):
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 200
+
+
+async def test_a_hard_limit_that_is_too_low_is_named_before_anything_is_built(limit, monkeypatch):
+    monkeypatch.setattr(limits.resource, "getrlimit", lambda _: (200, 200))
+    with pytest.raises(KernelError, match=r"needs \d+ open files, and this process may have 200: raise the hard limit"):
+        async with Lab(star(40)):
+            pass
