@@ -16,6 +16,8 @@ _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER (prctl(2))."""
 _STAY = {"/run/netemu", "/run/netemu/.lock", "/run/netns", "/run/xtables.lock", "/run/mount", "/run/mount/utab"}
 """What is made once, empty, and serves every lab; what mount(8) keeps for itself."""
+_SHOWN = ("/run/checkout", "/run/environment")
+"""What ordinary_user.py shows to other users, for as long as the tests run."""
 
 Belongings = dict[str, Counter[str]]
 
@@ -63,7 +65,7 @@ def belongings() -> Belongings:
         "descriptors": Counter(_descriptors()),
         "processes": Counter(descendants().values()),
         "files in /run": Counter(_files(Path("/run"))),
-        "mounts": Counter(line.split(" ", 4)[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        "mounts": Counter(_mounts()),
         "packet rings": Counter(line for line in Path("/proc/self/maps").read_text().splitlines() if "socket:" in line),
         "namespaces of threads": Counter(_namespaces()),
     }
@@ -91,8 +93,17 @@ def _descriptors() -> list[str]:
     return [kind for kind in kinds if not kind.startswith("/proc/")]
 
 
-def _files(folder: Path) -> list[str]:
-    found = [str(path) for path in folder.rglob("*")]
+def _mounts() -> list[str]:
+    """Every mount, without its number, which differs from one to the next."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [what for line in lines if not (what := line.split(" ", 4)[4]).startswith(_SHOWN)]
+
+
+def _files(top: Path) -> list[str]:
+    found = []
+    for folder, folders, files in os.walk(top):
+        folders[:] = [name for name in folders if f"{folder}/{name}" not in _SHOWN]
+        found += [f"{folder}/{name}" for name in folders + files]
     return [path for path in found if path not in _STAY]
 
 

@@ -7,6 +7,7 @@ import sys
 
 import leftovers
 import pytest
+from ordinary_user import PYTHON
 from spread import spread
 
 NETEMU = [sys.executable, "-m", "netemu"]
@@ -78,3 +79,12 @@ def test_out_of_memory(rounds):
     for limit in spread(400, rounds(4, 40)):
         command = ["prlimit", f"--as={(100 + limit) << 20}", *NETEMU, "run", "nodeport"]
         lived(command, f"{100 + limit} MiB of address space", ("out of memory",))
+
+
+def test_out_of_processes(user, rounds):
+    """As an ordinary user, whom such a limit holds."""
+    for limit in spread(14, rounds(4, 14)):
+        done = user.run("prlimit", f"--nproc={limit}", str(PYTHON), "-m", "netemu", "run", "nodeport")
+        assert "Traceback" not in done.stderr, f"{limit} processes: {done.stderr}"
+        if done.returncode and " checks: " not in done.stdout and "OpenBLAS" not in done.stderr:
+            assert (done.returncode, "ulimit -u" in done.stderr) == (4, True), f"{limit} processes: {done.stderr}"
