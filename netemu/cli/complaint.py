@@ -11,6 +11,8 @@ from netemu import NetemuError
 
 INTERRUPTED = 130
 MACHINE = 4
+_OUT_OF_MEMORY = ("can't start new thread", "failed to map segment")
+"""What Python and the dynamic linker say of it."""
 INTERNAL = 70
 
 
@@ -19,16 +21,16 @@ def complain(error: BaseException) -> int:
     if isinstance(error, NetemuError):
         click.echo(f"netemu: {error}", err=True)
         return error.exit_code
-    from asyncio import CancelledError
+    if isinstance(error, MemoryError) or any(said in str(error) for said in _OUT_OF_MEMORY):
+        click.echo("netemu: out of memory, or of processes and threads (ulimit -v, ulimit -u)", err=True)
+        return MACHINE
+    from asyncio import CancelledError  # not before: with too little memory that would fail, too
 
     if isinstance(error, KeyboardInterrupt | CancelledError):
         click.echo("netemu: interrupted", err=True)
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return 0
-    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
-        click.echo("netemu: out of memory, or of processes and threads (ulimit -v, ulimit -u)", err=True)
-        return MACHINE
     if os.environ.get("NETEMU_DEBUG"):
         sys.excepthook(type(error), error, error.__traceback__)
     else:
