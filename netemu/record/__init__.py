@@ -32,6 +32,7 @@ legacy       iptables-legacy's nat rules, which no trace shows: walked and match
 tuples       directed tuples as numbers
 flows        journeys joined to connections, in two directions
 exchange     one traffic item as it went
+table        a record's sightings as a Polars data frame
 record       all of it together
 saved        a record as a file, which loads back equal
 pcapng       pcapng written, pcapng and pcap read: bytes in, bytes out

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Entry
 from netemu.netfilter.ruleset import Rule
 from netemu.record.capture import HostCapture, TapHealth
@@ -18,6 +20,9 @@ from netemu.record.legacy import settle
 from netemu.record.passes import HostPasses, RuleTurn, read_passes
 from netemu.record.saved import Raw, read, write
 from netemu.record.ties import Member
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(slots=True, repr=False)
@@ -58,6 +63,21 @@ class Record:
     def lost(self) -> int:
         """How many frames and events the taps lost, all together."""
         return sum(tap.lost for tap in self.health)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """Every sighting of every journey as a Polars data frame (table.py names its columns).
+
+        UsageError where polars is not installed, or the journeys are no columns.
+        """
+        from netemu.record.table import table
+
+        if not isinstance(self.journeys, Journeys):
+            raise UsageError("a record that was put together by hand has no data frame")
+        try:
+            return table(self.journeys)
+        except ImportError as error:
+            raise UsageError("a data frame needs polars: pip install 'netemu[frames]'") from error
 
     def unsound(self, hosts: set[str]) -> list[TapHealth]:
         """The taps of these hosts that lost something or did not show themselves alive."""

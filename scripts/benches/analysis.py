@@ -129,7 +129,7 @@ def main() -> int:
     found = []
     for packets in options.packets:
         command = [sys.executable, __file__, "--here", "--packets", str(packets), "--flows", str(options.flows)]
-        found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        found.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
         if not options.json:
             each = found[-1]
             print(
