@@ -35,5 +35,6 @@ exchange     one traffic item as it went
 table        a record's sightings as a Polars data frame
 record       all of it together
 saved        a record as a file, which loads back equal
+export       a record as a capture file: one interface a point
 pcapng       pcapng written, pcapng and pcap read: bytes in, bytes out
 """
