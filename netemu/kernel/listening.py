@@ -13,6 +13,8 @@ from typing import Literal
 from netemu.kernel.namespace import NetworkNamespace
 
 _LISTEN = "0A"
+_ACCEPTS, _DATAGRAMS = 0x10000, "0002"
+"""A unix socket's flag (__SO_ACCEPTCON) and type (SOCK_DGRAM)."""
 _BETWEEN_LOOKS = 0.002
 
 
@@ -44,6 +46,23 @@ class Listening:
         """Close the files; once is enough, twice does no harm."""
         while self.files:
             os.close(self.files.pop())
+
+
+async def until_unix(net: NetworkNamespace, path: str) -> None:
+    """Return once somebody listens on a unix socket of this path (or has bound one for datagrams)."""
+    with net.entered():
+        fd = os.open("/proc/thread-self/net/unix", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while not any(_serves(line.split(maxsplit=7), path) for line in _read(fd).splitlines()[1:]):  # noqa: ASYNC110
+            await asyncio.sleep(_BETWEEN_LOOKS)
+    finally:
+        os.close(fd)
+
+
+def _serves(fields: list[str], path: str) -> bool:
+    """Whether a line of /proc/net/unix is a socket there that listens, or is for datagrams (net/unix/af_unix.c)."""
+    accepts = len(fields) > 7 and (int(fields[3], 16) & _ACCEPTS or fields[4] == _DATAGRAMS)
+    return bool(accepts) and fields[7] == path
 
 
 def _read(fd: int) -> str:

@@ -8,7 +8,9 @@ progress     how far that is
 wiring       its namespaces, links, addresses and routes
 host         `Host`: run commands and open sockets on one host
 names        the /etc/hosts of a lab's hosts
-services     a host's services, from start to ready
+services     a lab's services: started in their order, kept, started again
+readiness    how a service shows that it is ready
+log          what a service writes, kept
 traffic      a topology's traffic items, sent
 taps         how a lab is recorded
 recorder     all hosts' taps: proven, running, read out

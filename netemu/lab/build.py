@@ -18,7 +18,7 @@ from netemu.lab.host import Host
 from netemu.lab.names import Names
 from netemu.lab.progress import Progress, Tell
 from netemu.lab.recorder import Recorder
-from netemu.lab.services import start_service
+from netemu.lab.services import Services
 from netemu.lab.wiring import Wiring
 from netemu.netfilter.ruleset import complaint
 from netemu.topology import plan as steps
@@ -55,6 +55,7 @@ class Builder:
         self.topology = topology
         self.source = source
         self.names = Names(topology, folder)
+        self.services = Services(source)
         self.wiring = Wiring(source)
         self.record = record
         stack.callback(self.wiring.close)
@@ -154,7 +155,8 @@ class Builder:
         await self.wiring.up(group)
 
     async def _services(self, group: list[steps.StartService]) -> None:
-        await _all(start_service(self.hosts[step.host], step, self.source) for step in group)
+        self.stack.push_async_callback(self.services.close)
+        await self.services.start(self.hosts, group)
 
 
 async def _all(doings: Any) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket as std
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netemu.errors import UsageError
+from netemu.kernel.handle import Process
 from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.packet import What
@@ -69,6 +70,20 @@ class Host:
             await self.settle()
             own = self.environment(os.environ, environment, user)
             return await run_on(self.name, command, self.pids, input=input, environment=own, user=user)
+
+    async def start_process(
+        self,
+        command: Sequence[str],
+        streams: tuple[int, int, int],
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+        user: str | None = None,
+    ) -> Process:
+        """Start a process with these descriptors as its streams, and this whole environment."""
+        await self.settle()
+        return await self.pids.start(
+            command, streams, host=self.name, environment=environment, folder=folder, user=user
+        )
 
     def environment(
         self, base: Mapping[str, str], more: Mapping[str, str] | None = None, user: str | None = None

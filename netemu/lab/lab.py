@@ -30,6 +30,7 @@ from netemu.lab.naming import hint
 from netemu.lab.needs import require_all
 from netemu.lab.progress import Tell
 from netemu.lab.recorder import Recorder
+from netemu.lab.services import Services
 from netemu.lab.taps import Taps
 from netemu.lab.traffic import send
 from netemu.record.exchange import Exchange
@@ -88,6 +89,7 @@ class Lab:
         self.pids: PidSpace | None = None
         tracing = {name: Tracing.parse(host.trace) for name, host in self.topology.hosts.items()}
         self.recorder = Recorder(taps, tracing)
+        self.services = Services(self.source)
         self._stack = AsyncExitStack()
         self._recording: Record | None = None
         self._taps_from_start = record or bool(self.topology.traffic or self.topology.expect)
@@ -136,6 +138,7 @@ class Lab:
         )
         await builder.build(steps, self._progress)
         self.hosts, self._open_taps = builder.hosts, builder.open_taps
+        self.services = builder.services
         if self.named and base() == BASE:
             self._show_to_ip_netns()
 
@@ -159,6 +162,10 @@ class Lab:
     def _give_folder_back(self) -> None:
         if self.folder is not None:
             self.folder.close()
+
+    async def restart(self, host: str, service: str | None = None) -> None:
+        """End a host's services, or one of them, and start them again; returns when they are ready."""
+        await self.services.restart(self[host].name, service)
 
     async def down(self) -> None:
         """Take everything down; once is enough, twice does no harm. A cancelled caller waits until it is done."""

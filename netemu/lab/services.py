@@ -1,77 +1,236 @@
-"""A host's services: started, and waited for until they are ready."""
+"""The services of a lab: started after those that they wait for, kept ready, started again as their policy says."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import pwd
+from dataclasses import dataclass
 from pathlib import Path
 
-from netemu.errors import ServiceError, UsageError
-from netemu.kernel.listening import Listening
+from netemu.errors import NetemuError, ServiceError, UsageError
+from netemu.kernel.handle import Process
 from netemu.kernel.memory import memory_file
 from netemu.lab.host import Host
+from netemu.lab.log import Log
+from netemu.lab.readiness import missing, until_ready
 from netemu.topology.load import Source
-from netemu.topology.model import Ready
 from netemu.topology.plan import StartService
 from netemu.topology.units import seconds
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/"}
 """What a service finds in its environment: the same whoever brings the lab up."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds before a service that ended is started again: twice as long each time."""
 _LINES_QUOTED = 3
 
 
-async def start_service(host: Host, step: StartService, source: Source) -> None:
-    """Start one service in a folder of its own; returns when it is ready. Raises ServiceError."""
-    log = host.folder / f"{host.name}.{step.name}.log"
-    folder = host.folder / f"{host.name}.{step.name}"
-    folder.mkdir(mode=0o700)
-    await host.settle()
-    with log.open("wb") as output, memory_file() as nothing:
-        streams = (nothing.fileno(), output.fileno(), output.fileno())
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """How a service is: `starting`, `ready`, `ended` or `failed`; its process's number here, and how it went before."""
+
+    host: str
+    name: str
+    state: str
+    pid: int | None
+    restarts: int
+    exit_code: int | None
+    log: Path
+
+
+class RunningService:
+    """One service, from its first start to the lab's end."""
+
+    def __init__(self, host: Host, step: StartService, source: Source) -> None:
+        self.host = host
+        self.name = step.name
+        self.step = step
+        self.source = source
+        self.state = "starting"
+        self.restarts = 0
+        self.ready = asyncio.Event()
+        self.process: Process | None = None
+        self.keeper: asyncio.Task[None] | None = None
+        self.folder = host.folder / f"{host.name}.{step.name}"
+        user = step.service.user if step.service.user is not None else host.wanted.user
+        self.user = str(user) if user is not None else None
+        self._make_folder()
+        self.log = Log(host.folder / f"{host.name}.{step.name}.log")
+
+    def told(self) -> ServiceState:
+        """How it is now."""
+        process = self.process
+        code = process.returncode if process is not None else None
+        pid = process.pid if process is not None and code is None else None
+        return ServiceState(self.host.name, self.name, self.state, pid, self.restarts, code, self.log.path)
+
+    async def start(self) -> None:
+        """Start it; returns when it is ready. Raises ServiceError."""
+        self.state = "starting"
+        ready = self.step.service.ready
         try:
-            process = await host.pids.start(
-                step.service.command,
-                streams,
-                host=host.name,
-                folder=folder,
-                environment=host.environment(ENVIRONMENT, step.service.environment),
-            )
-        except UsageError as error:
-            raise ServiceError(source.problem(str(error), (*step.path, "command"))) from error
-    ready = step.service.ready
-    if ready is None:
-        return
-    ending = asyncio.ensure_future(process.wait())
-    readiness = asyncio.ensure_future(_ready(host, ready))
-    try:
-        within = seconds(ready.within)
-        await asyncio.wait({ending, readiness}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-        if readiness.done():
+            async with asyncio.timeout(seconds(ready.within) if ready is not None else None):
+                while not await self._attempt():  # noqa: ASYNC110  it waits for its process, this is a pause
+                    await asyncio.sleep(FIRST_PAUSE)
+        except TimeoutError as error:
+            assert ready is not None
+            raise self._problem(f"was not ready within {ready.within}: {missing(ready)}") from error
+        self.state = "ready"
+        self.ready.set()
+        self.keeper = asyncio.create_task(self._keep(), name=f"service {self.host.name}:{self.name}")
+
+    async def stop(self) -> None:
+        """End it, and start it no more."""
+        if self.keeper is not None:
+            self.keeper.cancel()
+            await asyncio.gather(self.keeper, return_exceptions=True)
+            self.keeper = None
+        if self.process is not None:
+            self.process.kill()
+            await self.process.wait()
+        self.ready.clear()
+        self.state = "ended"
+
+    async def _attempt(self) -> bool:
+        """Start its process; True once it is ready, False if it ended before and is to be started again."""
+        ready = self.step.service.ready
+        environment = self.host.environment(self._base(), self.step.service.environment)
+        readiness = None
+        if ready is not None:
+            readiness = asyncio.ensure_future(until_ready(self.host, ready, self.log, environment, self.user))
+        try:
+            process = self.process = await self._process(environment)
+            if readiness is None:
+                return True
+            ending = asyncio.ensure_future(process.wait())
+            try:
+                await asyncio.wait({ending, readiness}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                ending.cancel()
+            if readiness.done():
+                self._must_be_known(readiness)
+                return True
+        finally:
+            if readiness is not None:
+                readiness.cancel()
+                await asyncio.gather(readiness, return_exceptions=True)
+        if not self._again():
+            raise self._problem(f"ended with exit code {process.returncode}")
+        self.restarts += 1
+        return False
+
+    def _must_be_known(self, readiness: asyncio.Future[None]) -> None:
+        try:
             readiness.result()
-            return
-        what = (
-            f"ended with exit code {process.returncode}"
-            if ending.done()
-            else f"was not ready within {ready.within}: nothing listens on {_port(ready)}"
+        except UsageError as error:
+            raise ServiceError(self.source.problem(str(error), (*self.step.path, "ready", "command"))) from error
+
+    async def _process(self, environment: dict[str, str]) -> Process:
+        with memory_file() as nothing:
+            streams = (nothing.fileno(), self.log.writer, self.log.writer)
+            try:
+                return await self.host.start_process(
+                    self.step.service.command, streams, environment, self.folder, self.user
+                )
+            except UsageError as error:
+                raise ServiceError(self.source.problem(str(error), (*self.step.path, "command"))) from error
+
+    async def _keep(self) -> None:
+        """Wait for its end, and start it again where its policy says so, after a pause that grows."""
+        pause = FIRST_PAUSE
+        while self.process is not None:
+            await self.process.wait()
+            self.ready.clear()
+            if not self._again():
+                self.state = "ended" if self.process.returncode == 0 else "failed"
+                return
+            self.state = "starting"
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            self.restarts += 1
+            ready = self.step.service.ready
+            try:
+                async with asyncio.timeout(seconds(ready.within) if ready is not None else None):
+                    if not await self._attempt():
+                        continue
+            except (NetemuError, TimeoutError):
+                if self.process.returncode is None:
+                    self.process.kill()
+                continue
+            self.state = "ready"
+            self.ready.set()
+
+    def _again(self) -> bool:
+        assert self.process is not None
+        policy = self.step.service.restart
+        return policy == "always" or (policy == "on-failure" and self.process.returncode != 0)
+
+    def _base(self) -> dict[str, str]:
+        return {key: value for key, value in ENVIRONMENT.items() if self.user is None or key != "HOME"}
+
+    def _make_folder(self) -> None:
+        """A folder of its own, its user's where that user is known on this machine."""
+        self.folder.mkdir(mode=0o700)
+        if self.user is not None:
+            with contextlib.suppress(KeyError, OSError):  # the host's own user, or one of no number here: it looks on
+                os.chown(self.folder, int(self.user) if self.user.isdigit() else pwd.getpwnam(self.user).pw_uid, -1)
+
+    def _problem(self, what: str) -> ServiceError:
+        lines = self.log.last_lines(_LINES_QUOTED)
+        quoted = "".join(f"\n    {line}" for line in lines) if lines else ", and wrote nothing"
+        return ServiceError(
+            self.source.problem(f"service {self.name} on {self.host.name} {what}{quoted}", self.step.path)
         )
-        raise ServiceError(source.problem(f"service {step.name} on {host.name} {what}{_quote(log)}", step.path))
-    finally:
-        for task in (ending, readiness):
-            task.cancel()
-        await asyncio.gather(ending, readiness, return_exceptions=True)
 
 
-async def _ready(host: Host, ready: Ready) -> None:
-    listening = Listening(host.net, "tcp" if ready.tcp is not None else "udp")
-    try:
-        await listening.until(ready.tcp or ready.udp or 0)
-    finally:
-        listening.close()
+class Services:
+    """All services of a lab; `close` when done."""
 
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.running: dict[tuple[str, str], RunningService] = {}
 
-def _port(ready: Ready) -> str:
-    return f"tcp {ready.tcp}" if ready.tcp is not None else f"udp {ready.udp}"
+    async def start(self, hosts: dict[str, Host], steps: list[StartService]) -> None:
+        """Start all, each when those that it waits for are ready; returns when all are. Raises ServiceError."""
+        for step in steps:
+            self.running[step.host, step.name] = RunningService(hosts[step.host], step, self.source)
+        await self._all(list(self.running.values()))
 
+    async def restart(self, host: str, name: str | None = None) -> None:
+        """End one service of a host, or all of them, and start them again; returns when they are ready."""
+        chosen = [one for (where, what), one in self.running.items() if where == host and name in (None, what)]
+        if not chosen:
+            there = ", ".join(what for where, what in self.running if where == host) or "none"
+            raise UsageError(f"host {host} has no service{f' {name}' if name else ''}: there are {there}")
+        for one in chosen:
+            await one.stop()
+        await self._all(chosen)
 
-def _quote(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()[-_LINES_QUOTED:]
-    return "".join(f"\n    {line}" for line in lines) if lines else ", and wrote nothing"
+    def states(self) -> list[ServiceState]:
+        """How each service is, in the order of the topology."""
+        return [one.told() for one in self.running.values()]
+
+    async def close(self) -> None:
+        """Watch over none any more; their processes end with the lab."""
+        for one in self.running.values():
+            if one.keeper is not None:
+                one.keeper.cancel()
+        await asyncio.gather(*(one.keeper for one in self.running.values() if one.keeper), return_exceptions=True)
+        for one in self.running.values():
+            one.log.close()
+
+    async def _all(self, chosen: list[RunningService]) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for one in chosen:
+                    group.create_task(self._after(one))
+        except BaseExceptionGroup as errors:
+            ours = [error for error in errors.exceptions if isinstance(error, NetemuError)]
+            raise (ours[0] if ours else errors.exceptions[0]) from errors
+
+    async def _after(self, one: RunningService) -> None:
+        for other in one.step.service.after:
+            host, _, name = other.rpartition(":")
+            await self.running[host or one.host.name, name].ready.wait()
+        await one.start()

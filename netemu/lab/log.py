@@ -1,0 +1,83 @@
+"""What a service writes: taken off a pipe, kept in a file that does not grow without end, and looked at as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+MOST = 1 << 20
+"""Bytes after which a log becomes LOG.1, in the place of the one before, and a new one begins."""
+_PIECE = 65536
+
+
+class Log:
+    """One service's log: `writer` is for its processes, `lost` how many bytes found no room. `close` when done."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("wb", buffering=0)
+        try:
+            self._reader, self.writer = os.pipe()
+        except OSError:
+            self._file.close()
+            raise
+        os.set_blocking(self._reader, False)
+        self.lost = 0
+        self._rest = b""
+        self._pattern: re.Pattern[str] | None = None
+        self._matched = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._reader, self._take)
+
+    def expect(self, pattern: str) -> asyncio.Event:
+        """An event that is set once a line written from now on matches a regular expression."""
+        self._pattern, self._matched = re.compile(pattern), asyncio.Event()
+        return self._matched
+
+    def last_lines(self, count: int) -> list[str]:
+        """The last lines that are there by now."""
+        while self._take():
+            pass
+        return self.path.read_text(errors="replace").strip().splitlines()[-count:]
+
+    def close(self) -> None:
+        """Take what is still there, and close; once is enough, twice does no harm."""
+        if self._reader < 0:
+            return
+        self._loop.remove_reader(self._reader)
+        while self._take():
+            pass
+        os.close(self._reader)
+        os.close(self.writer)
+        self._reader = -1
+        self._file.close()
+
+    def _take(self) -> bool:
+        try:
+            data = os.read(self._reader, _PIECE)
+        except BlockingIOError:
+            return False
+        self._store(data)
+        if self._pattern is not None:
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            texts = [line.decode(errors="replace") for line in (*lines, self._rest)]
+            if any(self._pattern.search(text) for text in texts):
+                self._pattern = None
+                self._matched.set()
+            self._rest = self._rest[-_PIECE:]
+        return bool(data)
+
+    def _store(self, data: bytes) -> None:
+        """Keep what was written. On a full disk it is lost, and counted: the service and the lab go on."""
+        try:
+            kept = self._file.write(data) or 0
+            if self._file.tell() > MOST:
+                self.path.replace(f"{self.path}.1")
+                fresh = self.path.open("wb", buffering=0)
+                self._file.close()
+                self._file = fresh
+        except OSError:
+            kept = 0
+        self.lost += len(data) - kept

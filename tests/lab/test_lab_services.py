@@ -1,0 +1,150 @@
+"""Services: how they get ready, in which order, as whom, and what happens when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from netemu import Lab, ServiceError, UsageError
+from netemu.topology.load import loads
+
+WITHIN = 20.0
+
+
+def lab_of(*services: str) -> Lab:
+    lines = ["name: served", "hosts:", "  A:", "    environment: {FROM: host}", "    services:"]
+    topology, source = loads("\n".join(lines + [f"      {service}" for service in services]), "served.yaml")
+    lab = Lab(topology)
+    lab.source = source
+    return lab
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(WITHIN):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+UDP = "import socket as s, time; a = s.socket(2, 2); a.bind(('', 53)); time.sleep(99)"
+UNIX = "import socket as s, time; a = s.socket(1, 1); a.bind('FOLDER/served'); a.listen(); time.sleep(99)"
+
+
+@pytest.mark.parametrize(
+    ("command", "ready"),
+    [
+        (["python3", "-m", "http.server", "80"], {"tcp": 80}),
+        (["python3", "-c", UDP], {"udp": 53}),
+        (["python3", "-c", UNIX], {"unix": "FOLDER/served"}),
+        (["sh", "-c", "sleep 0.2; touch FOLDER/x; sleep 99"], {"command": ["test", "-e", "FOLDER/x"]}),
+        (["sh", "-c", "echo up; sleep 0.2; echo now ready to serve; sleep 99"], {"log": "ready to [a-z]+"}),
+    ],
+    ids=["tcp", "udp", "unix", "command", "log"],
+)
+async def test_a_service_is_ready_in_each_way_that_there_is(command, ready, tmp_path):
+    text = json.dumps({"command": command, "ready": ready}).replace("FOLDER", str(tmp_path))
+    async with lab_of(f"web: {text}") as lab:
+        (state,) = lab.services.states()
+        assert (state.state, state.restarts, state.exit_code) == ("ready", 0, None)
+        assert state.pid
+
+
+@pytest.mark.parametrize(
+    ("ready", "told"),
+    [
+        ("{log: never, within: 200ms}", "no line of its output matches 'never'"),
+        ("{unix: /no/such, within: 200ms}", "nothing listens on unix /no/such"),
+        ("{command: [sh, -c, exit 1], within: 200ms}", "sh -c exit 1 does not exit 0"),
+    ],
+)
+async def test_a_service_that_does_not_get_ready_is_told_with_what_lacks(ready, told):
+    with pytest.raises(ServiceError, match=f"service web on A was not ready within 200ms: {told}"):
+        async with lab_of(f"web: {{command: [sleep, '99'], ready: {ready}}}"):
+            pass
+
+
+async def test_a_readiness_command_that_is_missing_is_told_with_its_key():
+    with pytest.raises(ServiceError, match=r"services.web.ready.command: host A: can't run no-such: No such file"):
+        async with lab_of("web: {command: [sleep, '99'], ready: {command: [no-such]}}"):
+            pass
+
+
+async def test_services_start_after_those_that_they_wait_for():
+    first = "first: {command: [sh, -c, 'sleep 0.3; echo up; date +%s%N; sleep 99'], ready: {log: up}}"
+    second = "second: {command: [sh, -c, 'date +%s%N; sleep 99'], after: [first], ready: {log: '^[0-9]+'}}"
+    async with lab_of(second, first) as lab:
+        logs = {state.name: state.log.read_text().split() for state in lab.services.states()}
+    assert int(logs["second"][0]) > int(logs["first"][1])
+
+
+async def test_services_that_do_not_wait_start_side_by_side():
+    start = time.monotonic()
+    command = "[sh, -c, 'sleep 1; echo up; sleep 99']"
+    async with lab_of(*(f"s{n}: {{command: {command}, ready: {{log: up}}}}" for n in range(8))):
+        assert time.monotonic() - start < 7
+
+
+async def test_a_service_has_its_own_environment_and_user():
+    command = "[sh, -c, 'echo $FROM $MORE $HOME; id -un; echo end; sleep 99']"
+    service = f"web: {{command: {command}, environment: {{MORE: service}}, user: nobody, ready: {{log: end}}}}"
+    async with lab_of(service) as lab:
+        (state,) = lab.services.states()
+        assert state.log.read_text() == "host service /nonexistent\nnobody\nend\n"
+
+
+async def test_a_service_that_ends_is_started_again_as_its_policy_says():
+    async with lab_of(
+        "never: {command: [sh, -c, 'exit 3']}",
+        "failing: {command: [sh, -c, 'sleep 0.05; exit 3'], restart: on-failure}",
+        "done: {command: [sh, -c, 'exit 0'], restart: on-failure}",
+        "always: {command: [sh, -c, 'sleep 0.05'], restart: always}",
+    ) as lab:
+
+        async def again() -> bool:
+            told = {state.name: state for state in lab.services.states()}
+            return told["failing"].restarts >= 2 and told["always"].restarts >= 2
+
+        await until(again)
+        told = {state.name: state for state in lab.services.states()}
+        assert (told["never"].state, told["never"].exit_code, told["never"].restarts) == ("failed", 3, 0)
+        assert (told["done"].state, told["done"].exit_code, told["done"].restarts) == ("ended", 0, 0)
+
+
+async def test_a_killed_service_is_ready_again_without_anybody_asking():
+    service = 'web: {command: [python3, -m, http.server, "80"], ready: {tcp: 80}, restart: always}'
+    async with lab_of(service) as lab:
+        before = lab.services.states()[0].pid
+        await lab["A"].run("sh", "-c", "kill -9 $(pgrep -f http.server)")
+
+        async def again() -> bool:
+            (state,) = lab.services.states()
+            return state.state == "ready" and state.pid not in (None, before)
+
+        await until(again)
+        assert lab.services.states()[0].restarts >= 1
+
+
+async def test_services_can_be_restarted_by_hand():
+    async with lab_of(
+        'web: {command: [python3, -m, http.server, "80"], ready: {tcp: 80}}', "other: {command: [sleep, '99']}"
+    ) as lab:
+        before = {state.name: state.pid for state in lab.services.states()}
+        await lab.restart("A", "web")
+        after = {state.name: state.pid for state in lab.services.states()}
+        assert after["web"] != before["web"]
+        assert after["other"] == before["other"]
+        await lab.restart("A")
+        assert lab.services.states()[1].pid != before["other"]
+        with pytest.raises(UsageError, match="host A has no service ftp: there are web, other"):
+            await lab.restart("A", "ftp")
+
+
+async def test_a_log_does_not_grow_without_end():
+    command = "[sh, -c, 'yes a line of some length | head -c 5000000; echo; echo end; sleep 99']"
+    async with lab_of(f"web: {{command: {command}, ready: {{log: ^end}}}}") as lab:
+        log = lab.services.states()[0].log
+        assert log.stat().st_size < 2 << 20
+        assert log.with_name(log.name + ".1").stat().st_size < 2 << 20
+        assert log.read_text().endswith("end\n")
