@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import sys
+from typing import Literal
 
 import click
 
-from netemu.cli.options import all_option, anything, json_option, name_option, topologies, topology_argument
+from netemu.cli.options import (
+    all_option,
+    anything,
+    backend_option,
+    json_option,
+    name_option,
+    topologies,
+    topology_argument,
+)
 
 
 @click.command(short_help="Build LAB, show its packets' walks and the verdict, leave it up.")
 @topology_argument
 @name_option
+@backend_option
 @json_option
 @all_option
-def up(lab: str, name: str | None, as_json: bool, unfold: bool) -> None:
+def up(lab: str, name: str | None, backend: Literal["nft", "legacy"] | None, as_json: bool, unfold: bool) -> None:
     """Build LAB, send its traffic, show each packet's walk and the verdict; leave it up."""
     _be_able()
     from netemu.cli import labs
 
-    sys.exit(labs.up(lab, name, as_json, unfold))
+    sys.exit(labs.up(lab, name, backend, as_json, unfold))
 
 
 @click.command(short_help="The same, and take it down again.")
 @topology_argument
 @name_option
+@backend_option
 @json_option
 @all_option
-def run(lab: str, name: str | None, as_json: bool, unfold: bool) -> None:
+def run(lab: str, name: str | None, backend: Literal["nft", "legacy"] | None, as_json: bool, unfold: bool) -> None:
     """Do what up does, and take the lab down again."""
     _be_able()
     from netemu.cli import labs
 
-    sys.exit(labs.run(lab, name, as_json, unfold))
+    sys.exit(labs.run(lab, name, backend, as_json, unfold))
 
 
 @click.command(short_help="Draw a topology, or a lab that is up.")

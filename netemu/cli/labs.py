@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Literal
 
 import click
 
@@ -11,6 +12,8 @@ from netemu import Report, Topology, find, hold, load, report_json, run_once
 from netemu.cli.complaint import complain, discard_output
 from netemu.cli.console import console, printed
 from netemu.cli.walk import Walk
+
+Backend = Literal["nft", "legacy"]
 
 
 def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, more: str = "") -> None:
@@ -31,9 +34,9 @@ def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, mo
         discard_output()
 
 
-def up(lab: str, name: str | None, as_json: bool, unfold: bool) -> int:
+def up(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool) -> int:
     """Bring a lab up, held by a supervisor; its exit code."""
-    topology, source = load(find(lab), name=name)
+    topology, source = load(find(lab), name=name, backend=backend)
 
     def present(report: Report) -> None:
         host = next(iter(topology.hosts))
@@ -43,9 +46,9 @@ def up(lab: str, name: str | None, as_json: bool, unfold: bool) -> int:
     return hold(topology, source, present, complain)
 
 
-def run(lab: str, name: str | None, as_json: bool, unfold: bool) -> int:
+def run(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool) -> int:
     """Bring a lab up in this process, take it down, and tell; its exit code."""
-    topology, source = load(find(lab), name=name)
+    topology, source = load(find(lab), name=name, backend=backend)
     report = run_once(topology, source)
     _present(report, topology, as_json, unfold)
     return report.exit_code

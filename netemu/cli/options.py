@@ -13,6 +13,10 @@ name_option = click.option(
     "--name", metavar="NAME", help="The lab's name, if not its topology's: many labs of one topology can be up."
 )
 
+backend_option = click.option(
+    "--backend", type=click.Choice(["nft", "legacy"]), help="Which iptables loads the rules, whatever the file says."
+)
+
 
 def labs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The labs that are up, as far as this user can see them."""

@@ -16,7 +16,7 @@ from netemu.topology.counting import CountError, expand
 from netemu.topology.document import Document, Path, read_document
 from netemu.topology.expectation import Expectation
 from netemu.topology.inclusion import UnreadableError, include
-from netemu.topology.model import Topology
+from netemu.topology.model import Backend, Topology
 from netemu.topology.values import Name
 
 LARGEST_FILE = 16 * 2**20
@@ -62,8 +62,11 @@ class Source:
         return found
 
 
-def load(file: str | FilePath, *, name: str | None = None) -> tuple[Topology, Source]:
-    """Read and verify a topology file; `name` is another name for it. Raises TopologyError with every problem found."""
+def load(file: str | FilePath, *, name: str | None = None, backend: Backend | None = None) -> tuple[Topology, Source]:
+    """Read and verify a topology file. Raises TopologyError with every problem found.
+
+    `name` and `backend` stand in the place of the file's own; a bad name is a UsageError.
+    """
     try:
         text = FilePath(file).read_text(encoding="utf-8")
     except OSError as error:
@@ -71,6 +74,8 @@ def load(file: str | FilePath, *, name: str | None = None) -> tuple[Topology, So
     except UnicodeDecodeError as error:
         raise TopologyError(Problem("is no UTF-8 text", file=str(file))) from error
     topology, source = loads(text, str(file))
+    if backend is not None:
+        topology = topology.model_copy(update={"backend": backend})
     return topology if name is None else renamed(topology, name), source
 
 

@@ -241,6 +241,17 @@ def test_schema_is_a_json_schema_that_the_shipped_topology_fits(nodeport):
     jsonschema.validate(YAML(typ="safe", pure=True).load(nodeport), schema)
 
 
+@pytest.mark.needs("legacy iptables")
+def test_the_backend_of_the_command_line_is_the_one_that_counts(tmp_path, nodeport):
+    file = tmp_path / "mine.yaml"
+    for written, asked, star in (("legacy", None, True), ("legacy", "nft", False), ("nft", "legacy", True)):
+        file.write_text(nodeport.replace("name: nodeport", f"name: mine\nbackend: {written}", 1))
+        done = netemu("run", str(file), *(["--backend", asked] if asked else []))
+        assert done.returncode == 0, done.stderr
+        assert ("* known by the rules' counters" in done.stdout) is star
+        assert max(map(len, done.stdout.splitlines())) <= 100
+
+
 def test_doctor_finds_what_labs_need():
     done = netemu("doctor", "--json")
     told = json.loads(done.stdout)

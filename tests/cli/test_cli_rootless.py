@@ -64,6 +64,15 @@ def test_an_ordinary_user_proves_the_nodeport(user):
     assert (told["verdict"], told["capture"]["lost"]) == ("pass", 0)
 
 
+@pytest.mark.needs("legacy iptables")
+def test_an_ordinary_user_proves_it_with_the_legacy_backend_too(user):
+    """iptables-legacy's lock is the machine's, and root's: it is given another."""
+    done = user.netemu("run", "nodeport", "--backend", "legacy", "--json")
+    assert done.returncode == 0, done.stderr
+    changes = [change for journey in json.loads(done.stdout)["journeys"] for change in journey["rewrites"]]
+    assert {change["told_by"] for change in changes if change["by"] == "rule"} == {"counters"}
+
+
 def test_an_ordinary_user_has_labs_of_its_own_from_up_to_down(user, plain):
     done = user.netemu("up", plain)
     assert done.returncode == 0, done.stderr
