@@ -1,4 +1,4 @@
-"""The commands that take a topology: up, run, graph, validate, schema."""
+"""The commands that take or make a topology: up, run, graph, generate, validate, schema."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from netemu.cli.options import (
     anything,
     backend_option,
     json_option,
+    link_options,
     name_option,
     topologies,
     topology_argument,
@@ -77,6 +78,29 @@ def schema() -> None:
     from netemu.cli import files
 
     files.schema()
+
+
+@click.command(short_help="Write a topology of a regular shape.")
+@click.argument("shape", type=click.Choice(["star", "line", "ring", "tree", "mesh"]))
+@click.argument("size", type=int)
+@click.option("--name", help="The lab's name; the shape and the size unless given.")
+@click.option("--fanout", type=int, default=2, show_default=True, help="How many are below each router of a tree.")
+@click.option("--ipv6", is_flag=True, help="IPv6 addresses and routes too.")
+@click.option("--only-ipv6", is_flag=True, help="IPv6 addresses and routes alone.")
+@click.option("--traffic", is_flag=True, help="The first host asks a web server on the last.")
+@link_options
+def generate(
+    shape: str, size: int, name: str | None, fanout: int, ipv6: bool, only_ipv6: bool, traffic: bool, **link: str | None
+) -> None:
+    """Print a topology of SIZE hosts as YAML, with addresses and routes worked out.
+
+    For example: netemu generate line 20 --delay 5ms > line.yaml
+    """
+    from netemu.cli import files
+
+    files.generate_(
+        shape, size, name=name, fanout=fanout, ipv4=not only_ipv6, ipv6=ipv6 or only_ipv6, traffic=traffic, link=link
+    )
 
 
 def _be_able() -> None:

@@ -1,12 +1,13 @@
-"""validate and schema."""
+"""validate, schema and generate."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
-from netemu import TopologyError, find, load
+from netemu import TopologyError, find, generate, load, to_yaml
 from netemu import schema as topology_schema
 
 
@@ -29,6 +30,12 @@ def validate(file: str, as_json: bool) -> int:
             f" {len(topology.links)} links, {len(topology.traffic)} traffic items, {len(topology.expect)} expectations"
         )
     return 0
+
+
+def generate_(shape: str, size: int, *, link: dict[str, str | None], **more: Any) -> None:
+    """Print a generated topology as YAML."""
+    properties = {key: value for key, value in link.items() if value is not None}
+    click.echo(to_yaml(generate(shape, size, properties=properties, **more)), nl=False)  # type: ignore[arg-type]
 
 
 def schema() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import click
@@ -16,6 +17,23 @@ name_option = click.option(
 backend_option = click.option(
     "--backend", type=click.Choice(["nft", "legacy"]), help="Which iptables loads the rules, whatever the file says."
 )
+_LINK = {
+    "delay": "How long each packet is held, as in 20ms.",
+    "jitter": "How far the delay varies to either side, as in 2ms.",
+    "loss": "The share of packets that is dropped, as in 1%.",
+    "duplicate": "The share of packets that is sent twice.",
+    "corrupt": "The share of packets in which one bit is turned.",
+    "reorder": "The share of packets that skip the delay.",
+    "rate": "Bits a second, as in 10mbit.",
+    "queue": "How many packets wait at most, as in 100packets.",
+}
+
+
+def link_options(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for each property of a link; what is not given is None."""
+    for name, help_ in reversed(_LINK.items()):
+        command = click.option(f"--{name}", metavar="VALUE", help=help_)(command)
+    return command
 
 
 def labs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -7,6 +7,7 @@ tracing       how much of what passes a host's hooks is traced
 service       a host's services: what runs, when it is ready, what it waits for
 hostfile      files placed on a host, and rules that stand in a file
 shaping       what a wire does to packets: delay, loss, rate and the like
+changing      link properties given one by one, over those that are there
 traffic       the model's part that says what is sent
 expectation   the model's part that says what should be seen
 values        the small values they are written with: names, addresses, endpoints

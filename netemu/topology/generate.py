@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Literal, get_args
 
 from netemu.errors import UsageError
+from netemu.topology.changing import changed
 from netemu.topology.model import Topology
 from netemu.topology.shaping import LinkProperties
 
@@ -63,7 +64,7 @@ def generate(
         raise UsageError(f"a fanout of {fanout}: each router of a tree has 1 below it at least")
     if not (ipv4 or ipv6):
         raise UsageError("neither IPv4 nor IPv6: hosts need addresses")
-    given = properties if isinstance(properties, LinkProperties) else LinkProperties(**(properties or {}))
+    given = properties if isinstance(properties, LinkProperties) else changed(None, properties or {})
     document: dict[str, Any] = {"name": name or f"{shape}{size}"}
     if shape == "star":
         document |= _star(size, ipv4, ipv6, given)
