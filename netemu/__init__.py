@@ -28,7 +28,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from netemu.kernel.doctor import Feature, probe
+    from netemu.kernel.handle import Process
     from netemu.kernel.process import Completed
+    from netemu.kernel.running import ProcessFacts
     from netemu.kernel.userspace import enter_user_namespace
     from netemu.lab.held import HeldLab, labs_up
     from netemu.lab.host import Host
@@ -73,6 +75,8 @@ _HOMES = {
     "PacketExpectation": "netemu.topology.expectation",
     "Point": "netemu.topology.points",
     "PrivilegeError": "netemu.errors",
+    "Process": "netemu.kernel.handle",
+    "ProcessFacts": "netemu.kernel.running",
     "Record": "netemu.record.record",
     "Report": "netemu.check.report",
     "Rewrite": "netemu.record.rewrites",
@@ -121,6 +125,8 @@ __all__ = [
     "PacketExpectation",
     "Point",
     "PrivilegeError",
+    "Process",
+    "ProcessFacts",
     "Record",
     "Report",
     "Rewrite",

@@ -31,6 +31,8 @@ PUBLIC = [
     "PacketExpectation",
     "Point",
     "PrivilegeError",
+    "Process",
+    "ProcessFacts",
     "Record",
     "Report",
     "Rewrite",

@@ -12,6 +12,7 @@ init         the program that is process 1 there: it starts them, and outlives i
 dialogue     messages to process 1 and back
 handle       `Process`: one process of a lab
 process      running processes to their end: the machine's own tools, and a lab's processes
+running      which processes run on a host
 memory       files in memory, for what goes in and out of a process
 ending       waiting for a process's end on the event loop
 links        one namespace's bridges, veth pairs, addresses, routes and link properties

@@ -7,7 +7,7 @@ import os
 import socket as std
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from netemu.errors import UsageError
 from netemu.kernel.handle import Process
@@ -16,9 +16,11 @@ from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.packet import What
 from netemu.kernel.pidspace import PidSpace
 from netemu.kernel.process import Completed, run_on
+from netemu.kernel.running import ProcessFacts, processes_in
 from netemu.lab.names import Names
 from netemu.topology import model
 
+File = IO[bytes] | std.socket | int | None
 LOGIN = ("HOME", "USER", "LOGNAME")
 """What says in an environment who somebody is: not handed on to another user's processes."""
 
@@ -70,6 +72,38 @@ class Host:
             await self.settle()
             own = self.environment(os.environ, environment, user)
             return await run_on(self.name, command, self.pids, input=input, environment=own, user=user)
+
+    async def start(
+        self,
+        *command: str,
+        stdin: File = None,
+        stdout: File = None,
+        stderr: File = None,
+        environment: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> Process:
+        """Start a command that goes on running; `async with` ends it, the lab's end does so at the latest.
+
+        Its streams are files or descriptors of this process, which stay yours; without one, it reads and writes
+        nothing. The environment and user are as those of `run`; UsageError if there is no such program.
+        """
+        await self.settle()
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            chosen = [
+                nothing if file is None else file if isinstance(file, int) else file.fileno()
+                for file in (stdin, stdout, stderr)
+            ]
+            streams = (chosen[0], chosen[1], chosen[2])
+            return await self.start_process(
+                command, streams, self.environment(os.environ, environment, user), None, user
+            )
+        finally:
+            os.close(nothing)
+
+    def processes(self) -> list[ProcessFacts]:
+        """The processes that run on this host now, whoever started them, and on no other."""
+        return processes_in(self.net, self.pids.fd)
 
     async def start_process(
         self,

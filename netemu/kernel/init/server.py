@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -28,6 +29,8 @@ class Server:
         self.reports: dict[int, tuple[int, dict[str, Any], int]] = {}
         self.left: list[dict[str, str]] = []
         self.poll = select.poll()
+        self.limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.limits[1], self.limits[1]))  # three for each host's place
 
     def serve(self) -> None:
         """Answer until the lab is gone."""
@@ -109,7 +112,7 @@ class Server:
         report, tell = os.pipe()
         child = os.fork()
         if child == 0:
-            spawn.become(request, place_, fds, tell)
+            spawn.become(request, place_, fds, tell, self.limits)
         os.close(tell)
         try:
             self.reports[report] = (child, request, os.pidfd_open(child))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,11 +19,17 @@ KINDS = (CLONE_NEWNET, CLONE_NEWUTS, CLONE_NEWNS)
 """Of a place's descriptors, in this order: the mount namespace comes last, as it changes what paths mean."""
 
 
-def become(request: Mapping[str, Any], place: Sequence[int], streams: Sequence[int], report: int) -> NoReturn:
-    """In a forked child: become what `request` asks for; what goes wrong is written to `report`."""
+def become(
+    request: Mapping[str, Any], place: Sequence[int], streams: Sequence[int], report: int, limits: tuple[int, int]
+) -> NoReturn:
+    """In a forked child: become what `request` asks for; what goes wrong is written to `report`.
+
+    `limits` are those of open files that a process has here: process 1's own are higher.
+    """
     doing = "start"
     try:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_DFL)  # Python does these, and an exec would hand that on
         doing = "enter"
