@@ -28,7 +28,7 @@ from netemu.netfilter.ruleset import (
 )
 from netemu.record.capture import TAP_TABLE
 from netemu.topology.model import Backend
-from netemu.topology.plan import Tool
+from netemu.topology.steps import Tool
 
 _FAMILIES: dict[Tool, str] = {"iptables": "ip", "ip6tables": "ip6"}
 _IPTABLES = {"raw", "mangle", "nat", "filter", "security"}

@@ -21,7 +21,7 @@ from netemu.lab.recorder import Recorder
 from netemu.lab.services import Services
 from netemu.lab.wiring import Wiring
 from netemu.netfilter.ruleset import complaint
-from netemu.topology import plan as steps
+from netemu.topology import steps
 from netemu.topology.load import Source
 from netemu.topology.model import Topology
 from netemu.topology.shards import BRIDGE

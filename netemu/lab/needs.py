@@ -8,7 +8,7 @@ from netemu.kernel.rules import program
 from netemu.topology.document import Path
 from netemu.topology.load import Source
 from netemu.topology.needs import needs_of
-from netemu.topology.plan import LoadRules, Step
+from netemu.topology.steps import LoadRules, Step
 
 
 def require_all(steps: tuple[Step, ...], source: Source) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from netemu.topology import plan as steps
+from netemu.topology import steps
 
 Tell = Callable[[int, int], None]
 """Called with how many things are made, and how many there are to make; never the same or less twice."""

@@ -16,7 +16,7 @@ from netemu.lab.host import Host
 from netemu.lab.log import Log
 from netemu.lab.readiness import missing, until_ready
 from netemu.topology.load import Source
-from netemu.topology.plan import StartService
+from netemu.topology.steps import StartService
 from netemu.topology.units import seconds
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/"}

@@ -17,7 +17,7 @@ from netemu.kernel.offloads import switch_off
 from netemu.kernel.qdisc import Shape
 from netemu.kernel.rtnetlink import RefusedError, Request
 from netemu.kernel.sysctl import ProcView, read_sysctls, write_sysctls
-from netemu.topology import plan as steps
+from netemu.topology import steps
 from netemu.topology.load import Source
 from netemu.topology.routing import table_number
 from netemu.topology.shaping import LinkProperties

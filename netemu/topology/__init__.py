@@ -24,6 +24,7 @@ shards        networks of more ports than one bridge takes
 fault         what verification finds: one thing that does not fit, and where
 verify        what a schema can't say; one file each for wires, addresses, routes, places (files, services),
               expectations
+steps         the steps that a plan is made of
 plan          a `Topology` to the ordered steps that build it
 needs         what a topology needs of a kernel beyond what every lab needs
 generate      topologies of a regular shape: star, line, ring, tree, mesh

@@ -8,7 +8,8 @@ from typing import Literal
 
 from netemu.topology.document import Path
 from netemu.topology.model import Topology
-from netemu.topology.plan import AddAddress, AddPolicyRule, LoadRules, MakeMacvlan, MakeTunnel, ShapeEnd, Step, plan
+from netemu.topology.plan import plan
+from netemu.topology.steps import AddAddress, AddPolicyRule, LoadRules, MakeMacvlan, MakeTunnel, ShapeEnd, Step
 
 Feature = Literal["IPv6", "policy rules", "netem", "tbf", "vxlan", "macvlan", "iptables-legacy", "ip6tables-legacy"]
 

@@ -12,7 +12,9 @@ from netemu.topology.library import shipped as shipped_names
 from netemu.topology.load import load
 from netemu.topology.model import Topology
 from netemu.topology.needs import needs
-from netemu.topology.plan import (
+from netemu.topology.plan import plan
+from netemu.topology.shards import BRIDGE
+from netemu.topology.steps import (
     AddAddress,
     AddRoute,
     BringUp,
@@ -28,9 +30,7 @@ from netemu.topology.plan import (
     ShapeEnd,
     StartService,
     Step,
-    plan,
 )
-from netemu.topology.shards import BRIDGE
 
 SHIPPED = [load(find(name))[0] for name in shipped_names()]
 NODEPORT = load(find("nodeport"))[0]

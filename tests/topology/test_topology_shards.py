@@ -7,8 +7,9 @@ from collections import Counter
 import pytest
 
 from netemu.topology.model import Topology
-from netemu.topology.plan import BringUp, JoinBridge, MakeBridge, MakeEnd, plan
+from netemu.topology.plan import plan
 from netemu.topology.shards import bridges, sharded
+from netemu.topology.steps import BringUp, JoinBridge, MakeBridge, MakeEnd
 
 
 def star(size: int, **interface: object) -> Topology:
