@@ -10,6 +10,8 @@ tending     the commands about this machine: what they do is in machine
 complaint   what an error looks like, and its exit code
 labs        up, run
 held        down, ls, exec, shell: what is asked of labs that are up
+showing     show: a lab's state as people read it
+changing    logs, restart, link
 files       validate, schema
 drawing     graph: which lab is meant, and in which style
 shape       a topology as nodes and edges

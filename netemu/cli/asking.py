@@ -1,4 +1,4 @@
-"""The commands about labs that are up: ls, down, exec, shell."""
+"""The commands about labs that are up: ls, down, show, exec, shell, logs, restart, link."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from netemu.cli.options import host_argument, json_option, lab_argument
+from netemu.cli.options import host_argument, hosts, json_option, lab_argument, link_options, points
 from netemu.cli.options import labs as labs_up
 
 
@@ -61,3 +61,60 @@ def shell(lab: str, host: str) -> None:
     from netemu.cli import held
 
     sys.exit(held.shell(lab, host))
+
+
+@click.command(short_help="Say what is there, as the kernel says it.")
+@lab_argument
+@click.argument("hosts", metavar="[HOST]...", nargs=-1, shell_complete=hosts)
+@json_option
+def show(lab: str, hosts: tuple[str, ...], as_json: bool) -> None:
+    """Show the hosts of LAB, or those named: addresses, routes, rules with counters, services, processes, links."""
+    from netemu.cli import showing
+
+    showing.show(lab, list(hosts), as_json)
+
+
+@click.command(short_help="Print what services wrote.")
+@lab_argument
+@host_argument
+@click.argument("service", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on as they write, until the lab is down.")
+def logs(lab: str, host: str, service: str | None, follow: bool) -> None:
+    """Print what the services of HOST wrote, or SERVICE alone."""
+    from netemu.cli import changing
+
+    changing.logs(lab, host, service, follow)
+
+
+@click.command(short_help="Restart services.")
+@lab_argument
+@click.argument("service", metavar="HOST[:SERVICE]", shell_complete=hosts)
+@json_option
+def restart(lab: str, service: str, as_json: bool) -> None:
+    """End the services of HOST, or one of them, and start them again; returns when they are ready."""
+    from netemu.cli import changing
+
+    changing.restart(lab, service, as_json)
+
+
+@click.command(short_help="Change a link: delay, loss, …, up or down.")
+@lab_argument
+@click.argument("interface", metavar="HOST:INTERFACE", shell_complete=points)
+@link_options
+@click.option("--in", "way", flag_value="in", help="Only what the interface is sent.")
+@click.option("--out", "way", flag_value="out", help="Only what the interface sends.")
+@click.option("--clear", is_flag=True, help="Take away what was set before.")
+@click.option("--up", "state", flag_value="up", help="Set the interface up, and give it its routes back.")
+@click.option("--down", "state", flag_value="down", help="Set the interface down.")
+@json_option
+def link(
+    lab: str, interface: str, way: str | None, clear: bool, state: str | None, as_json: bool, **given: str | None
+) -> None:
+    """Change what the link of HOST:INTERFACE does to packets: in both directions, unless --in or --out is given.
+
+    Properties that are not given stay as they are. Without any option it tells what is set.
+    For example: netemu link nodeport B:eth0 --delay 20ms --loss 1%
+    """
+    from netemu.cli import changing
+
+    changing.link(lab, interface, way or "both", clear, state, given, as_json)

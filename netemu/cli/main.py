@@ -27,7 +27,9 @@ def cli() -> None:
 
 assert isinstance(cli, Sections)
 cli.add_section("Bring labs up and down", building.up, building.run, asking.down, asking.ls)
-cli.add_section("In a lab that is up", asking.exec_, asking.shell)
+cli.add_section(
+    "In a lab that is up", asking.show, asking.exec_, asking.shell, asking.logs, asking.restart, asking.link
+)
 cli.add_section("Topologies", building.validate, building.graph, building.generate, building.schema)
 cli.add_section("This machine", tending.doctor, tending.wipe, tending.completion)
 

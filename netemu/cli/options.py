@@ -55,6 +55,17 @@ def hosts(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[
     return []
 
 
+def points(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The interfaces of the lab that stands before, as HOST:INTERFACE."""
+    with suppress(Exception):
+        from netemu import HeldLab
+
+        made = HeldLab(ctx.params["lab"]).topology().hosts.items()
+        found = [f"{host}:{interface}" for host, wanted in made for interface in wanted.interfaces]
+        return [CompletionItem(point) for point in found if point.startswith(incomplete)]
+    return []
+
+
 def topologies(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The topologies that come with netemu, or else files."""
     with suppress(Exception):

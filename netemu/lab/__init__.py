@@ -21,6 +21,9 @@ naming       what to say of a name that is not there
 stopping     being stopped by signals
 control      the supervisor's socket: what is asked there is answered, whoever asks and however
 asking       asking it, from another process
+following    services' logs, read and followed from another process
+show         what a lab consists of now, as the kernel says it
+linkage      the wires of a lab that is up, changed while it is
 requests     what a supervisor does for each request
 held         `HeldLab`: a lab that another process holds
 entering     this process moves into a host's place and runs a command there

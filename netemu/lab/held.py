@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from netemu.lab.asking import ask
 from netemu.lab.folder import names_up
 
 if TYPE_CHECKING:
     from netemu.topology.model import Topology
+
+SLOW = 600.0
+"""Seconds that a lab may take for what asks the kernel for a thousand hosts, or waits for services."""
 
 
 def labs_up() -> list[str]:
@@ -32,6 +35,42 @@ class HeldLab:
         from netemu.topology.model import Topology
 
         return Topology.model_validate(ask(self.name, {"do": "topology"})[0]["topology"])
+
+    def show(self, *hosts: str) -> dict[str, Any]:
+        """What it consists of now, as the kernel says it: its facts, its hosts (all, unless some are named), networks.
+
+        docs/commands.md tells the shape.
+        """
+        return ask(self.name, {"do": "show", "hosts": list(hosts)}, within=SLOW)[0]
+
+    def logs(self, host: str, service: str | None = None, *, follow: bool = False) -> Iterator[tuple[str, bytes]]:
+        """Pieces of what a host's services wrote, each with the service's name; with `follow`, until it is down."""
+        from netemu.lab.following import logs
+
+        return logs(self.name, host, service, follow=follow)
+
+    def restart(self, host: str, service: str | None = None) -> list[dict[str, Any]]:
+        """End a host's services, or one, and start them again; their states once they are ready."""
+        request = {"do": "restart", "host": host} | ({"service": service} if service is not None else {})
+        return list(ask(self.name, request, within=SLOW)[0]["services"])
+
+    def link(
+        self,
+        host: str,
+        interface: str,
+        *,
+        set: Mapping[str, str] | None = None,
+        clear: bool = False,
+        state: Literal["up", "down"] | None = None,
+        way: Literal["in", "out", "both"] = "both",
+    ) -> dict[str, Any]:
+        """Change what an interface's link does to packets, or whether the interface is up; what holds then.
+
+        `set` is written as in a topology file, and leaves other properties as they are; `way` is what the interface
+        sends (`out`), what it is sent (`in`), or both.
+        """
+        request = {"do": "link", "host": host, "interface": interface, "way": way}
+        return ask(self.name, {**request, "set": dict(set or {}), "clear": clear, "state": state})[0]
 
     def down(self) -> None:
         """Take it down; returns when its supervisor has ended."""

@@ -26,6 +26,7 @@ from netemu.lab.folder import BASE, NETNS, LabFolder, base
 from netemu.lab.host import Host
 from netemu.lab.leftovers import wipe_name
 from netemu.lab.limits import limit_reached
+from netemu.lab.linkage import Linkage
 from netemu.lab.naming import hint
 from netemu.lab.needs import require_all
 from netemu.lab.progress import Tell
@@ -90,6 +91,7 @@ class Lab:
         tracing = {name: Tracing.parse(host.trace) for name, host in self.topology.hosts.items()}
         self.recorder = Recorder(taps, tracing)
         self.services = Services(self.source)
+        self.linkage: Linkage | None = None
         self._stack = AsyncExitStack()
         self._recording: Record | None = None
         self._taps_from_start = record or bool(self.topology.traffic or self.topology.expect)
@@ -139,6 +141,7 @@ class Lab:
         await builder.build(steps, self._progress)
         self.hosts, self._open_taps = builder.hosts, builder.open_taps
         self.services = builder.services
+        self.linkage = Linkage(steps, builder.wiring)
         if self.named and base() == BASE:
             self._show_to_ip_netns()
 

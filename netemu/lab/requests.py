@@ -6,15 +6,18 @@ NetemuError. They run side by side, on the loop that the lab lives on: none may 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from netemu.errors import UsageError
 from netemu.kernel.userspace import user_namespace
+from netemu.lab.naming import hint
 
 if TYPE_CHECKING:
     from netemu.lab.lab import Lab
+    from netemu.lab.services import ServiceState
 
 Request = Mapping[str, Any]
 
@@ -61,7 +64,79 @@ async def topology(held: Held, _request: Request) -> Answer:
     return Answer({"topology": held.lab.topology.model_dump(mode="json", by_alias=True, exclude_defaults=True)})
 
 
-HANDLERS: Mapping[str, Handler] = {"facts": facts, "enter": enter, "topology": topology}
+async def show(held: Held, request: Request) -> Answer:
+    """Hosts (all of them, unless `hosts` names some) and networks as the kernel says they are."""
+    from netemu.lab.show import shown
+
+    wanted = request.get("hosts") or list(held.lab.hosts)
+    if not isinstance(wanted, list) or not all(isinstance(host, str) for host in wanted):
+        raise UsageError("the request 'show' needs 'hosts', a list of names")
+    return Answer({**held.facts, **await shown(held.lab, wanted)})
+
+
+async def logs(held: Held, request: Request) -> Answer:
+    """The state of a host's services (or of one), each with a descriptor of its log, opened for reading."""
+    host, service = held.lab[_text(request, "host")].name, request.get("service")
+    chosen = _states(held, host, service)
+    if service is not None and not chosen:
+        there = [state.name for state in _states(held, host, None)]
+        raise UsageError(f"host {host} has no service '{service}'{hint(str(service), there)}")
+    opened: list[int] = []
+    try:
+        for state in chosen:
+            opened += [os.open(state.log, os.O_RDONLY | os.O_CLOEXEC)]
+    except BaseException:
+        for fd in opened:
+            os.close(fd)
+        raise
+    return Answer({"services": [state.name for state in chosen]}, tuple(opened), tuple(opened))
+
+
+async def restart(held: Held, request: Request) -> Answer:
+    """End a host's services, or one of them, and start them again; answered when they are ready."""
+    service = request.get("service")
+    host = _text(request, "host")
+    await held.lab.restart(host, _text(request, "service") if service is not None else None)
+    return Answer({"services": [asdict(one) | {"log": str(one.log)} for one in _states(held, host, service)]})
+
+
+async def link(held: Held, request: Request) -> Answer:
+    """Set properties of an interface's link (`set`), take them away (`clear`), set it `up` or `down`; what holds then.
+
+    `way` is `in`, `out` or `both`.
+    """
+    host, interface = held.lab[_text(request, "host")].name, _text(request, "interface")
+    linkage, end = held.lab.linkage, (host, interface)
+    assert linkage is not None
+    way: Any = request.get("way", "both")
+    given = request.get("set", {})
+    if way not in ("in", "out", "both") or not isinstance(given, dict):
+        raise UsageError("the request 'link' needs 'way', one of in, out and both, and 'set', an object")
+    if request.get("clear"):
+        await linkage.clear(end, way)
+    if given:
+        await linkage.shape(end, given, way)
+    if request.get("state") in ("up", "down"):
+        await (linkage.set_up(end) if request["state"] == "up" else linkage.set_down(end))
+    linkage.known(end)
+    state = "down" if end in linkage.down else "up"
+    return Answer({"host": host, "interface": interface, "state": state, "properties": linkage.told(end)})
+
+
+def _states(held: Held, host: str, service: Any) -> list[ServiceState]:
+    states = held.lab.services.states()
+    return [state for state in states if state.host == host and service in (None, state.name)]
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "facts": facts,
+    "enter": enter,
+    "topology": topology,
+    "show": show,
+    "logs": logs,
+    "restart": restart,
+    "link": link,
+}
 
 
 def _text(request: Request, key: str) -> str:

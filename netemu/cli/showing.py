@@ -1,0 +1,95 @@
+"""show: what a lab consists of, as people read it, a block a host."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from rich.text import Text
+
+from netemu.cli.changing import told_properties
+from netemu.cli.console import console, printed
+from netemu.cli.held import named
+
+
+def show(lab: str, hosts: list[str], as_json: bool) -> None:
+    """Print a lab's state."""
+    told = named(lab).show(*hosts)
+    if as_json:
+        click.echo(json.dumps(told))
+        return
+    screen = console()
+    screen.print(Text.assemble((told["lab"], "bold"), f"   process {told['pid']}   {told['file']}"))
+    for name, network in told["networks"].items():
+        shards = f" on {len(network['bridges'])} bridges" if len(network["bridges"]) > 1 else ""
+        screen.print(Text.assemble((name, "cyan"), f"   network of {len(network['members'])} ports{shards}"))
+    for name, host in told["hosts"].items():
+        screen.print()
+        screen.print(Text(name, "bold"))
+        for line in _host(host):
+            screen.print(line)
+    click.echo(printed(screen), nl=False)
+
+
+def _host(host: dict[str, Any]) -> Iterator[Text]:
+    for each in host["interfaces"]:
+        if each["ifname"] != "lo":
+            yield from _interface(each)
+    for title, lines in (
+        ("routes", [_route(route) for route in host["routes"]]),
+        ("policy rules", [_policy(rule) for rule in host["policy_rules"] if rule["priority"] not in (0, 32766, 32767)]),
+        ("rules", [_rule(rule) for rule in host["rules"]]),
+        ("services", [_service(service) for service in host["services"]]),
+        ("processes", [f"{each['pid']:>7}  {shlex.join(each['command'])}" for each in host["processes"]]),
+        ("remarks", host["remarks"]),
+    ):
+        if lines:
+            yield Text(f"  {title}", "dim")
+            yield from (Text(f"    {line}") for line in lines)
+
+
+def _interface(each: dict[str, Any]) -> Iterator[Text]:
+    state = each.get("operstate", "").lower() if each["up"] else "down"
+    addresses = [f"{address['local']}/{address['prefixlen']}" for address in each["addresses"]]
+    head = ((f"  {each['ifname']:<10}", "bold"), (f"{state:<6}", "green" if state == "up" else "yellow"))
+    yield Text.assemble(*head, f"{each.get('address', '')}  mtu {each.get('mtu')}  {', '.join(addresses)}".rstrip())
+    for way, properties in each["properties"].items():
+        yield Text(
+            f"            {way}: {told_properties(properties)}   ({each['qdisc']})"
+            if way == "out"
+            else f"            {way}: {told_properties(properties)}"
+        )
+
+
+def _route(route: dict[str, Any]) -> str:
+    hops = route.get("nexthops") or [route]
+    ways = [
+        " ".join(f"{word} {hop[key]}" for word, key in (("via", "gateway"), ("dev", "dev")) if hop.get(key))
+        for hop in hops
+    ]
+    more = [f"{word} {route[key]}" for word, key in (("src", "prefsrc"), ("metric", "metric")) if route.get(key)]
+    more += [f"table {route['table']}"] if route["table"] != "main" else []
+    kind = f"{route['type']} " if route["type"] != "unicast" else ""
+    return " ".join(part for part in (f"{kind}{route['dst']}", ", ".join(filter(None, ways)), *more) if part)
+
+
+def _policy(rule: dict[str, Any]) -> str:
+    parts = [f"{rule['priority']}:", f"from {rule['src']}"]
+    parts += [f"{word} {rule[key]}" for word, key in (("to", "dst"), ("iif", "iif"), ("oif", "oif")) if rule.get(key)]
+    parts += [f"fwmark {rule['fwmark']:#x}"] if rule.get("fwmark") is not None else []
+    return " ".join([*parts, rule["type"], *([rule["table"]] if rule.get("table") else [])])
+
+
+def _rule(rule: dict[str, Any]) -> str:
+    counted = f"{rule['packets']:>9}" if rule["packets"] is not None else f"{'-':>9}"
+    return f"{counted}  {rule['family']} {rule['table']} {rule['chain']}  {rule['rule']}"
+
+
+def _service(service: dict[str, Any]) -> str:
+    process = f", process {service['pid']}" if service["pid"] is not None else ""
+    ended = f", exit code {service['exit_code']}" if service["exit_code"] is not None else ""
+    again = f", restarted {service['restarts']} times" if service["restarts"] else ""
+    return f"{service['name']}  {service['state']}{process}{ended}{again}"

@@ -1,0 +1,207 @@
+"""A lab that another process holds, asked and changed by commands: show, logs, restart, link."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from netemu import HeldLab
+
+NETEMU = [sys.executable, "-m", "netemu"]
+LAB = """
+name: life
+networks: {lan: {}}
+hosts:
+  A:
+    interfaces:
+      eth0: {network: lan, addresses: [10.0.0.1/24]}
+      eth1: {addresses: [10.9.0.1/24, "fd09::1/64"]}
+    routes: [{to: 172.16.0.0/16, via: 10.9.0.2}, {to: "fd77::/64", via: "fd09::2"}]
+    services:
+      talk: {command: [sh, -c, "echo hello $$; exec sleep 1000"], ready: {log: hello}}
+      other: {command: [sh, -c, "printf unfinished; exec sleep 1000"], ready: {log: unfinished}}
+  B:
+    interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}, eth1: {addresses: [10.9.0.2/24, "fd09::2/64"]}}
+    policy_rules: [{from: 10.0.0.0/24, table: 7, priority: 100}]
+    nft: |
+      table ip edge {
+        chain in {
+          type filter hook input priority filter
+          tcp dport 9 counter drop
+        }
+      }
+links: [{endpoints: ["A:eth1", "B:eth1"]}]
+"""
+
+
+def netemu(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*NETEMU, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def life(tmp_path_factory) -> Iterator[None]:
+    file = tmp_path_factory.mktemp("life") / "life.yaml"
+    file.write_text(LAB)
+    done = netemu("up", str(file))
+    assert done.returncode == 0, done.stderr
+    yield
+    assert netemu("down", "life").returncode == 0
+
+
+def shown(*hosts: str) -> dict[str, dict]:
+    done = netemu("show", "life", *hosts, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_show_tells_what_the_kernel_has():
+    told = shown()
+    assert told["lab"] == "life"
+    assert told["networks"] == {"lan": {"bridges": ["bridge"], "members": ["A:eth0", "B:eth0"]}}
+    a, b = told["hosts"]["A"], told["hosts"]["B"]
+    (eth0,) = [each for each in a["interfaces"] if each["ifname"] == "eth0"]
+    assert (eth0["up"], eth0["operstate"], eth0["mtu"]) == (True, "UP", 1500)
+    assert "10.0.0.1" in [address["local"] for address in eth0["addresses"]]
+    assert ("172.16.0.0/16", "10.9.0.2", "eth1") in [(r["dst"], r.get("gateway"), r.get("dev")) for r in a["routes"]]
+    assert (100, "10.0.0.0/24", "7") in [(r["priority"], r["src"], r.get("table")) for r in b["policy_rules"]]
+    assert [(r["table"], r["chain"], r["packets"]) for r in b["rules"]] == [("edge", "in", 0)]
+    assert [(s["name"], s["state"], s["restarts"]) for s in a["services"]] == [
+        ("talk", "ready", 0),
+        ("other", "ready", 0),
+    ]
+    assert sorted(each["command"][0] for each in a["processes"]) == ["sleep", "sleep"]
+    assert {each["pid"] for each in a["processes"]} == {service["pid"] for service in a["services"]}
+    assert b["processes"] == b["services"] == []
+
+
+def test_show_sees_what_has_changed_since_the_lab_came_up():
+    assert netemu("exec", "life", "B", "--", "ip", "address", "add", "10.77.0.1/32", "dev", "lo").returncode == 0
+    told = shown("B")
+    assert list(told["hosts"]) == ["B"]
+    assert "10.77.0.1" in [a["local"] for each in told["hosts"]["B"]["interfaces"] for a in each["addresses"]]
+
+
+def test_show_reads_well():
+    lines = [" ".join(line.split()) for line in netemu("show", "life").stdout.splitlines()]
+    assert "lan network of 2 ports" in lines
+    assert "172.16.0.0/16 via 10.9.0.2 dev eth1" in lines
+    assert "100: from 10.0.0.0/24 lookup 7" in lines
+    assert "0 ip edge in tcp dport 9 counter packets 0 bytes 0 drop" in lines or any(
+        line.startswith("0 ip edge in tcp dport 9") for line in lines
+    )
+    assert any(line.startswith("talk ready, process ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("show", "life", "b"), "lab life has no host 'b', did you mean 'B'?"),
+        (("logs", "life", "A", "tak"), "host A has no service 'tak', did you mean 'talk'?"),
+        (("restart", "life", "A:nope"), "host A has no service nope: there are talk, other"),
+        (("link", "life", "A:eth9"), "host A has no interface 'eth9', did you mean 'eth"),
+        (("link", "life", "A"), "'A' is no interface: write HOST:INTERFACE"),
+        (("link", "life", "A:eth0", "--delay", "5"), "delay: '5' is no duration"),
+        (("link", "life", "A:eth0", "--jitter", "5ms"), "jitter is about the delay"),
+    ],
+)
+def test_what_is_not_there_or_no_value_is_told(arguments, says):
+    done = netemu(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_logs_are_told_apart_by_the_services_names():
+    text = netemu("logs", "life", "A").stdout
+    assert text.splitlines()[0].startswith("talk | hello ")
+    assert text.splitlines()[-1] == "other | unfinished"
+    assert netemu("logs", "life", "A", "other").stdout == netemu("logs", "life", "A:other").stdout == "unfinished"
+    assert netemu("logs", "life", "B").stdout == ""
+
+
+def test_a_followed_log_goes_on_with_what_is_written_next():
+    before = netemu("logs", "life", "A", "talk").stdout
+    with subprocess.Popen([*NETEMU, "logs", "life", "A", "talk", "-f"], stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        told = [following.stdout.readline() for _ in before.splitlines()]
+        assert "".join(told) == before
+        done = json.loads(netemu("restart", "life", "A:talk", "--json").stdout)
+        assert [service["state"] for service in done["services"]] == ["ready"]
+        assert following.stdout.readline().startswith("hello ")
+        following.terminate()
+
+
+def test_restart_gives_a_service_a_new_process_and_leaves_the_others_alone():
+    before = {service["name"]: service["pid"] for service in shown("A")["hosts"]["A"]["services"]}
+    done = netemu("restart", "life", "A:talk")
+    assert (done.returncode, done.stdout.startswith("A:talk is ready, process ")) == (0, True)
+    after = {service["name"]: service["pid"] for service in shown("A")["hosts"]["A"]["services"]}
+    assert (after["talk"] != before["talk"], after["other"]) == (True, before["other"])
+
+
+def qdisc(host: str, interface: str) -> str:
+    return netemu("exec", "life", host, "--", "tc", "qdisc", "show", "dev", interface).stdout
+
+
+def test_a_link_is_held_to_a_rate_both_ways_or_one_and_let_go_again():
+    done = netemu("link", "life", "A:eth1", "--rate", "1mbit")
+    assert (done.returncode, done.stdout) == (0, "A:eth1   both ways rate 1mbit\n")
+    assert "tbf" in qdisc("A", "eth1")
+    assert "tbf" in qdisc("B", "eth1")
+    done = netemu("link", "life", "A:eth1", "--rate", "2mbit", "--in", "--json")
+    assert json.loads(done.stdout) == {
+        "host": "A",
+        "interface": "eth1",
+        "state": "up",
+        "properties": {"out": {"rate": "1mbit"}, "in": {"rate": "2mbit"}},
+    }
+    assert "rate 1Mbit" in qdisc("A", "eth1")
+    assert "rate 2Mbit" in qdisc("B", "eth1")
+    (eth1,) = [each for each in shown("A")["hosts"]["A"]["interfaces"] if each["ifname"] == "eth1"]
+    assert (eth1["qdisc"], eth1["properties"]["in"]) == ("tbf", {"rate": "2mbit"})
+    assert netemu("link", "life", "A:eth1", "--clear").stdout == "A:eth1   no properties\n"
+    assert "noqueue" in qdisc("A", "eth1")
+    assert "noqueue" in qdisc("B", "eth1")
+
+
+def test_a_hosts_link_to_a_network_is_shaped_at_the_networks_port_too():
+    assert netemu("link", "life", "B:eth0", "--rate", "1mbit", "--in").returncode == 0
+    assert "noqueue" in qdisc("B", "eth0"), "what it sends is as it was"
+    assert netemu("link", "life", "B:eth0", "--clear").returncode == 0
+
+
+def test_a_link_goes_down_and_comes_up_again_with_its_addresses_and_routes():
+    def routes() -> list[str]:
+        told = [netemu("exec", "life", "A", "--", "ip", version, "route").stdout for version in ("-4", "-6")]
+        return sorted(" ".join(told).replace("linkdown", "").split("\n"))
+
+    before = routes()
+    assert "A:eth1 is down" in netemu("link", "life", "A:eth1", "--down").stdout
+    assert "172.16.0.0/16" not in " ".join(routes())
+    assert netemu("link", "life", "A:eth1", "--up").returncode == 0
+    assert [line.strip() for line in routes()] == [line.strip() for line in before]
+    listening = "exec python3 -c 'import socket; s = socket.create_server((\"fd09::2\", 5), family=10); s.accept()'"
+    with subprocess.Popen([*NETEMU, "exec", "life", "B", "--", "sh", "-c", listening]) as server:
+        knock = (
+            "until python3 -c 'import socket; socket.create_connection((\"fd09::2\", 5), 1)' 2>/dev/null; do :; done"
+        )
+        assert netemu("exec", "life", "A", "--", "sh", "-c", knock).returncode == 0
+        server.wait(20)
+
+
+@pytest.mark.needs("sch_netem")
+def test_a_link_is_delayed_while_it_is_up():
+    told = HeldLab("life").link("A", "eth1", set={"delay": "20ms", "loss": "1%"})
+    assert told["properties"]["out"] == {"delay": "20ms", "loss": "1%"}
+    assert "delay 20ms" in qdisc("B", "eth1").replace("20.0ms", "20ms")
+    assert HeldLab("life").link("A", "eth1", clear=True)["properties"] == {}
+
+
+def test_an_order_that_makes_no_sense_is_refused_before_anything_is_done(tmp_path):
+    done = netemu("link", "life", "A:lo", "--rate", "1mbit")
+    assert done.returncode == 2
+    assert "host A has no interface 'lo'" in done.stderr
