@@ -124,7 +124,15 @@ class Host:
     ) -> dict[str, str]:
         """A process's environment: `base` (without its user's own, for another `user`), the host's own, and `more`."""
         kept = {key: value for key, value in base.items() if user is None or key not in LOGIN}
-        return kept | self.wanted.environment | dict(more or {})
+        return kept | self.own_environment | dict(more or {})
+
+    @property
+    def own_environment(self) -> dict[str, str]:
+        """What the host adds to its processes' environment: what its topology says, and a lock that is the lab's own.
+
+        iptables-legacy takes a lock of the whole machine's otherwise, /run/xtables.lock, which without root it may not.
+        """
+        return {"XTABLES_LOCKFILE": str(self.folder / "xtables.lock"), **self.wanted.environment}
 
     def socket(self, interface: str, filter: str = "") -> PacketSocket:
         """A scapy socket on one of this host's interfaces, for scapy's sniff, AsyncSniffer, sr1, sendp, …; close it.

@@ -55,7 +55,7 @@ async def enter(held: Held, request: Request) -> Answer:
     host = held.lab[_text(request, "host")]
     net, uts, mnt = await host.enter()
     user = user_namespace()
-    facts = {"environment": host.wanted.environment, "remarks": list(host.remarks)}
+    facts = {"environment": host.own_environment, "remarks": list(host.remarks)}
     return Answer(facts, (net, host.pids.fd, user, uts, mnt), opened=(net, user, uts, mnt))
 
 

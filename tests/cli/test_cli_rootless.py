@@ -67,8 +67,11 @@ def test_an_ordinary_user_proves_the_nodeport(user):
 @pytest.mark.needs("legacy iptables")
 def test_an_ordinary_user_proves_it_with_the_legacy_backend_too(user):
     """iptables-legacy's lock is the machine's, and root's: it is given another."""
-    done = user.netemu("run", "nodeport", "--backend", "legacy", "--json")
+    done = user.netemu("up", "nodeport", "--backend", "legacy", "--json")
     assert done.returncode == 0, done.stderr
+    rules = user.netemu("exec", "nodeport", "B", "--", "iptables-legacy", "-t", "nat", "-S")
+    assert "--dport 30000 -j DNAT" in rules.stdout, rules.stderr
+    assert user.netemu("down", "nodeport").returncode == 0
     changes = [change for journey in json.loads(done.stdout)["journeys"] for change in journey["rewrites"]]
     assert {change["told_by"] for change in changes if change["by"] == "rule"} == {"counters"}
 

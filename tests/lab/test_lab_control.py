@@ -62,7 +62,8 @@ async def test_a_host_can_be_entered_by_the_descriptors_that_come_with_the_answe
     async with served() as lab:
         answer, fds = await asyncio.to_thread(ask, "alone", {"do": "enter", "host": "A"}, 5)
         try:
-            assert answer == {"environment": {}, "remarks": []}
+            lock = str(lab["A"].folder / "xtables.lock")
+            assert answer == {"environment": {"XTABLES_LOCKFILE": lock}, "remarks": []}
             assert len(fds) == 5
             assert [os.stat(fd).st_ino for fd in fds[:2]] == [
                 os.stat(fd).st_ino for fd in (lab["A"].net.fd, lab["A"].pids.fd)
