@@ -127,7 +127,7 @@ def _messages(datagrams: Datagrams) -> tuple[Column, Column, Column]:
         kind = head.view(np.uint16)[:, 2]
         whole = (length >= _HEADER) & (at + length <= ends[which])
         which, at, length, kind = which[whole], at[whole], length[whole], kind[whole]
-        ours = kind == _TRACE
+        ours = (kind == _TRACE) & (length > _HEADER)
         found.append((at[ours], length[ours], which[ours]))
         at = at + ((length + 3) & ~3)
     start, lengths, datagram = (np.concatenate([part[k] for part in found] or [which]) for k in range(3))

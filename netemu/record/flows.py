@@ -226,7 +226,7 @@ class _Joiner:
         self.journeys.flow[mine], self.journeys.reply[mine] = flow + 1, reply
 
     def _overtaken(self, number: int) -> list[int]:
-        """The next journeys that show a tuple or entry which was just taken over from another flow."""
+        """The next journeys that show, or whose entry has, a tuple or entry just taken over from another flow."""
         if not self._lost:
             return []
         shown = self.shown
@@ -234,7 +234,8 @@ class _Joiner:
             for kind, first in enumerate(shown.alike[shown.first[:-1]].tolist()):
                 tuples = shown.tuples[shown.tuples_offset[first] : shown.tuples_offset[first + 1]].tolist()
                 entries = shown.entries[shown.entries_offset[first] : shown.entries_offset[first + 1]].tolist()
-                for each in {*tuples, *(-1 - entry for entry in entries)}:
+                noted = [each for entry in entries for each in (*self.originals[entry], *self.replies[entry])]
+                for each in {*tuples, *noted, *(-1 - entry for entry in entries)}:
                     self._showing.setdefault(each, []).append(kind)
         found = []
         for kind in {kind for lost in self._lost for kind in self._showing.get(lost, ())}:
