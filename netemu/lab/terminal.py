@@ -57,11 +57,7 @@ class Terminal:
         sources = [0, self.ours, woken]
         while True:
             ready, _, _ = select.select(sources, [], [])
-            if self.ours in ready and not self._copy(self.ours, 1):
-                sources.remove(self.ours)
-            if 0 in ready and not self._copy(0, self.ours):
-                sources.remove(0)
-            if woken in ready:
+            if woken in ready:  # first: a size that came before a key is there before it
                 for number in os.read(woken, _PIECE):
                     if number == signal.SIGWINCH:
                         self._resize()
@@ -71,6 +67,10 @@ class Terminal:
                 if found:
                     self._drain()
                     return os.waitstatus_to_exitcode(status)
+            if self.ours in ready and not self._copy(self.ours, 1):
+                sources.remove(self.ours)
+            if 0 in ready and not self._copy(0, self.ours):
+                sources.remove(0)
 
     def _drain(self) -> None:
         """Print what the child printed at its end; others that it left behind are not waited for."""
