@@ -37,6 +37,8 @@ class Links:
     def __init__(self, net: NetworkNamespace) -> None:
         self.net = net
         self.index: dict[str, int] = {"lo": _LOOPBACK}
+        self.stacked: set[str] = set()
+        """Those that stand on others of this namespace: VXLAN tunnels' ends and macvlans."""
         self._last = _FIRST - 1
         self.requests = Rtnetlink(net)
 
@@ -102,6 +104,7 @@ class Links:
     ) -> Request:
         """A VXLAN interface over another; `remote` is a host's address or a multicast group (which needs `dev`)."""
         lower = self.index[dev] if dev is not None else None
+        self.stacked.add(name)
         end = End(name, self._next(name), mac, mtu)
         body = interfaces.vxlan(end, number, port=port, lower=lower, local=local, remote=remote)
         return self._make(f"vxlan {name}", body)
@@ -110,6 +113,7 @@ class Links:
         self, name: str, dev: str, mode: Mode = "bridge", *, mac: str | None = None, mtu: int | None = None
     ) -> Request:
         """A macvlan interface on top of another of this host."""
+        self.stacked.add(name)
         body = interfaces.macvlan(End(name, self._next(name), mac, mtu), self.index[dev], mode)
         return self._make(f"macvlan {name}", body)
 

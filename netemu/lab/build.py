@@ -82,6 +82,7 @@ class Builder:
             steps.OpenTaps: self._taps,
             steps.AddAddress: self._addresses,
             steps.BringUp: self._up,
+            steps.BringUpStacked: self._up,
             steps.AddRoute: self.wiring.routes,
             steps.AddPolicyRule: self.wiring.policy_rules,
             steps.ShapeEnd: self.wiring.shapes,

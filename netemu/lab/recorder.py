@@ -62,8 +62,11 @@ class _HostTaps:
         return self.wire.source, self.trace, self.conntrack
 
     def interfaces(self) -> dict[int, str]:
-        """The interfaces that a canary can be sent through: those that the lab made."""
-        return {index: name for index, name in self.links.names().items() if name != "lo"}
+        """The interfaces that a canary is sent through: the host's ends of wires.
+
+        The same tap sees what stands on them, and a canary in a tunnel would be in the record as the tunnel's packet.
+        """
+        return {index: name for index, name in self.links.names().items() if name not in self.links.stacked | {"lo"}}
 
 
 class Recorder:

@@ -104,18 +104,14 @@ class Wiring:
             self.ask(step, links.join_bridge(here, step.bridge))
             self.flush(step.host)
 
-    async def wires(self, group: Iterable[steps.MakeEnd]) -> None:
+    async def wires(self, group: list[steps.MakeEnd]) -> None:
         """Make links from their two ends; a port joins its bridge, and is up, in the same request.
 
         A port needs no offload switched off: it sends on only what a host's end, where they are off, has sent.
         """
-        made: dict[str, dict[str, tuple[str, ...]]] = {}
         for count, (_, pair) in enumerate(groupby(group, lambda step: step.wire), 1):
             one, other = pair
             near, far = (other, one) if other.port else (one, other)
-            for end in (one, other):
-                if not end.port and end.offloads is not True:
-                    made.setdefault(end.host, {})[end.interface] = end.offloads or ()
             request = self.links[near.host].add_veth(
                 near.interface,
                 self.links[far.host],
@@ -132,10 +128,9 @@ class Wiring:
                 await self.flush_all()
                 self.advance(2 * _AT_ONCE)
         await self.flush_all()
-        for name, interfaces in made.items():
-            switch_off(self.links[name].net, interfaces)
+        self._offloads(end for end in group if not end.port)
 
-    async def tunnels(self, group: Iterable[steps.MakeTunnel]) -> None:
+    async def tunnels(self, group: list[steps.MakeTunnel]) -> None:
         """Make ends of VXLAN tunnels."""
         for step in group:
             vxlan = step.vxlan
@@ -151,13 +146,24 @@ class Wiring:
             )
             self.ask(step, request)
         await self.flush_all()
+        self._offloads(group)
 
-    async def macvlans(self, group: Iterable[steps.MakeMacvlan]) -> None:
+    async def macvlans(self, group: list[steps.MakeMacvlan]) -> None:
         """Make macvlans."""
         for step in group:
             links, on = self.links[step.host], step.macvlan
             self.ask(step, links.add_macvlan(step.interface, on.dev, on.mode, mac=step.mac, mtu=step.mtu))
         await self.flush_all()
+        self._offloads(group)
+
+    def _offloads(self, group: Iterable[steps.MakeEnd | steps.MakeTunnel | steps.MakeMacvlan]) -> None:
+        """Switch off what is to be off of interfaces that were just made."""
+        made: dict[str, dict[str, tuple[str, ...]]] = {}
+        for step in group:
+            if step.offloads is not True:
+                made.setdefault(step.host, {})[step.interface] = step.offloads or ()
+        for name, interfaces in made.items():
+            switch_off(self.links[name].net, interfaces)
 
     def addresses(self, group: Iterable[steps.AddAddress]) -> None:
         """Queue addresses: they go out with what sets their interfaces up."""

@@ -17,6 +17,7 @@ from netemu.topology.steps import (
     AddPolicyRule,
     AddRoute,
     BringUp,
+    BringUpStacked,
     JoinBridge,
     LoadRules,
     MakeBridge,
@@ -80,12 +81,12 @@ def plan(topology: Topology) -> tuple[Step, ...]:
         steps += [BringUp(name, ("networks", name), each, carrier) for each in bridges(topology, name)]
     steps += [BringUp(step.host, step.path, end) for step in joins for end in join(step.bridge)]
     steps += [BringUp(step.host, step.path, step.interface) for step in ends]
+    steps += [BringUp(name, path, "lo", carrier=False) for name, _, path in hosts]
     steps += [
-        BringUp(step.host, step.path, step.interface, carrier=isinstance(step, MakeMacvlan))
+        BringUpStacked(step.host, step.path, step.interface, carrier=isinstance(step, MakeMacvlan))
         for step in steps
         if isinstance(step, MakeTunnel | MakeMacvlan)
     ]
-    steps += [BringUp(name, path, "lo", carrier=False) for name, _, path in hosts]
     for name, host, path in hosts:
         steps += [AddRoute(name, (*path, "routes", index), route) for index, route in enumerate(host.routes)]
     for name, host, path in hosts:
@@ -171,10 +172,11 @@ def _stacked(name: str, host: Host, path: Path) -> list[Step]:
         waiting.remove(key)
         made.add(key)
         interface, where = host.interfaces[key], (*path, "interfaces", key)
+        chosen = (interface.mac, interface.mtu, interface.offloads)
         if interface.vxlan is not None:
-            found.append(MakeTunnel(name, where, key, interface.vxlan, interface.mac, interface.mtu))
+            found.append(MakeTunnel(name, where, key, interface.vxlan, *chosen))
         elif interface.macvlan is not None:
-            found.append(MakeMacvlan(name, where, key, interface.macvlan, interface.mac, interface.mtu))
+            found.append(MakeMacvlan(name, where, key, interface.macvlan, *chosen))
     return found
 
 

@@ -78,6 +78,7 @@ class MakeTunnel(Step):
     vxlan: Vxlan
     mac: str | None = None
     mtu: int | None = None
+    offloads: bool | tuple[Offload, ...] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class MakeMacvlan(Step):
     macvlan: Macvlan
     mac: str | None = None
     mtu: int | None = None
+    offloads: bool | tuple[Offload, ...] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,11 @@ class BringUp(Step):
 
     interface: str
     carrier: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BringUpStacked(BringUp):
+    """Set up what stands on another interface, once all wires run: what it says at once must find its way."""
 
 
 @dataclass(frozen=True, slots=True)

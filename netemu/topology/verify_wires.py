@@ -58,8 +58,6 @@ def _interface(topology: Topology, host_name: str, name: str, linked: Mapping[En
             yield Fault(path, f"is a {virtual} and an end of a link too: it can be one only")
         if interface.ingress is not None:
             yield Fault((*path, "ingress"), f"a {virtual} has no other end to apply it at: use egress there")
-        if interface.offloads is not False:
-            yield Fault((*path, "offloads"), f"a {virtual} has none to choose")
     elif interface.network is None and (host_name, name) not in linked:
         yield Fault(path, "leads nowhere: give it a network, or name it in links")
     elif interface.network is not None and (host_name, name) in linked:

@@ -18,6 +18,7 @@ from netemu.topology.steps import (
     AddAddress,
     AddRoute,
     BringUp,
+    BringUpStacked,
     LoadRules,
     MakeBridge,
     MakeEnd,
@@ -257,6 +258,9 @@ def test_what_stands_on_another_interface_is_made_after_it():
     topology = pair(interfaces=interfaces)
     made = [(type(step), step.interface) for step in plan(topology) if isinstance(step, MakeTunnel | MakeMacvlan)]
     assert made == [(MakeTunnel, "vx"), (MakeMacvlan, "mv"), (MakeTunnel, "free")]
+    steps = plan(topology)
+    wires = [place for place, step in enumerate(steps) if type(step) is BringUp]
+    assert wires[-1] < place(steps, BringUpStacked)[0]
     carriers = {step.interface: step.carrier for step in of(BringUp, topology, "A")}
     assert carriers == {"eth0": True, "vx": False, "mv": True, "free": False, "lo": False}
 

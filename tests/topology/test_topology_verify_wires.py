@@ -109,7 +109,6 @@ A = "hosts.A.interfaces"
             f"{A}.mv.ingress",
             "a macvlan has no other end to apply it at: use egress there",
         ),
-        ({"mv": {"macvlan": {"dev": "eth0"}, "offloads": True}}, f"{A}.mv.offloads", "a macvlan has none to choose"),
         ({"eth1": {**UNDER, "mac": "03:00:00:00:00:01"}}, f"{A}.eth1.mac", "is a group's address, not an interface's"),
         ({"eth1": {**UNDER, "mac": "00:00:00:00:00:00"}}, f"{A}.eth1.mac", "is no interface's address"),
     ],
