@@ -24,7 +24,6 @@ qdisc        the messages of link properties: netem and tbf
 inventory    what a namespace has, read back
 offloads     checksum and segmentation offloads of an interface, over ethtool's ioctl
 sysctl       sysctls of a namespace
-population   which processes live in which network namespaces
 growth       waiting until a file grows
 listening    which ports a namespace's processes listen on
 rules        rules loaded and read back by the real tools

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from netemu.kernel.inventory import read_addresses, read_interfaces, read_qdiscs, read_routes
 from netemu.kernel.inventory import read_rules as read_policy_rules
-from netemu.kernel.population import processes_in
 from netemu.kernel.rules import read_rules
+from netemu.kernel.running import processes_of
 from netemu.lab.host import Host
 from netemu.topology.shards import bridges
 
@@ -32,12 +32,14 @@ async def shown(lab: Lab, hosts: Sequence[str]) -> dict[str, Any]:
 
     async with asyncio.TaskGroup() as group:
         told = {host.name: group.create_task(one(host)) for host in chosen}
-    living = await asyncio.to_thread(processes_in, {host.name: host.net.fd for host in chosen})
+    living = await asyncio.to_thread(processes_of, [host.net for host in chosen], chosen[0].pids.fd)
     services: dict[str, list[dict[str, Any]]] = {host.name: [] for host in chosen}
     for state in lab.services.states():
         if state.host in services:
             services[state.host].append(asdict(state) | {"log": str(state.log)})
-    more = {name: {"services": services[name], "processes": living[name]} for name in told}
+    more = {
+        name: {"services": services[name], "processes": [asdict(process) for process in living[name]]} for name in told
+    }
     return {
         "hosts": {name: task.result() | more[name] for name, task in told.items()},
         "networks": {
