@@ -1,0 +1,52 @@
+"""Quantities with their units, and what a link does with them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from netemu.topology.shaping import LinkProperties, merged
+from netemu.topology.units import bits_per_second, packets, share
+
+
+@given(st.integers(0, 10_000))
+def test_a_share_is_a_part_of_one(hundredths):
+    assert share(f"{hundredths / 100:.2f}%") == pytest.approx(hundredths / 10_000)
+
+
+@pytest.mark.parametrize(("rate", "bits"), [("8bit", 8), ("1kbit", 1000), ("1.5mbit", 1_500_000), ("10gbit", 10**10)])
+def test_a_rate_is_bits_a_second_in_thousands(rate, bits):
+    assert bits_per_second(rate) == bits
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        *((share, text) for text in ("1", "101%", "-1%", "1 %", "%", "")),
+        *((bits_per_second, text) for text in ("1000", "1mb", "1Mbit", "0bit", "7bit", "1mbps", "")),
+        *((packets, text) for text in ("5", "0packets", "1.5packets", "5packetss", "")),
+    ],
+)
+def test_a_quantity_without_its_unit_is_refused(read, text):
+    with pytest.raises(ValueError, match=r"is no .*: write a number"):
+        read(text)
+
+
+def test_a_queue_is_so_many_packets():
+    assert (packets("1packet"), packets("1packets"), packets("100packets")) == (1, 1, 100)
+
+
+@pytest.mark.parametrize("key", ["jitter", "reorder"])
+def test_what_varies_the_delay_needs_one(key):
+    value = {"jitter": "1ms", "reorder": "1%"}[key]
+    with pytest.raises(ValidationError, match="give a delay too"):
+        LinkProperties(**{key: value})
+    assert LinkProperties(delay="5ms", **{key: value}).needs_netem
+
+
+def test_the_later_of_what_is_said_goes_over_the_earlier():
+    one, other = LinkProperties(delay="1ms", loss="1%"), LinkProperties(loss="2%", rate="1mbit")
+    assert merged(one, None, other) == LinkProperties(delay="1ms", loss="2%", rate="1mbit")
+    assert merged(None, LinkProperties()) is None
