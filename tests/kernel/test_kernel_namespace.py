@@ -90,9 +90,10 @@ def children() -> list[str]:
 
 
 async def test_a_cancelled_run_ends_its_process(net):
+    before = children().count("sleep\n")  # adopted ones that have ended, of other tests
     running = asyncio.create_task(run(["sleep", "60"], net))
     await asyncio.sleep(0)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert "sleep\n" not in children()
+    assert children().count("sleep\n") <= before
