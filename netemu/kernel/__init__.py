@@ -6,6 +6,7 @@ userspace    the user namespace in which an ordinary user's labs live
 subordinate  that user's subordinate ids, mapped there
 loopback     lo, set up without netlink
 limits       how many descriptors this process may hold
+threads      calls that wait for the kernel, side by side
 making       many namespaces at once
 pidspace     the PID namespace in which a lab's processes live and die, and starting them there
 init         the program that is process 1 there: it starts them, and outlives its lab just long enough to tidy up

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.threads import side_by_side
 
 _MOST_THREADS = 4
 _WORTH_A_THREAD = 8
@@ -40,9 +40,5 @@ async def make_namespaces(names: Sequence[str], prepare: Callable[[Iterator[Netw
     if threads < 2:
         work(names)
         return
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(threads, thread_name_prefix="netemu-make") as pool:  # its end waits for the threads
-        try:
-            await asyncio.gather(*(loop.run_in_executor(pool, work, names[own::threads]) for own in range(threads)))
-        finally:
-            stop.set()
+    shares = [names[own::threads] for own in range(threads)]
+    await side_by_side([partial(work, share) for share in shares], "netemu-make", threads, stop)

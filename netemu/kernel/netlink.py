@@ -155,17 +155,19 @@ class GroupReader:
         if not taken:
             return False
         self._not_kept += _SLOTS.truncated(taken)
+        try:
+            self._keep(taken)
+        except (OSError, MemoryError):
+            self._not_kept += taken  # the disk is full, or so is memory
+        return True
+
+    def _keep(self, taken: int) -> None:
         lengths, whole = _SLOTS.lengths(taken), memoryview(_SLOTS.bytes.data)
         starts = range(0, taken * _SLOT, _SLOT)
         each = [whole[start : start + length] for start, length in zip(starts, lengths.tolist(), strict=True)]
         kept = self.wanted(each)
         if len(kept) < taken:
             lengths = np.fromiter(map(len, kept), np.uint32, len(kept))
-        try:
-            self._store.put(memoryview(b"".join(kept)))
-        except OSError:
-            self._not_kept += len(kept)  # the disk is full
-            return True
+        self._store.put(memoryview(b"".join(kept)))
         self._lengths.append(lengths)
         self.count += len(kept)
-        return True

@@ -82,20 +82,29 @@ class Reader:
 
     def _run(self) -> None:
         while not self._ended:
-            more = False
-            for descriptor, event in self._poll.poll():
-                source = self._sources.get(descriptor)
-                if source is None:
-                    continue
-                turns = 0
-                while turns < _TURNS and source.receive():
-                    turns += 1
-                if not turns and event & select.EPOLLERR:
-                    _clear_error(source)
-                more |= turns == _TURNS
+            try:
+                more = self._take()
+            except MemoryError:
+                more = False  # a socket counts what it has no room for while nobody takes from it
+                self._rest.wait(PACE)
             if not more and not self._hurries:
                 self._rest.wait(PACE)
                 self._rest.clear()
+
+    def _take(self) -> bool:
+        """Take from each socket that has something; whether one may have more."""
+        more = False
+        for descriptor, event in self._poll.poll():
+            source = self._sources.get(descriptor)
+            if source is None:
+                continue
+            turns = 0
+            while turns < _TURNS and source.receive():
+                turns += 1
+            if not turns and event & select.EPOLLERR:
+                _clear_error(source)
+            more |= turns == _TURNS
+        return more
 
 
 def _clear_error(source: Source) -> None:

@@ -148,8 +148,8 @@ class Ring:
             block = self._bytes[start : start + words[word + BLOCK_LENGTH]]
             try:
                 self._store.put(block)
-            except OSError:
-                self._lost += words[word + BLOCK_FRAMES]  # the disk is full
+            except (OSError, MemoryError):
+                self._lost += words[word + BLOCK_FRAMES]  # the disk is full, or so is memory
             if self.watched and self._map.find(self.watched, start, start + len(block)) >= 0:
                 self.found(frames_of([np.frombuffer(bytes(block), np.uint8)]))
             block.release()

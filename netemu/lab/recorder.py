@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +19,7 @@ from netemu.kernel.reader import Reader, Source
 from netemu.kernel.ring import Ring
 from netemu.kernel.rules import read_rules, tracks
 from netemu.kernel.store import Room
+from netemu.kernel.threads import side_by_side
 from netemu.kernel.trace import TraceTap
 from netemu.kernel.tracking import ConntrackTap, dump_entries
 from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket
@@ -32,10 +32,9 @@ PROOF_WITHIN = 2.0
 """Seconds for a canary to be seen; a tap that shows none by then is not believed."""
 QUIET_WITHIN = 5.0
 """Seconds to wait until no link holds a packet back."""
+_THREADS = "netemu-taps"
 _LOOK_AGAIN, _SEND_AGAIN = 0.005, 0.1
 """Seconds until queues are looked at again, and until canaries that are missing are sent again."""
-_AT_ONCE = 64
-"""How many threads wait for the kernel side by side."""
 
 
 @dataclass(slots=True)
@@ -85,7 +84,7 @@ class Recorder:
         """Bind all hosts' taps; from now on they store what they see. `close` also if this fails."""
         size, hand_over = self.how.ring_for(len(hosts))
         rings = [await self._open(net, links, size) for net, links in hosts]
-        await _side_by_side([partial(ring.open, hand_over) for ring in rings])
+        await side_by_side([partial(ring.open, hand_over) for ring in rings], _THREADS)
         self.reader = Reader()
         for taps in self.taps.values():
             for source in taps.sources:
@@ -121,7 +120,7 @@ class Recorder:
             taps.alive = {}
         if forget:
             await self._quiet()
-            await _side_by_side([tap.forget for taps in self.taps.values() for tap in taps.all])
+            await side_by_side([tap.forget for taps in self.taps.values() for tap in taps.all], _THREADS)
             await asyncio.gather(*(self._count_from_here(taps) for taps in self.taps.values()))
         await self._prove()
         if forget:
@@ -140,7 +139,7 @@ class Recorder:
         hosts = list(self.taps.values())
         rules = await asyncio.gather(*(read_rules(taps.net) for taps in hosts))
         await self._prove()
-        await _side_by_side([tap.drain for taps in hosts for tap in taps.all])
+        await side_by_side([tap.drain for taps in hosts for tap in taps.all], _THREADS)
         return [
             await self._capture(taps, after, counted_to[taps.net.name])
             for taps, after in zip(hosts, rules, strict=True)
@@ -158,7 +157,7 @@ class Recorder:
         for taps in self.taps.values():
             things += [taps.wire.close, taps.trace.close, taps.conntrack.close, taps.sender.close]
         self.taps, self.bridges, self.networks = {}, [], []
-        await _side_by_side(things)
+        await side_by_side(things, _THREADS)
 
     async def _count_from_here(self, taps: _HostTaps) -> None:
         taps.before = await read_rules(taps.net)
@@ -247,18 +246,6 @@ class Recorder:
                 TapHealth("conntrack", name, taps.conntrack.lost()),
             ],
         )
-
-
-async def _side_by_side(calls: Sequence[Callable[[], None]]) -> None:
-    """Make all calls in threads, which mostly wait for the kernel; the first error is raised when all are done."""
-    if not calls:
-        return
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(min(len(calls), _AT_ONCE), "netemu-taps") as threads:
-        done = await asyncio.gather(*(loop.run_in_executor(threads, call) for call in calls), return_exceptions=True)
-    for each in done:
-        if isinstance(each, BaseException):
-            raise each
 
 
 def _unknown_interfaces(taps: _HostTaps, interfaces: dict[int, str]) -> str:
