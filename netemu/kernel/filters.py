@@ -61,6 +61,11 @@ def attach(sock: socket.socket, filter: Filter) -> None:
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(program))
 
 
+def libpcap() -> str:
+    """The library that compiles filters, by the name under which it was found. Raises MachineError if there is none."""
+    return str(_load()._name)  # noqa: SLF001  ctypes has no other word for it
+
+
 def _load() -> ctypes.CDLL:
     for name in _LIBRARIES:
         try:
