@@ -11,6 +11,7 @@ import click
 from netemu import Report, Topology, find, hold, load, report_json, run_once
 from netemu.cli.complaint import complain, discard_output
 from netemu.cli.console import console, printed
+from netemu.cli.progress import ProgressLine
 from netemu.cli.walk import Walk
 
 Backend = Literal["nft", "legacy"]
@@ -37,18 +38,25 @@ def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, mo
 def up(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool) -> int:
     """Bring a lab up, held by a supervisor; its exit code."""
     topology, source = load(find(lab), name=name, backend=backend)
+    progress = ProgressLine(topology.name)
 
     def present(report: Report) -> None:
+        progress.close()
         host = next(iter(topology.hosts))
         hint = f"netemu exec {topology.name} {host} -- COMMAND; netemu down {topology.name}"
         _present(report, topology, as_json, unfold, f"\n{topology.name} is up: {hint}\n")
 
-    return hold(topology, source, present, complain)
+    def fail(error: BaseException) -> int:
+        progress.close()
+        return complain(error)
+
+    return hold(topology, source, present, fail, progress)
 
 
 def run(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool) -> int:
     """Bring a lab up in this process, take it down, and tell; its exit code."""
     topology, source = load(find(lab), name=name, backend=backend)
-    report = run_once(topology, source)
+    with ProgressLine(topology.name) as progress:
+        report = run_once(topology, source, progress)
     _present(report, topology, as_json, unfold)
     return report.exit_code
