@@ -107,6 +107,16 @@ class Recorder:
             undo.pop_all()
         return ring
 
+    def _ask(self, taps: _HostTaps) -> None:
+        """Give a host whose rules track by now a hook tap that asks for the conntrack state."""
+        assert self.reader is not None
+        self.reader.remove(taps.trace)
+        taps.trace.close()
+        tracing = self.tracing.get(taps.net.name, EVERYTHING)
+        taps.trace = TraceTap(taps.net, self.how.buffer, ask_conntrack=True, room=self.room, tracing=tracing)
+        taps.asked = True
+        self.reader.add(taps.trace)
+
     def open_bridge(self, links: Links, bridge: str) -> None:
         """Let canaries be sent from a network's bridge to all of its members."""
         self.bridges.append((sending_socket(links.net), bridge))
@@ -120,6 +130,9 @@ class Recorder:
             taps.alive = {}
         if forget:
             await self._quiet()
+            for taps in self.taps.values():
+                if not taps.asked and tracks(taps.net):
+                    self._ask(taps)
             await side_by_side([tap.forget for taps in self.taps.values() for tap in taps.all], _THREADS)
             await asyncio.gather(*(self._count_from_here(taps) for taps in self.taps.values()))
         await self._prove()
