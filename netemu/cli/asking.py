@@ -101,14 +101,22 @@ def restart(lab: str, service: str, as_json: bool) -> None:
 @lab_argument
 @click.argument("interface", metavar="HOST:INTERFACE", shell_complete=points)
 @link_options
-@click.option("--in", "way", flag_value="in", help="Only what the interface is sent.")
-@click.option("--out", "way", flag_value="out", help="Only what the interface sends.")
 @click.option("--clear", is_flag=True, help="Take away what was set before.")
-@click.option("--up", "state", flag_value="up", help="Set the interface up, and give it its routes back.")
-@click.option("--down", "state", flag_value="down", help="Set the interface down.")
+@click.option("--up", "up_", is_flag=True, help="Set the interface up, and give it its routes back.")
+@click.option("--down", "down_", is_flag=True, help="Set the interface down.")
+@click.option("--in", "in_", is_flag=True, help="Only what the interface is sent.")
+@click.option("--out", "out_", is_flag=True, help="Only what the interface sends.")
 @json_option
 def link(
-    lab: str, interface: str, way: str | None, clear: bool, state: str | None, as_json: bool, **given: str | None
+    lab: str,
+    interface: str,
+    clear: bool,
+    up_: bool,
+    down_: bool,
+    in_: bool,
+    out_: bool,
+    as_json: bool,
+    **given: str | None,
 ) -> None:
     """Change what the link of HOST:INTERFACE does to packets: in both directions, unless --in or --out is given.
 
@@ -117,4 +125,9 @@ def link(
     """
     from netemu.cli import changing
 
-    changing.link(lab, interface, way or "both", clear, state, given, as_json)
+    if (up_ and down_) or (in_ and out_):
+        one, other = ("--up", "--down") if up_ and down_ else ("--in", "--out")
+        raise click.UsageError(f"{one} and {other} exclude each other")
+    way = "in" if in_ else "out" if out_ else "both"
+    state = "up" if up_ else "down" if down_ else None
+    changing.link(lab, interface, way, clear, state, given, as_json)
