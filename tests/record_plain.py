@@ -305,9 +305,10 @@ def _pass_end(node: PlainPass, before: Sighting | None) -> End:
 
 
 def unquoted(journey: Journey) -> Journey:
-    """A journey without what ICMP errors say of it, which is not joined here: test_record_quotes.py holds that."""
+    """A journey without what is not joined here: see test_record_quotes.py and test_record_order.py."""
     ends = tuple(replace(end, why=None, error=None) for end in journey.ends)
-    return replace(journey, end=ends[0], ends=ends, error=None, quotes=None, errors=())
+    unordered = {"alike": 1, "certain": True, "duplicates": None, "retransmits": None}
+    return replace(journey, end=ends[0], ends=ends, error=None, quotes=None, errors=(), **unordered)
 
 
 @dataclass(slots=True)

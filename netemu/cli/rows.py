@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netemu import Journey, Rewrite, Sighting
+from netemu import End, Journey, QuotingError, Rewrite, Sighting
 
 BOTH = 2
 
@@ -42,18 +42,26 @@ def rows(journey: Journey, numbers: dict[tuple[str, str], int]) -> list[Row]:
         shown, ttl = ends, h.ttl
         time = "" if seen.time_ns is None or start is None else str(round((seen.time_ns - start) / 1000))
         found.append(Row(time, str(seen.point), "   ".join(parts)))
-    if journey.end.kind != "delivered":
-        found.append(Row("", str(journey.end.at), _lost(journey)))
+    if len(journey.ends) > 1:
+        return found + [Row("", str(end.at), _ended(end)) for end in journey.ends]
+    if journey.end.kind != "delivered" or journey.end.error is not None:
+        found.append(Row("", str(journey.end.at), _ended(journey.end)))
     elif not any(row.text for row in found[-1:]) or not found:
         found.append(Row("", str(journey.end.at), "delivered"))
     return found
 
 
-def _lost(journey: Journey) -> str:
-    turn = journey.end.turn
-    if turn is not None:
-        return f"dropped by {turn.table} {turn.chain}: {turn.text}"
-    return "not seen any further"
+def _ended(end: End) -> str:
+    said = f": {error_words(end.error)}" if end.error is not None else ""
+    if end.turn is not None:
+        return f"dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
+    return f"{'delivered' if end.kind == 'delivered' else 'not seen any further'}{said}"
+
+
+def error_words(error: QuotingError) -> str:
+    """What an ICMP error says, as the walk has it: PORT UNREACHABLE."""
+    mtu = f", next MTU {error.mtu}" if error.mtu else ""
+    return f"{error.kind.replace('-', ' ').upper()}{mtu}"
 
 
 def _change(change: Rewrite, journey: Journey, numbers: dict[tuple[str, str], int]) -> Row:
@@ -118,5 +126,6 @@ def likeness(journey: Journey) -> object:
         ),
         tuple((change.at, change.field, change.before, change.after, change.by) for change in journey.rewrites),
         journey.walked,
-        journey.end.kind,
+        tuple((end.kind, end.why, end.error and end.error.kind) for end in journey.ends),
+        journey.error and journey.error.kind,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, SupportsIndex, overload
 
 import numpy as np
@@ -12,13 +13,14 @@ import numpy as np
 from netemu.netfilter.conntrack import Direction
 from netemu.record.capture import HostCapture
 from netemu.record.forest import Laid, lay_out
+from netemu.record.order import Order, order, retransmissions
 from netemu.record.passes import HostPasses, RuleTurn, read_passes
 from netemu.record.quotes import Quotes, QuotingError, read_quotes
 from netemu.record.rewrites import Rewrite, matched, rewrites, walked
 from netemu.record.rows import Column, ranges
 from netemu.record.sighting import Sighting
 from netemu.record.sightings import Sightings
-from netemu.record.ties import Member, Passes, tie
+from netemu.record.ties import Member, Ties, tie
 from netemu.topology.points import Point
 
 Why = Literal["rule", "rejected", "ttl", "no-route", "unreachable", "refused", "mtu", "prohibited", "reassembly"]
@@ -48,6 +50,11 @@ class Journey:
     `ends` are all its ends in order, one for each receiver of a broadcast; `end` is the first. An ICMP error `quotes`
     the journey of that id (`error` is what it says), belongs to that packet's flow, and is no nth packet of it (0);
     `errors` are those that quote this one.
+
+    `alike` packets, this one included, were told from each other by their order alone; `certain` is false where order
+    can't decide, since their numbers differ on the two sides of a join. `duplicates` is the id of the journey whose
+    frame came a second time to begin this one, `retransmits` that of the earlier packet of the same flow and direction
+    whose TCP sequence range this one repeats.
     """
 
     sightings: tuple[Sighting, ...]
@@ -65,6 +72,10 @@ class Journey:
     error: QuotingError | None = None
     quotes: int | None = None
     errors: tuple[QuotingError, ...] = ()
+    alike: int = 1
+    certain: bool = True
+    duplicates: int | None = None
+    retransmits: int | None = None
 
     @property
     def first(self) -> Sighting:
@@ -115,10 +126,12 @@ class Journeys(Sequence[Journey]):
     `flow`, `reply` and `nth` are columns that flows.py fills in.
     """
 
-    def __init__(self, laid: Laid, seen: Sightings, passes: Passes, quotes: Quotes) -> None:
+    def __init__(self, ties: Ties, laid: Laid, quotes: Quotes, segment_of: Mapping[Member, str]) -> None:
         self.laid = laid
-        self.seen = seen
-        self.passes = passes
+        self.seen = ties.sightings
+        self.passes = ties.passes
+        self._ties = ties
+        self._segment_of = segment_of
         self.flow = np.zeros(len(laid), np.int32)
         self.reply = np.zeros(len(laid), np.bool_)
         self.nth = np.zeros(len(laid), np.int64)
@@ -151,6 +164,16 @@ class Journeys(Sequence[Journey]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} journeys>"
+
+    @cached_property
+    def order(self) -> Order:
+        """Which journeys were told from each other by their order alone; worked out when it is first asked for."""
+        return order(self._ties, self.laid, self._segment_of)
+
+    @cached_property
+    def retransmits(self) -> Column:
+        """The place of the journey that each repeats, -1 for none; to be asked for once flows are joined."""
+        return retransmissions(self._ties, self.laid, self.flow, self.reply)
 
     def met(self) -> Iterable[tuple[RuleTurn, int]]:
         """Each rule and policy that packets met, and how often, over all journeys."""
@@ -192,6 +215,10 @@ class Journeys(Sequence[Journey]):
             self.quotes.error(number),
             quoted + 1 if quoted is not None else None,
             errors,
+            int(self.order.alike[number]),
+            not self.order.rivals[number],
+            _id(self.order.duplicates[number]),
+            _id(self.retransmits[number]) if self.numbered else None,
         )
 
     def _ends(self, number: int, start: int, errors: tuple[QuotingError, ...]) -> tuple[End, ...]:
@@ -303,6 +330,10 @@ def why_ended(
     return ("rejected" if why == "refused" and kind != "delivered" else why), error
 
 
+def _id(place: int) -> int | None:
+    return int(place) + 1 if place >= 0 else None
+
+
 def _equal(one: object, other: object) -> bool:
     return one == other
 
@@ -318,4 +349,4 @@ def joined_journeys(
     """The same, of passes that were read already."""
     ties = tie(captures, passes, segment_of)
     laid = lay_out(ties)
-    return Journeys(laid, ties.sightings, ties.passes, read_quotes(captures, laid, ties.sightings))
+    return Journeys(ties, laid, read_quotes(captures, laid, ties.sightings), segment_of)

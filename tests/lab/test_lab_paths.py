@@ -1,8 +1,7 @@
-"""How packets end, on a real kernel: what its ICMP errors quote, who got a broadcast, and which packet was sent twice."""
+"""How packets end, on a real kernel: what ICMP errors quote, who got a broadcast, which packets are alike."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -16,6 +15,7 @@ hosts:
   A:
     interfaces: {eth0: {addresses: [10.0.0.2/24]}}
     routes: [{to: default, via: 10.0.0.1}]
+    sysctls: {net.ipv4.neigh.eth0.retrans_time_ms: 50}
   R1:
     forwarding: true
     interfaces: {eth0: {addresses: [10.0.0.1/24]}, eth1: {addresses: [10.1.0.1/24]}}
@@ -110,9 +110,8 @@ async def test_a_traceroute_names_the_host_at_which_each_ttl_ran_out(line, throu
     to = "10.0.0.1" if through_nat else "10.3.0.2"
     record = await send(line, "A", *((to, 33434, ttl, 8, True) for ttl in (1, 2, 3, 4)))
     reconciled(record)
-    first = ("delivered", "R1", None, []) if False else ("unseen", "R1", "ttl", ["time-exceeded"])
     assert [told(each) for each in requests(record)] == [
-        first,
+        ("unseen", "R1", "ttl", ["time-exceeded"]),
         ("unseen", "R2", "ttl", ["time-exceeded"]),
         ("unseen", "R3", "ttl", ["time-exceeded"]),
         ("delivered", "B", "refused", ["port-unreachable"]),
@@ -193,8 +192,65 @@ async def test_a_broadcast_has_an_end_at_every_host_and_a_multicast_at_every_mem
     async with Lab(topology) as lab:
         async with lab.record() as record:
             assert (await lab["A"].run("python3", "-c", CAST, "10.0.0.255")).returncode == 0
-        (sent,) = requests(record)
+        sent, *own = requests(record)
+        assert {seen.point.host for each in own for seen in each.sightings} == {"A"}  # the copy for itself
+        assert sent.certain
         assert [(end.kind, end.at.host) for end in sent.ends] == [("delivered", "B"), ("delivered", "C")]
         assert sent.end == sent.ends[0]
         ends = report_json(lab.check(record, []))["journeys"][0]["ends"]
         assert [end["at"] for end in ends] == ["B@input.nat", "C@input.nat"]
+
+        members = [await lab[host].spawn("python3", "-c", JOIN.replace("ADDRESS", address)) for host, address in ()]
+        assert members == []
+
+
+PAIR = """
+name: pair
+hosts:
+  A:
+    interfaces: {eth0: {addresses: [10.0.0.1/24]}}
+  B:
+    interfaces: {eth0: {addresses: [10.0.0.2/24]}}
+    iptables: |
+      *filter
+      -A INPUT -p udp --dport 7000 -m statistic --mode nth --every 2 --packet 1 -j DROP
+      -A INPUT -p tcp --dport 7001 --syn -m statistic --mode nth --every 2 --packet 0 -j DROP
+      COMMIT
+    services: {web: {command: [python3, -m, http.server, "7001"], ready: {tcp: 7001}}}
+links: [{endpoints: ["A:eth0", "B:eth0"]}]
+"""
+
+
+async def test_of_two_identical_datagrams_the_trace_tells_which_one_a_rule_dropped():
+    topology, _ = loads(PAIR)
+    async with Lab(topology) as lab:
+        record = await send(lab, "A", ("10.0.0.2", 7000, 64, 8, False), ("10.0.0.2", 7000, 64, 8, False))
+        sent = requests(record)
+    assert [(each.alike, each.certain, each.end.why) for each in sent] == [(2, True, "refused"), (2, True, "rule")]
+
+
+async def test_of_two_identical_datagrams_nothing_tells_which_one_the_wire_lost():
+    """An egress filter of A's own namespace drops the second frame behind the hooks, before any wire."""
+    topology, _ = loads(PAIR)
+    drop = """table netdev lost {
+        chain out { type filter hook egress device eth0 priority 0; udp dport 7002 numgen inc mod 2 == 1 drop; }
+    }"""
+    async with Lab(topology) as lab:
+        done = await lab["A"].run("nft", "-f", "-", input=drop.encode())
+        assert done.returncode == 0, done.stderr
+        record = await send(lab, "A", ("10.0.0.2", 7002, 64, 8, False), ("10.0.0.2", 7002, 64, 8, False))
+        sent = requests(record)
+    assert [(each.alike, each.certain) for each in sent] == [(2, False), (2, False)]
+    assert [each.end.at.host for each in sent] == ["B", "A"]
+
+
+async def test_a_syn_that_was_dropped_is_sent_again_and_says_what_it_repeats():
+    topology, _ = loads(PAIR)
+    get = "import socket; s = socket.create_connection(('10.0.0.2', 7001), 5); s.close()"
+    async with Lab(topology) as lab:
+        async with lab.record() as record:
+            done = await lab["A"].run("python3", "-c", get)
+            assert done.returncode == 0, done.stderr
+    syns = [each for each in record.journeys if each.first.headers.flags == "SYN"]
+    assert [(each.end.why, each.retransmits) for each in syns] == [("rule", None), (None, syns[0].id)]
+    assert not [each for each in record.journeys if each.retransmits and each not in syns]
