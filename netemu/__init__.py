@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
     from netemu.record.journeys import End, Journey
-    from netemu.record.quotes import QuotingError
+    from netemu.record.quotes import Quote
     from netemu.record.record import Record
     from netemu.record.rewrites import Rewrite
     from netemu.record.sighting import Sighting
@@ -79,7 +79,7 @@ _HOMES = {
     "PrivilegeError": "netemu.errors",
     "Process": "netemu.kernel.handle",
     "ProcessFacts": "netemu.kernel.running",
-    "QuotingError": "netemu.record.quotes",
+    "Quote": "netemu.record.quotes",
     "Record": "netemu.record.record",
     "Report": "netemu.check.report",
     "Rewrite": "netemu.record.rewrites",
@@ -131,7 +131,7 @@ __all__ = [
     "PrivilegeError",
     "Process",
     "ProcessFacts",
-    "QuotingError",
+    "Quote",
     "Record",
     "Report",
     "Rewrite",

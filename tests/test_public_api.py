@@ -34,7 +34,7 @@ PUBLIC = [
     "PrivilegeError",
     "Process",
     "ProcessFacts",
-    "QuotingError",
+    "Quote",
     "Record",
     "Report",
     "Rewrite",

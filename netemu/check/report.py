@@ -13,7 +13,7 @@ from netemu.check.packets import check_packets
 from netemu.check.verdict import Check, Verdict, overall
 from netemu.netfilter.conntrack import PacketConntrack, Tuple, status_names
 from netemu.record.journeys import End, Journey
-from netemu.record.quotes import QuotingError
+from netemu.record.quotes import Quote
 from netemu.record.record import Record
 from netemu.record.sighting import Sighting
 from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, Expectation, PacketExpectation
@@ -188,7 +188,7 @@ def _end(end: End, journey: Journey, around: Surroundings) -> dict[str, Any]:
     }
 
 
-def _error(error: QuotingError) -> dict[str, Any]:
+def _error(error: Quote) -> dict[str, Any]:
     return {
         "journey": error.journey,
         "kind": error.kind,

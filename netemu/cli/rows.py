@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from netemu import End, Journey, QuotingError, Rewrite, Sighting
+from netemu import End, Journey, Quote, Rewrite, Sighting
 
 BOTH = 2
 
@@ -58,7 +59,7 @@ def _ended(end: End) -> str:
     return f"{'delivered' if end.kind == 'delivered' else 'not seen any further'}{said}"
 
 
-def error_words(error: QuotingError) -> str:
+def error_words(error: Quote) -> str:
     """What an ICMP error says, as the walk has it: PORT UNREACHABLE."""
     mtu = f", next MTU {error.mtu}" if error.mtu else ""
     return f"{error.kind.replace('-', ' ').upper()}{mtu}"
@@ -96,6 +97,19 @@ def decided(journey: Journey) -> list[str]:
     return list(found.values())
 
 
+def which(journey: Journey, name_of: Callable[[int], str]) -> list[str]:
+    """What is to be said of which packet this is: alike to others, sent again, or come twice."""
+    found = []
+    if journey.retransmits is not None:
+        found.append(f"sent again: repeats {name_of(journey.retransmits)}")
+    if journey.duplicates is not None:
+        found.append(f"came a second time: {name_of(journey.duplicates)} once more")
+    if journey.alike > 1:
+        told = "told by order" if journey.certain else "which one it is can't be told"
+        found.append(f"1 of {journey.alike} alike, {told}")
+    return found
+
+
 def _state(seen: Sighting, journey: Journey) -> str:
     assert seen.ct is not None
     if seen.ct.state == "untracked":
@@ -128,4 +142,7 @@ def likeness(journey: Journey) -> object:
         journey.walked,
         tuple((end.kind, end.why, end.error and end.error.kind) for end in journey.ends),
         journey.error and journey.error.kind,
+        journey.certain,
+        journey.retransmits is not None,
+        journey.duplicates is not None,
     )

@@ -15,11 +15,10 @@ from netemu.record.capture import HostCapture
 from netemu.record.forest import Laid, lay_out
 from netemu.record.order import Order, order, retransmissions
 from netemu.record.passes import HostPasses, RuleTurn, read_passes
-from netemu.record.quotes import Quotes, QuotingError, read_quotes
+from netemu.record.quotes import Quote, Quotes, read_quotes
 from netemu.record.rewrites import Rewrite, matched, rewrites, walked
 from netemu.record.rows import Column, ranges
 from netemu.record.sighting import Sighting
-from netemu.record.sightings import Sightings
 from netemu.record.ties import Member, Ties, tie
 from netemu.topology.points import Point
 
@@ -39,7 +38,7 @@ class End:
     turn: RuleTurn | None = None
     place: int = 0
     why: Why | None = None
-    error: QuotingError | None = None
+    error: Quote | None = None
 
 
 @dataclass(slots=True)
@@ -69,9 +68,9 @@ class Journey:
     direction: Direction = "original"
     nth: int = 0
     ends: tuple[End, ...] = ()
-    error: QuotingError | None = None
+    error: Quote | None = None
     quotes: int | None = None
-    errors: tuple[QuotingError, ...] = ()
+    errors: tuple[Quote, ...] = ()
     alike: int = 1
     certain: bool = True
     duplicates: int | None = None
@@ -221,7 +220,7 @@ class Journeys(Sequence[Journey]):
             _id(self.retransmits[number]) if self.numbered else None,
         )
 
-    def _ends(self, number: int, start: int, errors: tuple[QuotingError, ...]) -> tuple[End, ...]:
+    def _ends(self, number: int, start: int, errors: tuple[Quote, ...]) -> tuple[End, ...]:
         laid, seen = self.laid, self.seen
         found = []
         for leaf in range(laid.ends_offset[number], laid.ends_offset[number + 1]):
@@ -313,9 +312,7 @@ _SAYS: dict[str, Why] = {
 }
 
 
-def why_ended(
-    kind: str, turn: RuleTurn | None, errors: Sequence[QuotingError]
-) -> tuple[Why | None, QuotingError | None]:
+def why_ended(kind: str, turn: RuleTurn | None, errors: Sequence[Quote]) -> tuple[Why | None, Quote | None]:
     """Why a packet went no further, by the rule that dropped it and by what its host's errors say of it.
 
     A port that is said to be unreachable though the packet was never delivered was made so by a rule that rejects

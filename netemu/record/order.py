@@ -1,4 +1,4 @@
-"""Which is which: packets that were told from each other by their order alone, packets sent again, frames that came twice.
+"""Which is which: packets told from each other by their order alone, packets sent again, frames that came twice.
 
 Frames are joined by their bytes, passes and frames by their headers (ties.py). Where several are equal, the n-th is
 joined to the n-th. That decides if there are as many on both sides of the join; if there are not (one of two

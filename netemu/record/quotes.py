@@ -73,8 +73,8 @@ def kind_of(proto: str, type_: int, code: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class QuotingError:
-    """An ICMP error that quotes a packet: its own journey's id, what it says, and the host that sent it.
+class Quote:
+    """What an ICMP error says of the packet that it quotes: the error's own journey's id, its words, who sent it.
 
     `host` is None where the lab did not see it being sent. `mtu` is the next link's, where the error tells it.
     `among` is how many packets fit what it quotes.
@@ -113,12 +113,12 @@ class Quotes:
         at = self._at(journey)
         return int(self.of[at]) if at is not None else None
 
-    def errors_of(self, journey: int) -> tuple[QuotingError, ...]:
+    def errors_of(self, journey: int) -> tuple[Quote, ...]:
         """The errors that quote a journey, in order."""
         first, last = (np.searchsorted(self.of[self.by_quoted], journey, side) for side in ("left", "right"))
         return tuple(self._error(at) for at in self.by_quoted[first:last].tolist())
 
-    def error(self, journey: int) -> QuotingError | None:
+    def error(self, journey: int) -> Quote | None:
         """What the journey that is an error says; None where it is none, or quotes none."""
         at = self._at(journey)
         return self._error(at) if at is not None else None
@@ -127,10 +127,10 @@ class Quotes:
         at = int(np.searchsorted(self.journey, journey))
         return at if at < len(self.journey) and self.journey[at] == journey else None
 
-    def _error(self, at: int) -> QuotingError:
+    def _error(self, at: int) -> Quote:
         type_, code = divmod(int(self.icmp[at]), 256)
         host = int(self.host[at])
-        return QuotingError(
+        return Quote(
             int(self.journey[at]) + 1,
             kind_of("icmp6" if self.six[at] else "icmp", type_, code),
             type_,
@@ -196,7 +196,7 @@ class _Errors:
 def _decode(
     captures: Sequence[HostCapture], seen: Sightings, row: Column, host: Column
 ) -> tuple[Column, Column, Column, Column]:
-    """What each error's frame quotes: the destination's lower half, the digest of it all, whether it is there, an MTU."""
+    """What each error's frame quotes: the destination's lower half, a digest of it all, whether it is there; an MTU."""
     dst, key, mtu = (np.zeros(len(row), kind) for kind in (np.uint64, np.uint64, np.int64))
     told = np.zeros(len(row), np.bool_)
     for number in np.unique(host).tolist():

@@ -54,11 +54,8 @@ s.bind(("", 4000))
 for to, port, ttl, size, wait in json.loads(sys.argv[1]):
     s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
     s.setsockopt(socket.IPPROTO_IP, 10, 3)
-    s.setsockopt(socket.IPPROTO_IP, socket.IP_RECVERR, 1) if hasattr(socket, "IP_RECVERR") else s.setsockopt(0, 11, 1)
-    try:
-        s.sendto(b"x" * size, (to, port))
-    except OSError:
-        s.sendto(b"x" * size, (to, port))
+    s.setsockopt(socket.IPPROTO_IP, 11, wait)  # IP_RECVERR
+    s.sendto(b"x" * size, (to, port))
     if wait:
         s.settimeout(3)
         try:
@@ -168,7 +165,7 @@ name: lan
 networks: {lan: {}}
 hosts:
   A: {interfaces: {eth0: {network: lan, addresses: [10.0.0.1/24]}}}
-  B: {interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}}, sysctls: {net.ipv4.icmp_echo_ignore_broadcasts: 0}}
+  B: {interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}}, SERVICES}
   C: {interfaces: {eth0: {network: lan, addresses: [10.0.0.3/24]}}}
 """
 CAST = """import socket, sys
@@ -178,17 +175,17 @@ s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.0.0
 s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
 s.sendto(b"all", (sys.argv[1], 5000))
 """
-JOIN = """import socket, struct
+JOIN = json.dumps("""import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton("239.1.2.3") + socket.inet_aton("ADDRESS"))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton("239.1.2.3") + socket.inet_aton("10.0.0.2"))
 s.bind(("", 5000))
-print("joined", flush=True)
 while True: s.recvfrom(99)
-"""
+""")
+MEMBER = f"services: {{member: {{command: [python3, -c, {JOIN}], ready: {{udp: 5000}}}}}}"
 
 
 async def test_a_broadcast_has_an_end_at_every_host_and_a_multicast_at_every_member():
-    topology, _ = loads(LAN)
+    topology, _ = loads(LAN.replace(", SERVICES", ""))
     async with Lab(topology) as lab:
         async with lab.record() as record:
             assert (await lab["A"].run("python3", "-c", CAST, "10.0.0.255")).returncode == 0
@@ -200,8 +197,14 @@ async def test_a_broadcast_has_an_end_at_every_host_and_a_multicast_at_every_mem
         ends = report_json(lab.check(record, []))["journeys"][0]["ends"]
         assert [end["at"] for end in ends] == ["B@input.nat", "C@input.nat"]
 
-        members = [await lab[host].spawn("python3", "-c", JOIN.replace("ADDRESS", address)) for host, address in ()]
-        assert members == []
+
+async def test_a_multicast_is_delivered_to_its_members_alone():
+    topology, _ = loads(LAN.replace("SERVICES", MEMBER))
+    async with Lab(topology) as lab, lab.record() as record:
+        assert (await lab["A"].run("python3", "-c", CAST, "239.1.2.3")).returncode == 0
+    (sent,) = requests(record)
+    assert [(end.kind, end.at.host) for end in sent.ends] == [("delivered", "B"), ("unseen", "C")]
+    assert sent.certain
 
 
 PAIR = """
@@ -247,10 +250,9 @@ async def test_of_two_identical_datagrams_nothing_tells_which_one_the_wire_lost(
 async def test_a_syn_that_was_dropped_is_sent_again_and_says_what_it_repeats():
     topology, _ = loads(PAIR)
     get = "import socket; s = socket.create_connection(('10.0.0.2', 7001), 5); s.close()"
-    async with Lab(topology) as lab:
-        async with lab.record() as record:
-            done = await lab["A"].run("python3", "-c", get)
-            assert done.returncode == 0, done.stderr
+    async with Lab(topology) as lab, lab.record() as record:
+        done = await lab["A"].run("python3", "-c", get)
+        assert done.returncode == 0, done.stderr
     syns = [each for each in record.journeys if each.first.headers.flags == "SYN"]
     assert [(each.end.why, each.retransmits) for each in syns] == [("rule", None), (None, syns[0].id)]
     assert not [each for each in record.journeys if each.retransmits and each not in syns]
