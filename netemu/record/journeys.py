@@ -172,7 +172,9 @@ class Journeys(Sequence[Journey]):
     @cached_property
     def retransmits(self) -> Column:
         """The place of the journey that each repeats, -1 for none; to be asked for once flows are joined."""
-        return retransmissions(self._ties, self.laid, self.flow, self.reply)
+        found = retransmissions(self._ties, self.laid, self.flow, self.reply)
+        found[self.order.duplicates >= 0] = -1  # the network's doing, not the sender's
+        return found
 
     def met(self) -> Iterable[tuple[RuleTurn, int]]:
         """Each rule and policy that packets met, and how often, over all journeys."""

@@ -118,6 +118,15 @@ def test_a_segment_whose_sequence_range_was_sent_before_is_a_retransmission(pair
     assert [each.retransmits for each in pair.record().journeys] == expected
 
 
+def test_a_duplicate_is_no_retransmission(pair: Scene):
+    a, b = pair.hosts
+    syn = tcp("192.168.0.1:4000", "192.168.0.2:80", seq=1)
+    a.sends(syn, "eth0")
+    b.gets("eth0", syn).delivered()
+    b.gets("eth0", syn).delivered()
+    assert [(each.duplicates, each.retransmits) for each in pair.record().journeys] == [(None, None), (1, None)]
+
+
 def test_the_same_numbers_the_other_way_round_are_no_retransmission(pair: Scene):
     a, b = pair.hosts
     there, back = ("192.168.0.1:4000", "192.168.0.2:80"), ("192.168.0.2:80", "192.168.0.1:4000")
