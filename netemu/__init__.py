@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from netemu.netfilter.ruleset import Rule
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
-    from netemu.record.journeys import Journey
+    from netemu.record.journeys import End, Journey
+    from netemu.record.quotes import Quote
     from netemu.record.record import Record
     from netemu.record.rewrites import Rewrite
     from netemu.record.sighting import Sighting
@@ -61,6 +62,7 @@ _HOMES = {
     "Completed": "netemu.kernel.process",
     "ConntrackExpectation": "netemu.topology.expectation",
     "CounterExpectation": "netemu.topology.expectation",
+    "End": "netemu.record.journeys",
     "Exchange": "netemu.record.exchange",
     "Feature": "netemu.kernel.doctor",
     "Flow": "netemu.record.flows",
@@ -77,6 +79,7 @@ _HOMES = {
     "PrivilegeError": "netemu.errors",
     "Process": "netemu.kernel.handle",
     "ProcessFacts": "netemu.kernel.running",
+    "Quote": "netemu.record.quotes",
     "Record": "netemu.record.record",
     "Report": "netemu.check.report",
     "Rewrite": "netemu.record.rewrites",
@@ -111,6 +114,7 @@ __all__ = [
     "Completed",
     "ConntrackExpectation",
     "CounterExpectation",
+    "End",
     "Exchange",
     "Feature",
     "Flow",
@@ -127,6 +131,7 @@ __all__ = [
     "PrivilegeError",
     "Process",
     "ProcessFacts",
+    "Quote",
     "Record",
     "Report",
     "Rewrite",

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from netemu.check.entries import check_counter, check_entry
-from netemu.check.explain import Surroundings, suspects
+from netemu.check.explain import Surroundings, suspects, why
 from netemu.check.implied import check_answered, check_counters_agree, check_taps
 from netemu.check.packets import check_packets
 from netemu.check.verdict import Check, Verdict, overall
 from netemu.netfilter.conntrack import PacketConntrack, Tuple, status_names
-from netemu.record.journeys import Journey
+from netemu.record.journeys import End, Journey
+from netemu.record.quotes import Quote
 from netemu.record.record import Record
 from netemu.record.sighting import Sighting
 from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, Expectation, PacketExpectation
@@ -26,6 +27,7 @@ class Report:
     checks: tuple[Check, ...]
     record: Record
     timing_ms: dict[str, float] = field(default_factory=dict)
+    around: Surroundings = field(default_factory=Surroundings)
 
     @property
     def verdict(self) -> Verdict:
@@ -65,7 +67,7 @@ def check_record(
     if record.exchanges or checks:
         checks.append(check_taps(record, around))
         checks += [check for host in record.rules if (check := check_counters_agree(host, record)) is not None]
-    return Report(lab, tuple(checks), record)
+    return Report(lab, tuple(checks), record, around=around)
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def report_json(report: Report) -> dict[str, Any]:
             }
             for item in record.exchanges
         ],
-        "journeys": [_journey(journey, traffic.get(journey.flow)) for journey in record.journeys],
+        "journeys": [_journey(journey, traffic.get(journey.flow), report.around) for journey in record.journeys],
         "flows": [
             {
                 "id": flow.id,
@@ -131,7 +133,7 @@ def _check(check: Check) -> dict[str, Any]:
     }
 
 
-def _journey(journey: Journey, traffic: str | None) -> dict[str, Any]:
+def _journey(journey: Journey, traffic: str | None, around: Surroundings) -> dict[str, Any]:
     return {
         "id": journey.id,
         "traffic": traffic,
@@ -164,11 +166,37 @@ def _journey(journey: Journey, traffic: str | None) -> dict[str, Any]:
             }
             for t in journey.rules
         ],
-        "end": {
-            "kind": journey.end.kind,
-            "at": str(journey.end.at),
-            "rule": journey.end.turn.text if journey.end.turn is not None else None,
-        },
+        "end": _end(journey.end, journey, around),
+        "ends": [_end(end, journey, around) for end in journey.ends],
+        "alike": journey.alike,
+        "certain": journey.certain,
+        "duplicates": journey.duplicates,
+        "retransmits": journey.retransmits,
+        "quotes": journey.quotes,
+        "error": _error(journey.error) if journey.error is not None else None,
+        "errors": [_error(error) for error in journey.errors],
+    }
+
+
+def _end(end: End, journey: Journey, around: Surroundings) -> dict[str, Any]:
+    return {
+        "kind": end.kind,
+        "at": str(end.at),
+        "rule": end.turn.text if end.turn is not None else None,
+        "why": why(end, journey, around),
+        "error": end.error.journey if end.error is not None else None,
+    }
+
+
+def _error(error: Quote) -> dict[str, Any]:
+    return {
+        "journey": error.journey,
+        "kind": error.kind,
+        "type": error.type,
+        "code": error.code,
+        "host": error.host,
+        "mtu": error.mtu,
+        "among": error.among,
     }
 
 

@@ -27,6 +27,8 @@ sightings    everything that was seen, as columns
 ties         which sightings are of the same packet, in a host and on a wire
 forest       from ties to journeys: each start's tree, laid out as one run of sightings
 journeys     one packet's sightings joined across hosts and rewrites, made on demand
+order        packets told apart by order alone, retransmissions, duplicates
+quotes       ICMP errors joined to the packets that they quote
 rewrites     what changed between two neighbouring sightings, and by what
 legacy       iptables-legacy's nat rules, which no trace shows: walked and matched by what else tells
 tuples       directed tuples as numbers

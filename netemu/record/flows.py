@@ -43,13 +43,10 @@ class Flow:
     journeys: Sequence[Journey] = field(default_factory=list)
 
     def packets(self, direction: Direction) -> Sequence[Journey]:
-        """The journeys of one direction, in order."""
+        """The packets of one direction, in order; ICMP errors that quote one are not among them."""
         if isinstance(self.journeys, Chosen):
-            places = self.journeys.places
-            return Chosen(
-                self.journeys.journeys, places[self.journeys.journeys.reply[places] == (direction == "reply")]
-            )
-        return [journey for journey in self.journeys if journey.direction == direction]
+            return self.journeys.going(direction).counting(1, None)
+        return [journey for journey in self.journeys if journey.direction == direction and journey.quotes is None]
 
 
 def read_entries(datagrams: Iterable[bytes]) -> dict[int, Entry]:
@@ -71,18 +68,29 @@ def join_flows(journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> list[Fl
     shown = _Shown.of(journeys, entries)
     joiner = _Joiner(journeys, shown, entries)
     joiner.join()
-    journeys.nth[:] = ranks(journeys.flow.astype(np.int64) * 2 + journeys.reply) + 1
+    _join_errors(journeys)
     places = np.split(stable_order(journeys.flow), np.cumsum(np.bincount(journeys.flow))[1:-1])
     for flow, mine in zip(joiner.flows, places, strict=False):
         flow.journeys = Chosen(journeys, mine)
     return joiner.flows
 
 
+def _join_errors(journeys: Journeys) -> None:
+    """Number the packets of each flow and direction; an ICMP error goes with what it quotes, and is none of them."""
+    error, quoted = journeys.quotes.journey, journeys.quotes.of
+    journeys.flow[error], journeys.reply[error] = journeys.flow[quoted], ~journeys.reply[quoted]
+    counted = np.ones(len(journeys), np.bool_)
+    counted[error] = False
+    both = journeys.flow.astype(np.int64) * 2 + journeys.reply
+    journeys.nth[counted] = ranks(both[counted]) + 1
+
+
 @dataclass(frozen=True, slots=True)
 class _Shown:
     """What each journey shows: its tuples and their inverses, each where it changes, and the entries it carries.
 
-    `like` numbers what is shown alike; `alike[first[n]:first[n + 1]]` are the journeys that show n, in order.
+    `like` numbers what is shown alike; `alike[first[n]:first[n + 1]]` are the journeys that show n, in order. ICMP
+    errors that quote a packet are in none: they go with that packet.
     """
 
     tuples: Column
@@ -112,8 +120,10 @@ class _Shown:
         signature = _summed(tuples, shows, tuples_offset, 3) ^ _summed(
             numbers.astype(np.uint64), carries, entries_offset, 5
         )
-        _, like = np.unique(signature, return_inverse=True)
-        alike = stable_order(like)
+        kept = np.setdiff1d(np.arange(len(laid)), journeys.quotes.journey, assume_unique=True)
+        like = np.full(len(laid), -1, np.int64)
+        _, like[kept] = np.unique(signature[kept], return_inverse=True)
+        alike = kept[stable_order(like[kept])]
         first = np.searchsorted(like[alike], np.arange(like.max(initial=-1) + 2))
         return cls(tuples, inverses, tuples_offset, numbers, entries_offset, like, alike, first)
 
