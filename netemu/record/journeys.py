@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex, overload
+from typing import Literal, SupportsIndex, Unpack, overload
 
 import numpy as np
 
+from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Direction
+from netemu.record.askable import Askable
 from netemu.record.capture import HostCapture
 from netemu.record.forest import Laid, lay_out
 from netemu.record.passes import HostPasses, RuleTurn, read_passes
 from netemu.record.rewrites import Rewrite, matched, rewrites, walked
 from netemu.record.rows import Column, ranges
+from netemu.record.select import Words, journeys_where
 from netemu.record.sighting import Sighting
 from netemu.record.sightings import Sightings
 from netemu.record.ties import Member, Passes, tie
@@ -85,16 +88,16 @@ class Journey:
         return next((seen for seen in self.sightings if seen.point == point), None)
 
 
-_ENDS: tuple[Literal["delivered", "dropped", "unseen"], ...] = ("delivered", "dropped", "unseen")
+ENDS: tuple[Literal["delivered", "dropped", "unseen"], ...] = ("delivered", "dropped", "unseen")
 """By forest.py's numbers."""
 _KEPT = 4096
 """How many journeys are kept once they were made."""
 
 
-class Journeys(Sequence[Journey]):
+class Journeys(Askable[Journey]):
     """All journeys of a record, in order of time. Each is made when it is asked for, and the last few are kept.
 
-    `flow`, `reply` and `nth` are columns that flows.py fills in.
+    `flow`, `reply` and `nth` are columns that flows.py fills in; `flows_named` tells the ids of a traffic item's flows.
     """
 
     def __init__(self, laid: Laid, seen: Sightings, passes: Passes) -> None:
@@ -105,7 +108,15 @@ class Journeys(Sequence[Journey]):
         self.reply = np.zeros(len(laid), np.bool_)
         self.nth = np.zeros(len(laid), np.int64)
         self.numbered = False
+        self.flows_named: Callable[[str], Sequence[int]] = _nothing_sent
         self._made: dict[int, Journey] = {}
+
+    def __call__(self, text: str = "", **words: Unpack[Words]) -> Chosen:
+        """Those that a text in pcap's manner and all words fit: of a journey at one of its sightings.
+
+        select.py tells which words there are. Raises UsageError on a word, host, point or value that there is not.
+        """
+        return Chosen(self, journeys_where(self, text, words))
 
     def __len__(self) -> int:
         return len(self.laid)
@@ -161,7 +172,7 @@ class Journeys(Sequence[Journey]):
             turns,
             tuple(turn for first, count in rest for turn in seen.turns_between(first, count)),
             tuple(changes),
-            End(_ENDS[laid.end[number]], at, seen.met[dropped_by] if dropped_by >= 0 else None),
+            End(ENDS[laid.end[number]], at, seen.met[dropped_by] if dropped_by >= 0 else None),
             bool(laid.complete[number]),
             int(laid.since_ns[number]),
             number + 1 if self.numbered else 0,
@@ -169,6 +180,10 @@ class Journeys(Sequence[Journey]):
             "reply" if self.reply[number] else "original",
             int(self.nth[number]),
         )
+
+
+def _nothing_sent(name: str) -> Sequence[int]:
+    raise UsageError(f"no traffic item '{name}' was sent while this was recorded")
 
 
 class Chosen(Sequence[Journey]):
