@@ -40,7 +40,7 @@ def of_sighting(journey: Journey, place: int) -> dict[str, Callable]:
     ttl = [each.by for each in journey.rewrites if each.place == place and each.field == "ttl"]
     return {
         "at": lambda value: value in (str(point), point.host, f"{point.host}:{point.interface}"),
-        "proto": lambda value: h.proto == value or value == ("ip6" if ":" in h.src else "ip"),
+        "proto": lambda value: value in (h.proto, "ip6" if ":" in h.src else "ip"),
         "src": src,
         "dst": dst,
         "host": lambda value: src(value) or dst(value),
