@@ -122,8 +122,7 @@ class Entry:
     """One conntrack entry: the reply tuple differs from the original's inverse by what NAT set.
 
     `mark` and `zone` are None where they are not told: the kernel leaves a mark of 0 and the default zone 0 out (a
-    zone of one direction only, `--zone-orig`, is not read). `timeout` is the seconds it had left, None in a destroy
-    event.
+    zone of one direction only, `--zone-orig`, is not read). `timeout` is the seconds that it had left.
     """
 
     id: int
