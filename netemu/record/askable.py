@@ -26,4 +26,4 @@ class ByHand(list[T], Askable[T]):
 
     def __call__(self, _: str = "", **_words: Unpack[Words]) -> Sequence[T]:
         """Raise UsageError."""
-        raise UsageError("a record that was put together by hand can't be asked")
+        raise UsageError("a record that is not ended yet, or was put together by hand, can't be asked")

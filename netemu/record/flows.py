@@ -17,6 +17,7 @@ from typing import Unpack
 
 import numpy as np
 
+from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Direction, Entry, Tuple
 from netemu.netfilter.messages import (
     MSG_CONNTRACK_DELETE,
@@ -64,7 +65,7 @@ class Flows(list[Flow]):
     def __call__(self, text: str = "", **words: Unpack[Words]) -> list[Flow]:
         """The flows with a journey that is asked for, as `Journeys` has it. Raises UsageError as that does."""
         if self.journeys is None:
-            return []
+            raise UsageError("a record that is not ended yet, or was put together by hand, can't be asked")
         wanted = set(np.unique(self.journeys.flow[journeys_where(self.journeys, text, words)]).tolist())
         return [flow for flow in self if flow.id in wanted]
 
