@@ -303,6 +303,9 @@ class Rows:
             return fits
         changed = self._moved(rows, before)
         rows, before = rows[changed], before[changed]
+        nat = np.array([point.is_nat for point in seen.points], np.bool_)[seen.point[rows]]
+        fits[rows[~nat]] = value == "unknown"  # NAT has no place there (rewrites.py)
+        rows, before = rows[nat], before[nat]
         kind = mix(seen.states_of(before).astype(np.uint64) ^ _turns(seen.turns, *seen.turns_of(rows)), 1)
         _, place, number = np.unique(mix(kind ^ seen.point[rows].astype(np.uint64), 2), True, True)
         causes = [self._causes(int(was), int(row)) for was, row in zip(before[place], rows[place], strict=True)]
