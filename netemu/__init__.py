@@ -42,10 +42,12 @@ if TYPE_CHECKING:
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
     from netemu.record.journeys import End, Journey
+    from netemu.record.latency import Latency
     from netemu.record.quotes import Quote
     from netemu.record.record import Record
     from netemu.record.rewrites import Rewrite
     from netemu.record.sighting import Sighting
+    from netemu.record.tracked import ConntrackEvent
     from netemu.topology.dump import to_yaml
     from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, PacketExpectation
     from netemu.topology.generate import generate
@@ -60,6 +62,7 @@ _HOMES = {
     "CaptureError": "netemu.errors",
     "Check": "netemu.check.verdict",
     "Completed": "netemu.kernel.process",
+    "ConntrackEvent": "netemu.record.tracked",
     "ConntrackExpectation": "netemu.topology.expectation",
     "CounterExpectation": "netemu.topology.expectation",
     "End": "netemu.record.journeys",
@@ -71,6 +74,7 @@ _HOMES = {
     "Journey": "netemu.record.journeys",
     "KernelError": "netemu.errors",
     "Lab": "netemu.lab.lab",
+    "Latency": "netemu.record.latency",
     "Leftover": "netemu.lab.leftovers",
     "MachineError": "netemu.errors",
     "NetemuError": "netemu.errors",
@@ -112,6 +116,7 @@ __all__ = [
     "CaptureError",
     "Check",
     "Completed",
+    "ConntrackEvent",
     "ConntrackExpectation",
     "CounterExpectation",
     "End",
@@ -123,6 +128,7 @@ __all__ = [
     "Journey",
     "KernelError",
     "Lab",
+    "Latency",
     "Leftover",
     "MachineError",
     "NetemuError",

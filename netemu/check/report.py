@@ -98,6 +98,7 @@ def report_json(report: Report) -> dict[str, Any]:
                 "reply": _tuple(entry.reply),
                 "status": list(entry.status_names),
                 "state": entry.tcp_state,
+                **{name: told for name in ("mark", "zone") if (told := getattr(entry, name)) is not None},
             }
             for flow in record.flows
             for host, entry in flow.entries.items()
@@ -109,7 +110,7 @@ def report_json(report: Report) -> dict[str, Any]:
             if (counted := record.counters.get(host, {}).get(rule.key)) is not None
         ],
         "capture": {
-            "sightings": record.sightings,
+            "sightings": record.captured,
             "lost": record.lost,
             "taps": [
                 {"host": t.host, "tap": t.tap, "lost": t.lost, "alive": t.alive, "note": t.note} for t in record.health

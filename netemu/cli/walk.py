@@ -190,7 +190,7 @@ class Walk:
             self._line("no traffic and no expectations: nothing to check")
             return
         self._line(
-            f"{_count(len(report.checks), 'check')}: {counts}; {report.record.sightings} sightings, {lost}",
+            f"{_count(len(report.checks), 'check')}: {counts}; {report.record.captured} sightings, {lost}",
             right=Text(str(report.verdict), COLOUR[report.verdict]),
         )
 

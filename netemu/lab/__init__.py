@@ -17,7 +17,6 @@ recorder     all hosts' taps: proven, running, read out
 folder       the private folders that labs keep things in, and the names of labs that are up
 leftovers    what a lab leaves when its holder and its process 1 were both killed, and wiping it
 supervisor   the process that holds a lab which is up, or brings it up once
-naming       what to say of a name that is not there
 stopping     being stopped by signals
 control      the supervisor's socket: what is asked there is answered, whoever asks and however
 asking       asking it, from another process

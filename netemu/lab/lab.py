@@ -27,7 +27,6 @@ from netemu.lab.host import Host
 from netemu.lab.leftovers import wipe_name
 from netemu.lab.limits import limit_reached
 from netemu.lab.linkage import Linkage
-from netemu.lab.naming import hint
 from netemu.lab.needs import require_all
 from netemu.lab.progress import Tell
 from netemu.lab.recorder import Recorder
@@ -40,6 +39,7 @@ from netemu.topology.expectation import Expectation
 from netemu.topology.library import find
 from netemu.topology.load import Source, expectations_for, load, renamed
 from netemu.topology.model import Topology
+from netemu.topology.naming import hint
 from netemu.topology.plan import plan
 from netemu.topology.segments import segments
 from netemu.topology.tracing import Tracing

@@ -10,10 +10,10 @@ from typing import Literal
 from netemu.errors import MachineError, TopologyError, UsageError
 from netemu.kernel.features import missing
 from netemu.kernel.rtnetlink import RefusedError
-from netemu.lab.naming import hint
 from netemu.lab.wiring import Wiring, kernel_shape
 from netemu.topology import steps
 from netemu.topology.changing import changed
+from netemu.topology.naming import hint
 from netemu.topology.needs import Feature, shaping_needs
 from netemu.topology.segments import End
 from netemu.topology.shaping import LinkProperties

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from netemu.errors import UsageError
 from netemu.kernel.userspace import user_namespace
-from netemu.lab.naming import hint
+from netemu.topology.naming import hint
 
 if TYPE_CHECKING:
     from netemu.lab.lab import Lab

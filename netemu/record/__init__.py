@@ -30,6 +30,12 @@ journeys     one packet's sightings joined across hosts and rewrites, made on de
 order        packets told apart by order alone, retransmissions, duplicates
 quotes       ICMP errors joined to the packets that they quote
 rewrites     what changed between two neighbouring sightings, and by what
+select       which sightings and journeys are asked for: words onto columns of truth values
+expression   the same as text in pcap's manner, read to what it asks
+askable      a sequence of all that called gives what is asked for
+seen         all sightings as a sequence, made on demand
+latency      how long packets took from one point to another
+tracked      what conntrack told: entries new, updated and destroyed, and the table at the end
 legacy       iptables-legacy's nat rules, which no trace shows: walked and matched by what else tells
 tuples       directed tuples as numbers
 flows        journeys joined to connections, in two directions

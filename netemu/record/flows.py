@@ -13,9 +13,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Unpack
 
 import numpy as np
 
+from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Direction, Entry, Tuple
 from netemu.netfilter.messages import (
     MSG_CONNTRACK_DELETE,
@@ -26,6 +28,7 @@ from netemu.netfilter.messages import (
 )
 from netemu.record.journeys import Chosen, Journey, Journeys
 from netemu.record.rows import Column, mix, ranks, stable_order
+from netemu.record.select import Words, journeys_where
 from netemu.record.sightings import Sightings
 from netemu.record.tuples import digests, digests_of
 
@@ -47,6 +50,21 @@ class Flow:
         if isinstance(self.journeys, Chosen):
             return self.journeys.going(direction).counting(1, None)
         return [journey for journey in self.journeys if journey.direction == direction and journey.quotes is None]
+
+
+class Flows(list[Flow]):
+    """A record's flows, in order of time; called, those of which a journey fits a text and all words."""
+
+    def __init__(self, flows: Iterable[Flow] = (), journeys: Journeys | None = None) -> None:
+        super().__init__(flows)
+        self.journeys = journeys
+
+    def __call__(self, text: str = "", **words: Unpack[Words]) -> list[Flow]:
+        """The flows with a journey that is asked for, as `Journeys` has it. Raises UsageError as that does."""
+        if self.journeys is None:
+            raise UsageError("a record that is not ended yet, or was put together by hand, can't be asked")
+        wanted = set(np.unique(self.journeys.flow[journeys_where(self.journeys, text, words)]).tolist())
+        return [flow for flow in self if flow.id in wanted]
 
 
 def read_entries(datagrams: Iterable[bytes]) -> dict[int, Entry]:

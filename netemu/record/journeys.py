@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, SupportsIndex, overload
+from typing import Literal, SupportsIndex, Unpack, overload
 
 import numpy as np
 
+from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Direction
+from netemu.record.askable import Askable
 from netemu.record.capture import HostCapture
 from netemu.record.forest import Laid, lay_out
 from netemu.record.order import Order, order, retransmissions
@@ -18,6 +20,7 @@ from netemu.record.passes import HostPasses, RuleTurn, read_passes
 from netemu.record.quotes import Quote, Quotes, read_quotes
 from netemu.record.rewrites import Rewrite, matched, rewrites, walked
 from netemu.record.rows import Column, ranges
+from netemu.record.select import Words, journeys_where
 from netemu.record.sighting import Sighting
 from netemu.record.ties import Member, Ties, tie
 from netemu.topology.points import Point
@@ -113,16 +116,16 @@ class Journey:
         return next((seen for seen in self.sightings if seen.point == point), None)
 
 
-_ENDS: tuple[Literal["delivered", "dropped", "unseen"], ...] = ("delivered", "dropped", "unseen")
+ENDS: tuple[Literal["delivered", "dropped", "unseen"], ...] = ("delivered", "dropped", "unseen")
 """By forest.py's numbers."""
 _KEPT = 4096
 """How many journeys are kept once they were made."""
 
 
-class Journeys(Sequence[Journey]):
+class Journeys(Askable[Journey]):
     """All journeys of a record, in order of time. Each is made when it is asked for, and the last few are kept.
 
-    `flow`, `reply` and `nth` are columns that flows.py fills in.
+    `flow`, `reply` and `nth` are columns that flows.py fills in; `flows_named` tells the ids of a traffic item's flows.
     """
 
     def __init__(self, ties: Ties, laid: Laid, quotes: Quotes, segment_of: Mapping[Member, str]) -> None:
@@ -136,7 +139,15 @@ class Journeys(Sequence[Journey]):
         self.nth = np.zeros(len(laid), np.int64)
         self.quotes = quotes
         self.numbered = False
+        self.flows_named: Callable[[str], Sequence[int]] = _nothing_sent
         self._made: dict[int, Journey] = {}
+
+    def __call__(self, text: str = "", **words: Unpack[Words]) -> Chosen:
+        """Those that a text in pcap's manner and all words fit: of a journey at one of its sightings.
+
+        select.py tells which words there are. Raises UsageError on a word, host, point or value that there is not.
+        """
+        return Chosen(self, journeys_where(self, text, words))
 
     def __len__(self) -> int:
         return len(self.laid)
@@ -226,11 +237,15 @@ class Journeys(Sequence[Journey]):
         laid, seen = self.laid, self.seen
         found = []
         for leaf in range(laid.ends_offset[number], laid.ends_offset[number + 1]):
-            at, kind = seen.points[seen.point[laid.rows[laid.end_at[leaf]]]], _ENDS[laid.end[leaf]]
+            at, kind = seen.points[seen.point[laid.rows[laid.end_at[leaf]]]], ENDS[laid.end[leaf]]
             turn = seen.met[laid.end_turn[leaf]] if laid.end_turn[leaf] >= 0 else None
             why, error = why_ended(kind, turn, [error for error in errors if error.host == at.host])
             found.append(End(kind, at, turn, int(laid.end_at[leaf]) - start, why, error))
         return tuple(found)
+
+
+def _nothing_sent(name: str) -> Sequence[int]:
+    raise UsageError(f"no traffic item '{name}' was sent while this was recorded")
 
 
 class Chosen(Sequence[Journey]):
