@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from netemu.check.lab import check_lab
     from netemu.check.report import Report, report_json
     from netemu.check.verdict import Check, Verdict
     from netemu.errors import (
@@ -89,6 +90,7 @@ _HOMES = {
     "TopologyError": "netemu.errors",
     "UsageError": "netemu.errors",
     "Verdict": "netemu.check.verdict",
+    "check_lab": "netemu.check.lab",
     "enter_user_namespace": "netemu.kernel.userspace",
     "find": "netemu.topology.library",
     "generate": "netemu.topology.generate",
@@ -139,6 +141,7 @@ __all__ = [
     "TopologyError",
     "UsageError",
     "Verdict",
+    "check_lab",
     "enter_user_namespace",
     "find",
     "generate",

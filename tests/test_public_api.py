@@ -45,6 +45,7 @@ PUBLIC = [
     "TopologyError",
     "UsageError",
     "Verdict",
+    "check_lab",
     "enter_user_namespace",
     "find",
     "generate",

@@ -9,6 +9,7 @@ from netemu.lab.asking import ask
 from netemu.lab.folder import names_up
 
 if TYPE_CHECKING:
+    from netemu.check.report import Report
     from netemu.topology.model import Topology
 
 SLOW = 600.0
@@ -71,6 +72,26 @@ class HeldLab:
         """
         request = {"do": "link", "host": host, "interface": interface, "way": way}
         return ask(self.name, {**request, "set": dict(set or {}), "clear": clear, "state": state})[0]
+
+    def check(self) -> Report:
+        """Send its traffic once more, record it, and hold its topology's expectations against the record."""
+        import os
+        import time
+
+        from netemu.check.lab import check_lab
+        from netemu.record.record import Record
+
+        topology = self.topology()
+        answer, (fd,) = ask(self.name, {"do": "record"}, descriptors=1, within=SLOW)
+        start = time.perf_counter()
+        try:
+            record = Record.load(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+        report = check_lab(topology, record)
+        report.timing_ms.update(answer["timing_ms"])
+        report.timing_ms["check"] = (time.perf_counter() - start) * 1000
+        return report
 
     def down(self) -> None:
         """Take it down; returns when its supervisor has ended."""
