@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netemu.check.lab import check_lab
-    from netemu.check.report import Report, report_json
+    from netemu.check.report import Report, journey_json, report_json
     from netemu.check.verdict import Check, Verdict
     from netemu.errors import (
         CaptureError,
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from netemu.kernel.process import Completed
     from netemu.kernel.running import ProcessFacts
     from netemu.kernel.userspace import enter_user_namespace
+    from netemu.lab.capturing import Captured
     from netemu.lab.held import HeldLab, labs_up
     from netemu.lab.host import Host
     from netemu.lab.lab import Lab
     from netemu.lab.leftovers import Leftover, wipe
     from netemu.lab.supervisor import hold, run_once
     from netemu.lab.taps import Taps
+    from netemu.lab.watching import Loss, Watched
     from netemu.netfilter.ruleset import Rule
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CaptureError": "netemu.errors",
+    "Captured": "netemu.lab.capturing",
     "Check": "netemu.check.verdict",
     "Completed": "netemu.kernel.process",
     "ConntrackExpectation": "netemu.topology.expectation",
@@ -71,6 +74,7 @@ _HOMES = {
     "KernelError": "netemu.errors",
     "Lab": "netemu.lab.lab",
     "Leftover": "netemu.lab.leftovers",
+    "Loss": "netemu.lab.watching",
     "MachineError": "netemu.errors",
     "NetemuError": "netemu.errors",
     "PacketExpectation": "netemu.topology.expectation",
@@ -90,11 +94,13 @@ _HOMES = {
     "TopologyError": "netemu.errors",
     "UsageError": "netemu.errors",
     "Verdict": "netemu.check.verdict",
+    "Watched": "netemu.lab.watching",
     "check_lab": "netemu.check.lab",
     "enter_user_namespace": "netemu.kernel.userspace",
     "find": "netemu.topology.library",
     "generate": "netemu.topology.generate",
     "hold": "netemu.lab.supervisor",
+    "journey_json": "netemu.check.report",
     "labs_up": "netemu.lab.held",
     "load": "netemu.topology.load",
     "probe": "netemu.kernel.doctor",
@@ -109,6 +115,7 @@ _HOMES = {
 
 __all__ = [
     "CaptureError",
+    "Captured",
     "Check",
     "Completed",
     "ConntrackExpectation",
@@ -122,6 +129,7 @@ __all__ = [
     "KernelError",
     "Lab",
     "Leftover",
+    "Loss",
     "MachineError",
     "NetemuError",
     "PacketExpectation",
@@ -141,11 +149,13 @@ __all__ = [
     "TopologyError",
     "UsageError",
     "Verdict",
+    "Watched",
     "check_lab",
     "enter_user_namespace",
     "find",
     "generate",
     "hold",
+    "journey_json",
     "labs_up",
     "load",
     "probe",

@@ -87,7 +87,7 @@ def report_json(report: Report) -> dict[str, Any]:
             }
             for item in record.exchanges
         ],
-        "journeys": [_journey(journey, traffic.get(journey.flow)) for journey in record.journeys],
+        "journeys": [journey_json(journey, traffic.get(journey.flow)) for journey in record.journeys],
         "flows": [
             {
                 "id": flow.id,
@@ -131,7 +131,8 @@ def _check(check: Check) -> dict[str, Any]:
     }
 
 
-def _journey(journey: Journey, traffic: str | None) -> dict[str, Any]:
+def journey_json(journey: Journey, traffic: str | None = None) -> dict[str, Any]:
+    """A journey as plain values, as in the report's `journeys`; `traffic` is the traffic item that it belongs to."""
     return {
         "id": journey.id,
         "traffic": traffic,

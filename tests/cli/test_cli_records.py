@@ -186,7 +186,9 @@ def test_an_ordinary_user_without_namespaces_checks_and_exports_a_record(saved, 
         os.chmod(user.folder / Path(file).name, 0o644)
     forbidden = "import runpy, sys, ctypes; ctypes.CDLL(None).unshare = None; sys.argv[0] = 'netemu'\n"
     forbidden += "import netemu.kernel.syscalls as s; s.unshare = s.setns = None\n"
-    done = user.python(f"{forbidden}runpy.run_module('netemu', run_name='__main__')", "check", "kept.yaml", "--record", "kept.netemu")
+    done = user.python(
+        f"{forbidden}runpy.run_module('netemu', run_name='__main__')", "check", "kept.yaml", "--record", "kept.netemu"
+    )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.rstrip().endswith("pass")
     done = user.netemu("export", "kept.netemu", "--pcapng", "out.pcapng")
