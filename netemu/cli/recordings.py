@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from netemu import Record, Report, Topology, UsageError, check_lab
-from netemu.cli.complaint import discard_output
+from netemu.cli.complaint import discard_output, refuse_terminal
 
 STDOUT = "-"
 
@@ -95,12 +95,6 @@ def export(file: str, pcapng: str | None, parquet: str | None) -> None:
         frame = record.frame  # says what is missing before a file is made
         with _opened(parquet) as out:
             frame.write_parquet(out)
-
-
-def refuse_terminal() -> None:
-    """Raise UsageError where standard output is a terminal: what is written is not for eyes."""
-    if sys.stdout.isatty():
-        raise UsageError("a capture is not for a terminal: pipe it (| wireshark -k -i -), or name a file")
 
 
 @contextlib.contextmanager
