@@ -14,14 +14,14 @@ from netemu.errors import KernelError
 from netemu.kernel.listening import Listening
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.ring import Ring
-from netemu.kernel.rules import load_rules
+from netemu.kernel.rules import load_rules, read_rules
 from netemu.kernel.trace import TraceTap
 from netemu.kernel.tracking import ConntrackTap, dump_entries
 from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket
 from netemu.netfilter.hooks import STAGES
 from netemu.record.capture import OUTGOING, HostCapture
 from netemu.record.flows import read_entries
-from netemu.record.passes import passes, trace_events
+from netemu.record.passes import passes, read_passes, trace_events
 from netemu.topology.tracing import Tracing
 
 BUFFER = 1 << 20
@@ -116,6 +116,24 @@ async def test_closing_a_hook_tap_takes_its_chains_away(pair):
     assert again.nft.list().count("table inet netemu") == 1
     assert all(stage.name in again.nft.list() for stage in STAGES)
     close(again)
+
+
+async def test_hook_taps_side_by_side_ignore_each_others_tables_rules_and_canaries(pair):
+    taps = [TraceTap(pair.left, BUFFER, ask_conntrack=False, name=name) for name in ("netemu", "netemu-1", "netemu-2")]
+    nonces = [new_nonce() for _ in taps]
+    for tap, nonce in zip(taps, nonces, strict=True):
+        tap.send_canary(nonce)
+    for tap in taps:
+        tap.drain()
+        async with asyncio.timeout(5):
+            await tap.proven()
+        datagrams = tap.datagrams()
+        own = [event for event in trace_events(datagrams) if event.table == tap.name]
+        assert own == [], "no canary passes another tap's chains with a trace"
+        assert len(read_passes(HostCapture("left", {}, trace=datagrams, table=tap.name)).start) == 0
+    assert (await read_rules(pair.left)).rules == ()
+    for tap in taps:
+        close(tap)
 
 
 async def test_where_the_trace_has_no_conntrack_state_the_taps_own_rules_tell_it(pair):
