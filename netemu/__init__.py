@@ -14,7 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from netemu.check.report import Report, report_json
+    from netemu.check.lab import check_lab
+    from netemu.check.report import Report, journey_json, report_json
     from netemu.check.verdict import Check, Verdict
     from netemu.errors import (
         CaptureError,
@@ -32,12 +33,14 @@ if TYPE_CHECKING:
     from netemu.kernel.process import Completed
     from netemu.kernel.running import ProcessFacts
     from netemu.kernel.userspace import enter_user_namespace
+    from netemu.lab.capturing import Captured
     from netemu.lab.held import HeldLab, labs_up
     from netemu.lab.host import Host
     from netemu.lab.lab import Lab
     from netemu.lab.leftovers import Leftover, wipe
     from netemu.lab.supervisor import hold, run_once
     from netemu.lab.taps import Taps
+    from netemu.lab.watching import Loss, Watched
     from netemu.netfilter.ruleset import Rule
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CaptureError": "netemu.errors",
+    "Captured": "netemu.lab.capturing",
     "Check": "netemu.check.verdict",
     "Completed": "netemu.kernel.process",
     "ConntrackEvent": "netemu.record.tracked",
@@ -76,6 +80,7 @@ _HOMES = {
     "Lab": "netemu.lab.lab",
     "Latency": "netemu.record.latency",
     "Leftover": "netemu.lab.leftovers",
+    "Loss": "netemu.lab.watching",
     "MachineError": "netemu.errors",
     "NetemuError": "netemu.errors",
     "PacketExpectation": "netemu.topology.expectation",
@@ -96,10 +101,13 @@ _HOMES = {
     "TopologyError": "netemu.errors",
     "UsageError": "netemu.errors",
     "Verdict": "netemu.check.verdict",
+    "Watched": "netemu.lab.watching",
+    "check_lab": "netemu.check.lab",
     "enter_user_namespace": "netemu.kernel.userspace",
     "find": "netemu.topology.library",
     "generate": "netemu.topology.generate",
     "hold": "netemu.lab.supervisor",
+    "journey_json": "netemu.check.report",
     "labs_up": "netemu.lab.held",
     "load": "netemu.topology.load",
     "probe": "netemu.kernel.doctor",
@@ -114,6 +122,7 @@ _HOMES = {
 
 __all__ = [
     "CaptureError",
+    "Captured",
     "Check",
     "Completed",
     "ConntrackEvent",
@@ -130,6 +139,7 @@ __all__ = [
     "Lab",
     "Latency",
     "Leftover",
+    "Loss",
     "MachineError",
     "NetemuError",
     "PacketExpectation",
@@ -150,10 +160,13 @@ __all__ = [
     "TopologyError",
     "UsageError",
     "Verdict",
+    "Watched",
+    "check_lab",
     "enter_user_namespace",
     "find",
     "generate",
     "hold",
+    "journey_json",
     "labs_up",
     "load",
     "probe",

@@ -89,7 +89,7 @@ def report_json(report: Report) -> dict[str, Any]:
             }
             for item in record.exchanges
         ],
-        "journeys": [_journey(journey, traffic.get(journey.flow), report.around) for journey in record.journeys],
+        "journeys": [journey_json(journey, traffic.get(journey.flow), report.around) for journey in record.journeys],
         "flows": [
             {
                 "id": flow.id,
@@ -134,7 +134,9 @@ def _check(check: Check) -> dict[str, Any]:
     }
 
 
-def _journey(journey: Journey, traffic: str | None, around: Surroundings) -> dict[str, Any]:
+def journey_json(journey: Journey, traffic: str | None = None, around: Surroundings | None = None) -> dict[str, Any]:
+    """A journey as plain values, as in the report's `journeys`; `traffic` is the traffic item that it belongs to."""
+    around = around if around is not None else Surroundings()
     return {
         "id": journey.id,
         "traffic": traffic,

@@ -25,6 +25,10 @@ show         what a lab consists of now, as the kernel says it
 linkage      the wires of a lab that is up, changed while it is
 requests     what a supervisor does for each request
 held         `HeldLab`: a lab that another process holds
+inside       this process's own sockets in such a lab's namespaces, for
+stream       what goes out while it happens, to a reader that may stall or go:
+capturing    what passes some points, as pcapng
+watching     journeys as they complete
 entering     this process moves into a host's place and runs a command there
 terminal     a terminal of its own for that command
 shell        a shell whose prompt names lab and host

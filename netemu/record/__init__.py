@@ -43,6 +43,8 @@ exchange     one traffic item as it went
 table        a record's sightings as a Polars data frame
 record       all of it together
 saved        a record as a file, which loads back equal
+live         journeys as they complete, of captured bytes that come piece by piece
+live_flows   which flows those are of
 export       a record as a capture file: one interface a point
 pcapng       pcapng written, pcapng and pcap read: bytes in, bytes out
 """

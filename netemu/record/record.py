@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Unpack
 
@@ -89,6 +89,12 @@ class Record:
         with open(file, "rb") as open_file:
             raw = read(open_file, file)
         return build_record(raw.captures, raw.segment_of, raw.exchanges, raw.lab)
+
+    def pcapng(self) -> Iterator[bytes]:
+        """The record as a capture file for Wireshark, piece by piece: one interface a point."""
+        from netemu.record.export import pcapng
+
+        return pcapng(self)
 
     @property
     def lost(self) -> int:
