@@ -165,9 +165,14 @@ class TraceTap(GroupReader):
         """Return once the canary's event was seen: every event before it is stored by then."""
         await self._proof.wait()
 
-    def wanted(self, datagrams: list[memoryview]) -> list[memoryview]:
+    @property
+    def picks(self) -> bool:
+        """While canaries are awaited."""
+        return bool(self._awaited)
+
+    def wanted(self, datagrams: list[bytes]) -> list[bytes]:
         """All events but canaries'."""
-        return [each for each in datagrams if not self._is_canary(bytes(each))] if self._awaited else datagrams
+        return [each for each in datagrams if not self._is_canary(each)]
 
     def _is_canary(self, event: bytes) -> bool:
         seen = next((nonce for nonce in self._awaited if nonce in event), None)

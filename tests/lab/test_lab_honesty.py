@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import pytest
 
@@ -124,6 +125,26 @@ async def test_a_lossy_tap_is_unproven_even_where_nothing_else_was_asked():
         report = await lab.prove()
     assert report.record.lost > 0
     assert (report.verdict, report.exit_code) == (Verdict.UNPROVEN, 3)
+
+
+async def test_taps_past_their_capacity_each_count_their_loss_and_what_rests_on_them_is_unproven():
+    topology, _ = loads(FORWARDS)
+    async with Lab(topology, taps=Taps(ring=1, buffer=1)) as lab:
+        await rules(lab, "iptables-restore")
+        async with lab.record() as record:
+            for _ in range(300):
+                with lab["A"].open_socket(kind=socket.SOCK_DGRAM) as sock:  # an entry each
+                    sock.sendto(b"x", ("10.0.0.1", 7))
+            await lab.send("ping")
+        report = lab.check(record, [FIRST])
+    lost = {health.tap: health.lost for health in record.health if health.host == "B"}
+    assert all(lost[tap] > 0 for tap in ("wire", "hooks", "conntrack")), lost
+    assert sum(health.lost for health in record.health) == record.lost
+    verdicts = {check.name: check.verdict for check in report.checks}
+    assert verdicts.pop("ping answered") is Verdict.PASS, "that its sender tells, no tap"
+    assert len(verdicts) == 3
+    assert set(verdicts.values()) == {Verdict.UNPROVEN}
+    assert all(f"B's {tap} tap lost {lost[tap]}" in report.explain() for tap in lost), report.explain()
 
 
 async def test_a_lab_whose_taps_were_taken_away_gets_new_ones_with_the_next_record(lab):
