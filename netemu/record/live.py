@@ -3,8 +3,8 @@
 What is not told yet is joined anew with each piece, by the same steps as a whole record; what was told is forgotten.
 A journey is told when its end was seen and nothing came to it for a while (`linger`: taps hand over at different
 times), or when nothing came to it for as long as a packet may be under way (`settle`). One that shares a tuple with an
-earlier one which is not told yet waits for it, so that flows and nth are as in the whole. An ICMP error names the packet
-that it quotes where both are told together: one that comes later is of a flow of its own.
+earlier one which is not told yet waits for it, so that flows and nth are as in the whole. An ICMP error names the
+packet that it quotes where both are told together: one that comes later is of a flow of its own.
 """
 
 from __future__ import annotations
@@ -132,11 +132,12 @@ class Live:
         ready = (age >= self.settle_ns) | (ended & (age >= self.linger_ns)) | everything
         told = self._unheld(joined, ready)
         ids = {number: self._told + place for place, number in enumerate(told.tolist(), 1)}
-        completed: list[Completed] = []
+        completed: dict[int, Completed] = {}
         for number in ids:
-            completed.append(self._complete(joined, number, ids, completed))
+            each = self._complete(joined, number, ids, completed)
+            completed[each.journey.id] = each
         self._forget(hosts, joined, told, now_ns, everything=everything)
-        return completed
+        return list(completed.values())
 
     def _join(self, hosts: list[_Held]) -> _Joined:
         captures = [replace(held.about, frames=held.frames, trace=held.trace) for held in hosts]
@@ -149,13 +150,8 @@ class Live:
             pass_of.append(of_message)
         ties = tie(captures, found, self.segment_of)
         laid = lay_out(ties)
-        return _Joined(
-            ties,
-            laid,
-            Journeys(ties, laid, read_quotes(captures, laid, ties.sightings), self.segment_of),
-            found,
-            pass_of,
-        )
+        quotes = read_quotes(captures, laid, ties.sightings)
+        return _Joined(ties, laid, Journeys(ties, laid, quotes, self.segment_of), found, pass_of)
 
     def _unheld(self, joined: _Joined, ready: Column) -> Column:
         """Those that are ready, but for those that share a tuple with an earlier one that is not told now."""
@@ -174,12 +170,14 @@ class Live:
                 held |= mine
         return np.array(told, np.int64)
 
-    def _complete(self, joined: _Joined, number: int, ids: Mapping[int, int], told: Sequence[Completed]) -> Completed:
+    def _complete(
+        self, joined: _Joined, number: int, ids: Mapping[int, int], told: Mapping[int, Completed]
+    ) -> Completed:
         journey = _renumbered(joined.journeys[number], ids)
         self._told += 1
         journey.id = self._told
-        quoted = next((each.journey for each in told if each.journey.id == journey.quotes), None)
-        self.flows.take(journey, quoted)
+        quoted = told.get(journey.quotes or 0)
+        self.flows.take(journey, quoted.journey if quoted is not None else None)
         laid, seen = joined.laid, joined.ties.sightings
         rows = laid.rows[laid.offset[number] : laid.offset[number + 1]]
         wires = rows[rows < seen.wires].tolist()
