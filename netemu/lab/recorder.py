@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from netemu.errors import CaptureError, UsageError
@@ -144,17 +145,18 @@ class Recorder:
         """End a record: take all that the sockets still hold, read rules and tables, and prove every tap once more.
 
         Rules' counters are read between two proofs, so that for each traced match it is known whether it was counted
-        by then, or may have been, or not.
+        by then, or may have been, or not. What begins after that is not in the record: taps may have parts of it.
         """
         await self._quiet()
         await self._prove()
         counted_to = {name: taps.trace.count for name, taps in self.taps.items()}
         hosts = list(self.taps.values())
         rules = await asyncio.gather(*(read_rules(taps.net) for taps in hosts))
+        until_ns = time.time_ns()
         await self._prove()
         await side_by_side([tap.drain for taps in hosts for tap in taps.all], _THREADS)
         return [
-            await self._capture(taps, after, counted_to[taps.net.name])
+            replace(await self._capture(taps, after, counted_to[taps.net.name]), until_ns=until_ns)
             for taps, after in zip(hosts, rules, strict=True)
         ]
 

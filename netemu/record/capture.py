@@ -49,7 +49,8 @@ class HostCapture:
 
     `trace` and `conntrack` hold netlink datagrams; `entries` the datagrams of the conntrack dump at the end.
     `counted` are the places in `trace` between which every match is in the rules' counters; before and after, a match
-    may be. `states` tells, where the trace carries no conntrack state, what a matched tap rule (by chain and handle)
+    may be. Taps are read out one after the other: what began after `until_ns` (kernel time; 0: no end) may be known in
+    part. `states` tells, where the trace carries no conntrack state, what a matched tap rule (by chain and handle)
     means. `table` is the hook tap's own: chains of other taps' tables say nothing of a packet.
     """
 
@@ -64,4 +65,5 @@ class HostCapture:
     rules_after: Ruleset = field(default_factory=Ruleset)
     health: list[TapHealth] = field(default_factory=list)
     counted: tuple[int, int] | None = None
+    until_ns: int = 0
     table: str = TAP_TABLE

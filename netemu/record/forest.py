@@ -101,9 +101,12 @@ class _Forest:
         return found
 
 
-def lay_out(ties: Ties) -> Laid:
-    """All journeys of a record."""
+def lay_out(ties: Ties, until_ns: int = 0) -> Laid:
+    """All journeys of a record, or those alone that began until then."""
     starts, since = _starts(ties)
+    if until_ns:
+        kept = since <= until_ns
+        starts, since = starts[kept], since[kept]
     forest = _Forest(ties)
     levels = _levels(forest, starts)
     for level, below in zip(levels[-2::-1], levels[:0:-1], strict=True):

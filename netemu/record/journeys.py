@@ -362,5 +362,5 @@ def joined_journeys(
 ) -> Journeys:
     """The same, of passes that were read already."""
     ties = tie(captures, passes, segment_of)
-    laid = lay_out(ties)
+    laid = lay_out(ties, min((capture.until_ns for capture in captures if capture.until_ns), default=0))
     return Journeys(ties, laid, read_quotes(captures, laid, ties.sightings), segment_of)

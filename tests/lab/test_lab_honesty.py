@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections import Counter
 
 import pytest
 
@@ -209,6 +210,32 @@ async def test_counters_read_under_traffic_still_agree_with_the_trace(lab):
         assert agree.verdict is Verdict.PASS, agree
     done.set()
     await talking
+
+
+async def test_packets_under_way_when_a_record_ends_are_not_said_to_be_lost(lab):
+    """Taps are read out one after the other while more packets come: what began after the end is not in the record."""
+    await rules(lab, "iptables-nft-restore")
+    done = asyncio.Event()
+
+    async def talk() -> None:
+        with lab["A"].open_socket(kind=2) as sock:
+            while not done.is_set():
+                for _ in range(5):
+                    sock.sendto(b"x", ("10.0.0.1", 7))
+                await asyncio.sleep(0.001)
+
+    talking = asyncio.create_task(talk())
+    ends = Counter()
+    for _ in range(5):
+        async with lab.record() as record:
+            await lab.send("ping")
+        assert not record.lost
+        requests = record.journeys(proto="udp", direction="original", at="A:eth0 out")
+        ends.update(journey.end.kind for journey in requests)
+    done.set()
+    await talking
+    assert ends.keys() == {"delivered"}
+    assert ends["delivered"] > 100
 
 
 async def test_each_end_of_a_wire_has_its_own_mtu_and_interfaces_have_their_sysctls(lab):
