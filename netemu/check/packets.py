@@ -113,13 +113,23 @@ def _judge_point(expectation: PacketExpectation, journey: Journey, record: Recor
     """Hold the expectation against every visit of the packet to its point."""
     point = Point.parse(str(expectation.at))
     name, expected = _name(expectation), _asked(expectation)
-    visits = journey.visits(point)
+    visits = _with_ports(journey, journey.visits(point))
     if not visits:
         before = looks(journey.sightings[-1])
         reason = f"{_packet(journey)} never came to {point}: {last_seen(journey, around)}"
         return Check(name, Verdict.FAIL, str(point), expected, {}, journey.id, before=before, reason=reason)
     checks = [_judge_visit(expectation, journey, place, record) for place in visits]
     return min(checks, key=lambda check: _ORDER[check.verdict])
+
+
+def _with_ports(journey: Journey, places: list[int]) -> list[int]:
+    """Of a packet's fragments the first speaks for the others: they have its addresses, and no ports."""
+
+    def later(place: int) -> bool:
+        part = journey.sightings[place].headers.fragment
+        return part is not None and part[0] > 0
+
+    return [place for place in places if not later(place)] or places
 
 
 def _judge_visit(expectation: PacketExpectation, journey: Journey, place: int, record: Record) -> Check:
@@ -141,7 +151,8 @@ def _judge_visit(expectation: PacketExpectation, journey: Journey, place: int, r
 
 def _judge_path(expectation: PacketExpectation, journey: Journey, _record: Record, around: Surroundings) -> Check:
     wanted = list(expectation.path or ())
-    crossed = [seen for seen in journey.sightings if seen.point.stage is None]
+    wires = [place for place, seen in enumerate(journey.sightings) if seen.point.stage is None]
+    crossed = [journey.sightings[place] for place in _with_ports(journey, wires)]
     actual = [str(seen.point) for seen in crossed]
     name = _name(expectation)
     if actual == wanted:

@@ -37,8 +37,10 @@ def rows(journey: Journey, numbers: dict[tuple[str, str], int]) -> list[Row]:
             ttl = seen.headers.ttl if ttl is not None else None
             continue
         h = seen.headers
-        ends = (h.source, h.destination)
+        part = h.fragment is not None and h.fragment[0] > 0
+        ends = shown if part and shown is not None else (h.source, h.destination)
         parts = [f"{ends[0]} → {ends[1]}"] if ends != shown else []
+        parts += [f"fragment from byte {h.fragment[0]} on"] if h.fragment is not None else []
         parts += [f"ttl {h.ttl}"] if h.ttl != ttl else []
         shown, ttl = ends, h.ttl
         time = "" if seen.time_ns is None or start is None else str(round((seen.time_ns - start) / 1000))
@@ -56,7 +58,8 @@ def _ended(end: End) -> str:
     said = f": {error_words(end.error)}" if end.error is not None else ""
     if end.turn is not None:
         return f"dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
-    return f"{'delivered' if end.kind == 'delivered' else 'not seen any further'}{said}"
+    words = {"delivered": "delivered", "reassembled": "put together with the packet's other fragments"}
+    return f"{words.get(end.kind, 'not seen any further')}{said}"
 
 
 def error_words(error: Quote) -> str:

@@ -24,6 +24,7 @@ events       the trace events of a host in bulk, as columns
 sighting     one packet seen at one point
 passes       a host's trace events grouped into packets' passes through its hooks
 sightings    everything that was seen, as columns
+fragments    frames that one packet left as, and those that were put together again
 ties         which sightings are of the same packet, in a host and on a wire
 forest       from ties to journeys: each start's tree, laid out as one run of sightings
 journeys     one packet's sightings joined across hosts and rewrites, made on demand

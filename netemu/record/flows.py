@@ -26,6 +26,7 @@ from netemu.netfilter.messages import (
     conntrack_entry,
     messages,
 )
+from netemu.record.fragments import is_later
 from netemu.record.journeys import Chosen, Journey, Journeys
 from netemu.record.rows import Column, mix, ranks, stable_order
 from netemu.record.select import Words, journeys_where
@@ -128,6 +129,7 @@ class _Shown:
         rows, offset = laid.rows, laid.offset
         journey = np.repeat(np.arange(len(laid)), np.diff(offset))
         kept = _changes(of_row[rows], journey)
+        kept &= _tells_ports(seen, rows, offset, journey)
         tuples, inverses, shows = of_row[rows[kept]], inverse_of_row[rows[kept]], journey[kept]
         hooks = np.flatnonzero(rows >= seen.wires)
         hooks = hooks[carried[rows[hooks] - seen.wires] >= 0]
@@ -144,6 +146,12 @@ class _Shown:
         alike = kept[stable_order(like[kept])]
         first = np.searchsorted(like[alike], np.arange(like.max(initial=-1) + 2))
         return cls(tuples, inverses, tuples_offset, numbers, entries_offset, like, alike, first)
+
+
+def _tells_ports(seen: Sightings, rows: Column, offset: Column, journey: Column) -> Column:
+    """False for fragments without ports on journeys that begin with the whole packet, or with its first."""
+    later = is_later(seen.packets.fragment[rows])
+    return ~later | later[offset[:-1]][journey] if len(rows) else later
 
 
 def _changes(values: Column, journey: Column) -> Column:

@@ -16,7 +16,7 @@ from netemu.record.passes import STAGE_CODE, START_CODE
 from netemu.record.rows import Column, ranges, stable_order
 from netemu.record.ties import Passes, Ties
 
-DELIVERED, DROPPED, UNSEEN = range(3)
+DELIVERED, DROPPED, UNSEEN, REASSEMBLED = range(4)
 """How a journey ends."""
 
 
@@ -83,8 +83,7 @@ class _Forest:
         self.own = np.concatenate([np.ones(wires, np.int64), passes.count])
         self.row = np.concatenate([np.arange(wires), passes.first])
         single = np.concatenate([np.where(ties.enters >= 0, ties.enters + wires, -1), ties.left])
-        many = np.concatenate([ties.leads_count, np.zeros(len(passes), np.int64)])
-        self.children = np.where(single >= 0, 1, many)
+        self.children = np.where(single >= 0, 1, ties.leads_count)
         self.single = single
         self.first_lead = ties.leads_first
         self.leads = ties.leads
@@ -132,6 +131,8 @@ def lay_out(ties: Ties, until_ns: int = 0) -> Laid:
     branches = _sorted(apart)
     ends_offset, leaf, last = _leaves(forest, levels)
     end, end_turn = _ends(ties, forest, leaf)
+    ends_offset, kept = _without_parts(ends_offset, end == REASSEMBLED)
+    last, end, end_turn = last[kept], end[kept], end_turn[kept]
     begun = np.zeros(len(starts), np.bool_)
     from_pass = starts >= forest.wires
     begun[from_pass] = ties.passes.start[starts[from_pass] - forest.wires] == START_CODE["output"]
@@ -217,7 +218,16 @@ def _ends(ties: Ties, forest: _Forest, leaf: Column) -> tuple[Column, Column]:
     end[in_host[ties.passes.last_stage[passes] == STAGE_CODE["input.nat"]]] = DELIVERED
     turn[in_host] = _dropped_by(ties, ties.passes, passes)
     end[turn >= 0] = DROPPED
+    end[in_host[ties.together[passes]]] = REASSEMBLED
     return end, turn
+
+
+def _without_parts(offset: Column, part: Column) -> tuple[Column, Column]:
+    """Leave out where fragments were put together: no ends of a journey that has others."""
+    others = np.add.reduceat((~part).astype(np.int64), offset[:-1]) if len(offset) > 1 else np.empty(0, np.int64)
+    kept = ~part | (np.repeat(others, np.diff(offset)) == 0)
+    counts = np.add.reduceat(kept.astype(np.int64), offset[:-1]) if len(offset) > 1 else others
+    return np.append(0, np.cumsum(counts)), np.flatnonzero(kept)
 
 
 def _dropped_by(ties: Ties, passes: Passes, rows: Column) -> Column:

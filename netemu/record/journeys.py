@@ -25,6 +25,7 @@ from netemu.record.sighting import Sighting
 from netemu.record.ties import Member, Ties, tie
 from netemu.topology.points import Point
 
+EndKind = Literal["delivered", "dropped", "unseen", "reassembled"]
 Why = Literal["rule", "rejected", "ttl", "no-route", "unreachable", "refused", "mtu", "prohibited", "reassembly"]
 
 
@@ -32,11 +33,13 @@ Why = Literal["rule", "rejected", "ttl", "no-route", "unreachable", "refused", "
 class End:
     """How a journey ended: `delivered` to a host's own stack, `dropped` by a rule, or `unseen` from there on.
 
+    A fragment that began where nobody recorded ends `reassembled` where a host put it together with others.
+
     `place` is that of the last sighting. `why` is what the kernel told: by the rule that dropped the packet, or by an
     ICMP error from that host which quotes it (`error`); None where nothing tells.
     """
 
-    kind: Literal["delivered", "dropped", "unseen"]
+    kind: EndKind
     at: Point
     turn: RuleTurn | None = None
     place: int = 0
@@ -116,7 +119,7 @@ class Journey:
         return next((seen for seen in self.sightings if seen.point == point), None)
 
 
-ENDS: tuple[Literal["delivered", "dropped", "unseen"], ...] = ("delivered", "dropped", "unseen")
+ENDS: tuple[EndKind, ...] = ("delivered", "dropped", "unseen", "reassembled")
 """By forest.py's numbers."""
 _KEPT = 4096
 """How many journeys are kept once they were made."""

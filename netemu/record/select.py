@@ -17,6 +17,7 @@ from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Direction, State
 from netemu.netfilter.messages import PROTOCOLS
 from netemu.record.expression import FLAGS, Term, complain, evaluate
+from netemu.record.fragments import is_fragment
 from netemu.record.rewrites import Cause, rewrites
 from netemu.record.rows import Column, mix, ranges
 from netemu.topology.naming import hint
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from netemu.record.journeys import Journeys
 
 _NUMBERS = {name: number for number, name in PROTOCOLS.items()}
-_ENDS = ("delivered", "dropped", "unseen")
+_ENDS = ("delivered", "dropped", "unseen", "reassembled")
 """By forest.py's numbers."""
 _LOW = (1 << 64) - 1
 
@@ -313,13 +314,19 @@ class Rows:
         return fits
 
     def _moved(self, rows: Column, before: Column) -> Column:
-        """Where source or destination are not what they were before; IPv6's upper halves only where there are any."""
+        """Where source or destination are not what they were before; IPv6's upper halves only where there are any.
+
+        A fragment has no ports: it lost none.
+        """
         names = ["src_low", "dst_low", "sport", "dport"]
         names += [name for name in ("src_high", "dst_high") if getattr(self.packets, name).any()]
         changed = np.zeros(len(rows), np.bool_)
+        fragment, port = self.packets.fragment, self.packets.sport
+        bare = is_fragment(fragment[rows] | fragment[before]) & ((port[rows] < 0) | (port[before] < 0))
         for name in names:
             column = getattr(self.packets, name)
-            changed |= column[rows] != column[before]
+            moved = column[rows] != column[before]
+            changed |= moved & ~bare if "port" in name else moved
         return np.flatnonzero(changed)
 
     def _causes(self, before: int, row: int) -> set[str]:
