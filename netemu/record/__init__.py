@@ -37,4 +37,6 @@ record       all of it together
 saved        a record as a file, which loads back equal
 export       a record as a capture file: one interface a point
 pcapng       pcapng written, pcapng and pcap read: bytes in, bytes out
+captured     capture files in bulk: their packets as columns, whatever the link type
+kept         what a packet keeps through NAT, as a number by which both sides know it
 """

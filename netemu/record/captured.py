@@ -151,17 +151,21 @@ class _Blocks:
                 return
             if place + length > size:
                 break
-            if kind == _PACKET and length >= 32:
-                self.sections[-1].packets.append(place)
-            elif kind == _OLD_PACKET and length >= 32:
-                self.sections[-1].old.append(place)
-            elif kind == _INTERFACE and length >= 20:
-                self._interface(bytes(view[place + 8 : place + length - 4]))
-            elif kind == _SIMPLE:
-                self.sections[-1].simple += 1
+            self._block(kind, place, length)
             place += length
         if place < size:
             self.notes.append(f"breaks off in a block at byte {place}")
+
+    def _block(self, kind: int, place: int, length: int) -> None:
+        section = self.sections[-1]
+        if kind == _PACKET and length >= 32:
+            section.packets.append(place)
+        elif kind == _OLD_PACKET and length >= 32:
+            section.old.append(place)
+        elif kind == _INTERFACE and length >= 20:
+            self._interface(bytes(self.view[place + 8 : place + length - 4]))
+        elif kind == _SIMPLE:
+            section.simple += 1
 
     def _section(self, place: int) -> bool:
         for order in "<>":

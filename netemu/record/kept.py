@@ -88,7 +88,7 @@ def _kept(data: Column, packets: Packets, places: Places, most: int | None) -> K
     head[errors, _QUOTED:] = 0
     same = proto << 48 | packets.version.astype(np.int64) << 40 | packets.ip_id.astype(np.int64) << 16
     same |= packets.fragment.astype(np.int64) & 0x3FFF
-    sized = np.where(syn, 0, places.transport_length)
+    sized = np.where(syn, 0, packets.length.astype(np.int64))  # as its header says it: also of a packet that was cut
     sized[errors] = 0
     key = mix(digest(head, 3) ^ mix(same.view(np.uint64) ^ sized.astype(np.uint64) << np.uint64(20), 4))
     key ^= whole_digest(data, places.transport + np.minimum(there, _HEAD), rest)
