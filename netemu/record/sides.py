@@ -14,6 +14,7 @@ from netemu.record.packets import MALFORMED, Packets
 from netemu.record.rows import Column, mix, stable_order
 
 _TCP, _SYN, _ACK = 6, 0x02, 0x10
+_ICMP = (1, 58)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +22,8 @@ class Side:
     """What was seen at one point, one row a packet, by the file's own clock.
 
     `number` is the packet's place in its file, from 1, as Wireshark counts. `flow` numbers the point's own flows from
-    0, `bit` tells their two directions apart; `first` is each flow's first row. `left_out` counts packets without IP.
+    0, `bit` tells their two directions apart; `first` is each flow's first row, of an ICMP error only if there is no
+    other. `left_out` counts packets without IP.
     """
 
     name: str
@@ -66,9 +68,7 @@ def _names(name: str, points: Sequence[int], file: Captured) -> list[str]:
         parts = [file.interfaces[interface].name or str(interface)]
         said.append(" ".join([*parts, *([str(device)] if device else [])]))
     often = Counter(said)
-    return [
-        f"{name}:{each}" if often[each] == 1 else f"{name}:{each}#{number}" for number, each in enumerate(said, 1)
-    ]
+    return [f"{name}:{each}" if often[each] == 1 else f"{name}:{each}#{number}" for number, each in enumerate(said, 1)]
 
 
 def _side(name: str, file: int, captured: Captured, rows: Column, most: int | None) -> Side:
@@ -79,8 +79,16 @@ def _side(name: str, file: int, captured: Captured, rows: Column, most: int | No
     rows, packets, kept = rows[usable], packets.select(usable), kept.select(usable)
     bit = kept.src_id > kept.dst_id
     flow = _flows(packets, kept, bit)
-    _, first = np.unique(flow, return_index=True)
+    told = stable_order(flow * 2 + _is_error(packets, kept))
+    first = told[np.flatnonzero(np.diff(flow[told], prepend=-1))]
     return Side(name, file, packets, kept, captured.time_ns[rows], rows + 1, flow, bit, first, left_out)
+
+
+def _is_error(packets: Packets, kept: Kept) -> Column:
+    """Which packets have another's ends: ICMP errors, which quote it."""
+    icmp = np.isin(packets.proto, _ICMP)
+    found: Column = icmp & ((packets.proto != kept.proto) | (packets.icmp_id < 0))
+    return found
 
 
 def _flows(packets: Packets, kept: Kept, bit: Column) -> Column:

@@ -35,21 +35,17 @@ class FlowPairs:
 
 def pair_flows(one: Side, other: Side) -> FlowPairs:
     """The flows that two sides share, each at most once."""
-    votes = [_unique(one.kept.key, other.kept.key, one, other)]
-    alone = votes[0].keys
-    rows = [np.flatnonzero(~np.isin(side.kept.key, alone)) for side in (one, other)]
+    rows = np.arange(len(one)), np.arange(len(other))
+    votes = [_unique(one, other, rows, (one.kept.key, other.kept.key))]
+    mine, theirs = (np.flatnonzero(~np.isin(side.kept.key, votes[0].keys)) for side in (one, other))
     for end in ("dst", "src"):
-        keys = [
-            mix(side.kept.key[mine], 9) ^ mix(getattr(side.kept, end)[mine], 10)
-            for side, mine in zip((one, other), rows, strict=True)
-        ]
-        votes.append(_unique(*keys, one, other, rows))
+        votes.append(_unique(one, other, (mine, theirs), (_with_end(one, mine, end), _with_end(other, theirs, end))))
     return _chosen(votes, one, other)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Votes:
-    """One row a key: the flows that it is found in, and whether its direction is the same (0), not (1), unknown (-1)."""
+    """One row a key: the flows that have it, and whether its direction is the same (0), not (1), unknown (-1)."""
 
     keys: Column
     one: Column
@@ -57,11 +53,15 @@ class _Votes:
     crossed: Column
 
 
-def _unique(
-    keys: Column, others: Column, one: Side, other: Side, rows: list[Column] | tuple[slice, slice] = (slice(None),) * 2
-) -> _Votes:
-    mine, flow, bit = _in_one_flow(keys, one.flow[rows[0]], one.bit[rows[0]])
-    theirs, other_flow, other_bit = _in_one_flow(others, other.flow[rows[1]], other.bit[rows[1]])
+def _with_end(side: Side, rows: Column, end: str) -> Column:
+    """The key of each row together with an end of its flow."""
+    return mix(side.kept.key[rows], 9) ^ mix(getattr(side.kept, end)[rows], 10)
+
+
+def _unique(one: Side, other: Side, rows: tuple[Column, Column], keys: tuple[Column, Column]) -> _Votes:
+    """What these rows' keys vote for: those that are in one flow of each side."""
+    mine, flow, bit = _in_one_flow(keys[0], one.flow[rows[0]], one.bit[rows[0]])
+    theirs, other_flow, other_bit = _in_one_flow(keys[1], other.flow[rows[1]], other.bit[rows[1]])
     found, at, other_at = np.intersect1d(mine, theirs, assume_unique=True, return_indices=True)
     crossed = np.where((bit[at] < 0) | (other_bit[other_at] < 0), -1, bit[at] ^ other_bit[other_at])
     return _Votes(found, flow[at], other_flow[other_at], crossed)
@@ -92,8 +92,8 @@ def _chosen(votes: list[_Votes], one: Side, other: Side) -> FlowPairs:
     as_is = (low == other_low).astype(np.int64) + (high == other_high)
     swapped = (low == other_high).astype(np.int64) + (high == other_low)
     way = np.where(as_is != swapped, swapped > as_is, across > straight).astype(np.int64)
-    against = np.where(way == 1, straight, across)
-    told = np.where(as_is != swapped, (against == 0) | (against < count), (straight == 0) != (across == 0))
+    along, against = np.where(way == 1, across, straight), np.where(way == 1, straight, across)
+    told = np.where(as_is != swapped, (against == 0) | (along > 0), (straight == 0) != (across == 0))
     kept = np.maximum(as_is, swapped)
     strong = one.kept.proto[one.first[mine]] == _TCP
     taken = leads & told & (strong | (count > 1) | (kept > 0))

@@ -35,9 +35,7 @@ class PacketPairs:
 
 def pair_packets(one: Side, other: Side, pair: tuple[Column, Column], bit: tuple[Column, Column]) -> PacketPairs:
     """Join rows whose flows are the same pair (a number for each row, -1 for none) in the same direction (`bit`)."""
-    groups = [
-        _Groups(side, numbers, way) for side, numbers, way in zip((one, other), pair, bit, strict=True)
-    ]
+    groups = [_Groups(side, numbers, way) for side, numbers, way in zip((one, other), pair, bit, strict=True)]
     mine, theirs = groups
     _, at, other_at = np.intersect1d(mine.code, theirs.code, assume_unique=True, return_indices=True)
     count, other_count = mine.count[at], theirs.count[other_at]
