@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netemu.check.report import Report, report_json
+    from netemu.check.sides_report import sides_json
     from netemu.check.verdict import Check, Verdict
     from netemu.errors import (
         CaptureError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from netemu.lab.host import Host
     from netemu.lab.lab import Lab
     from netemu.lab.leftovers import Leftover, wipe
+    from netemu.lab.sides import join_files
     from netemu.lab.supervisor import hold, run_once
     from netemu.lab.taps import Taps
     from netemu.netfilter.ruleset import Rule
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from netemu.record.journeys import Journey
     from netemu.record.record import Record
     from netemu.record.rewrites import Rewrite
+    from netemu.record.sides_walks import SideFlow, SideJourney, Sides
     from netemu.record.sighting import Sighting
     from netemu.topology.dump import to_yaml
     from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, PacketExpectation
@@ -83,6 +86,9 @@ _HOMES = {
     "Rule": "netemu.netfilter.ruleset",
     "RulesError": "netemu.errors",
     "ServiceError": "netemu.errors",
+    "SideFlow": "netemu.record.sides_walks",
+    "SideJourney": "netemu.record.sides_walks",
+    "Sides": "netemu.record.sides_walks",
     "Sighting": "netemu.record.sighting",
     "Taps": "netemu.lab.taps",
     "Topology": "netemu.topology.model",
@@ -93,6 +99,7 @@ _HOMES = {
     "find": "netemu.topology.library",
     "generate": "netemu.topology.generate",
     "hold": "netemu.lab.supervisor",
+    "join_files": "netemu.lab.sides",
     "labs_up": "netemu.lab.held",
     "load": "netemu.topology.load",
     "probe": "netemu.kernel.doctor",
@@ -101,6 +108,7 @@ _HOMES = {
     "schema": "netemu.topology.schema",
     "sharded": "netemu.topology.shards",
     "shipped": "netemu.topology.library",
+    "sides_json": "netemu.check.sides_report",
     "to_yaml": "netemu.topology.dump",
     "wipe": "netemu.lab.leftovers",
 }
@@ -133,6 +141,9 @@ __all__ = [
     "Rule",
     "RulesError",
     "ServiceError",
+    "SideFlow",
+    "SideJourney",
+    "Sides",
     "Sighting",
     "Taps",
     "Topology",
@@ -143,6 +154,7 @@ __all__ = [
     "find",
     "generate",
     "hold",
+    "join_files",
     "labs_up",
     "load",
     "probe",
@@ -151,6 +163,7 @@ __all__ = [
     "schema",
     "sharded",
     "shipped",
+    "sides_json",
     "to_yaml",
     "wipe",
 ]

@@ -7,4 +7,5 @@ entries      expectations about conntrack entries and rule counters
 implied      what is checked of every record: that traffic was answered, that counters and trace agree
 explain      why a packet went no further
 report       all checks of a record, and its JSON
+sides_report joined captures as JSON, with a report's keys
 """

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from netemu.cli import asking, building, tending
+from netemu.cli import asking, building, recording, tending
 from netemu.cli.complaint import INTERRUPTED, complain, discard_output
 from netemu.cli.sections import Sections
 
@@ -31,6 +31,7 @@ cli.add_section(
     "In a lab that is up", asking.show, asking.exec_, asking.shell, asking.logs, asking.restart, asking.link
 )
 cli.add_section("Topologies", building.validate, building.graph, building.generate, building.schema)
+cli.add_section("Records", recording.journeys)
 cli.add_section("This machine", tending.doctor, tending.wipe, tending.completion)
 
 

@@ -28,5 +28,6 @@ requests     what a supervisor does for each request
 held         `HeldLab`: a lab that another process holds
 entering     this process moves into a host's place and runs a command there
 terminal     a terminal of its own for that command
+sides        capture files of several sides of a NAT, read and joined
 shell        a shell whose prompt names lab and host
 """

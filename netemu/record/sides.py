@@ -44,6 +44,8 @@ class Side:
 def read_sides(files: Sequence[tuple[str, Captured]]) -> list[Side]:
     """The points of capture files: for each (name, packets) one, or one for each interface that saw packets.
 
+    A file without packets is a point that saw nothing.
+
     How much of a packet is compared is what all files have of it, so that files of different snap lengths agree.
     """
     cuts = [cut for _, file in files if (cut := shortest_cut(file.data, file.start, file.end)) is not None]
@@ -52,7 +54,7 @@ def read_sides(files: Sequence[tuple[str, Captured]]) -> list[Side]:
     for place, (name, file) in enumerate(files):
         points = file.interface.astype(np.int64) << 32 | file.device
         seen, point = np.unique(points, return_inverse=True)
-        names = _names(name, seen.tolist(), file)
+        names = _names(name, seen.tolist(), file) or [name]
         for number, said in enumerate(names):
             found.append(_side(said, place, file, np.flatnonzero(point == number), most))
     return found

@@ -38,8 +38,10 @@ def pair_flows(one: Side, other: Side) -> FlowPairs:
     rows = np.arange(len(one)), np.arange(len(other))
     votes = [_unique(one, other, rows, (one.kept.key, other.kept.key))]
     mine, theirs = (np.flatnonzero(~np.isin(side.kept.key, votes[0].keys)) for side in (one, other))
-    for end in ("dst", "src"):
-        votes.append(_unique(one, other, (mine, theirs), (_with_end(one, mine, end), _with_end(other, theirs, end))))
+    votes += [
+        _unique(one, other, (mine, theirs), (_with_end(one, mine, end), _with_end(other, theirs, end)))
+        for end in ("dst", "src")
+    ]
     return _chosen(votes, one, other)
 
 

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from netemu.record.rows import Column
+from netemu.record.rows import Column, mix
 from netemu.record.sides_joined import JoinedSides
 
 
@@ -49,20 +49,22 @@ def missing(joined: JoinedSides) -> Column:
     behind = np.where(onward[:, None], higher, lower)
     longest = np.zeros(len(joined.flows), np.int64)
     np.maximum.at(longest, joined.flow, last - first)
-    alone = seen.sum(axis=1) == 1
-    here = [joined.clocks[side.file] for side in joined.sides]
-    told = [clock.offset_ns is not None for clock in here]
+    in_flow = mix(key, 14) ^ mix(joined.flow.astype(np.uint64), 15)
+    partly = ~seen.all(axis=1)
+    clocks = [joined.clocks[side.file] for side in joined.sides]
+    told = [clock.offset_ns is not None for clock in clocks]
     comparable = (seen & np.array(told)).any(axis=1)
     for place, side in enumerate(joined.sides):
-        doubt = here[place].uncertainty_ns or 0
+        doubt = clocks[place].uncertainty_ns or 0
         times = joined.time_ns[place]
         begin, end = (int(times.min()), int(times.max())) if len(side) else (0, -1)
         ran = (first - doubt >= begin) & (last + doubt + longest[joined.flow] <= end)
-        others = side.kept.key[joined.rows[alone & seen[:, place], place]]
+        here_too = seen[:, place]
+        alike = np.isin(in_flow, in_flow[here_too]) | np.isin(key, key[here_too & partly])
         state = np.where(ran, Missing.LOST, Missing.NOT_CAPTURED_THEN)
         state = np.where(comparable & told[place], state, Missing.UNKNOWN)
         state = np.where(behind[:, place], Missing.MISSED, state)
-        state = np.where(unclear | np.isin(key, others), Missing.AMBIGUOUS, state)
+        state = np.where(unclear | alike, Missing.AMBIGUOUS, state)
         found[:, place] = np.where(absent[:, place], state, Missing.NONE)
     return found
 

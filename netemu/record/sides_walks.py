@@ -20,12 +20,16 @@ from netemu.record.sides_missing import WORDS, Missing, missing
 
 @dataclass(frozen=True, slots=True)
 class SideSighting:
-    """One packet on one side: the packet's number in its file, its time by the first file's clock, its headers."""
+    """One packet on one side: the packet's number in its file, its time, its headers.
+
+    `time_ns` is told by the first file's clock if `corrected`, else by that of the side's own file.
+    """
 
     side: str
     number: int
     time_ns: int
     headers: Headers
+    corrected: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +228,9 @@ class Sides:
                 side = joined.sides[place]
                 headers = side.packets.headers(row)
                 assert headers is not None
-                found.append(SideSighting(side.name, int(side.number[row]), int(joined.time_ns[place][row]), headers))
+                corrected = joined.clocks[side.file].offset_ns is not None
+                time_ns = int(joined.time_ns[place][row])
+                found.append(SideSighting(side.name, int(side.number[row]), time_ns, headers, corrected))
             elif (state := Missing(self.missing[number, place])) in WORDS:
                 absent.append((joined.sides[place].name, WORDS[state]))
         found.sort(key=lambda seen: -seen.headers.ttl)

@@ -6,10 +6,10 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sides_scene import SECOND, Flow, Packet, Way, nat
 
 from netemu.record.sides_joined import JoinedSides
 from netemu.record.sides_missing import Missing, missing
-from sides_scene import SECOND, Flow, Packet, Way, nat
 
 
 def random_flows(random: Random, sides: int, count: int) -> list[Flow]:
@@ -45,14 +45,13 @@ def tell(random: Random, sides: int) -> Way:
         alike = bytes(random.choice(b"ab") for _ in range(random.randint(0, 2)))
         seq, ip_id = random.getrandbits(32), random.getrandbits(16)
         for place in range(random.randint(1, 12)):
-            time = start + place * random.randint(0, span // 20)
+            time = start + (SECOND // 10 + place * random.randint(0, span // 20) if place else 0)
             reply = place > 0 and random.random() < 0.4
             packet = Packet(flow.proto, ("", 0), ("", 0), seq=seq, ack=seq ^ 99, flags=0x02 if place == 0 else 0x10)
             if flow.proto == "tcp":
                 seq = (seq + random.randint(0, 500)) % 2**32
-                packet = Packet(
-                    "tcp", ("", 0), ("", 0), b"x" * random.randint(0, 9), ip_id + place & 0xFFFF, 64, seq, 5, packet.flags
-                )
+                payload, flags = b"x" * random.randint(0, 9), packet.flags
+                packet = Packet("tcp", ("", 0), ("", 0), payload, ip_id + place & 0xFFFF, 64, seq, 5, flags)
             elif flow.proto == "udp":
                 payload = alike if random.random() < 0.3 else random.randbytes(12)
                 packet = Packet("udp", ("", 0), ("", 0), payload, 0)
