@@ -59,7 +59,7 @@ class _Told:
 
     def _sides(self) -> None:
         files = [side.file for side in self.sides.joined.sides]
-        for number, (file, notes) in enumerate(zip(self.sides.files, self.sides.notes, strict=True)):
+        for number, notes in enumerate(self.sides.notes):
             mine = [side for side in self.sides.joined.sides if side.file == number]
             for side in mine:
                 told = self._clock(number) if files.count(number) == 1 or side is mine[0] else "same file's clock"
@@ -99,7 +99,6 @@ class _Told:
             f"   {first.proto}   {counts}",
             (f"   {'; '.join(marks)}" if marks else "", "yellow"),
         )
-        changes = flow.changes
         for side, directed in flow.tuples.items():
             self._line(f"   {side:<{self.width}}   {directed.source} → {directed.destination}")
         for change in flow.changes:
