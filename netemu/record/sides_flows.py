@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netemu.record.rows import Column, mix, stable_order
+from netemu.record.rows import Column, found_in, mix, stable_order
 from netemu.record.sides import Side
 
 _TCP = 6
@@ -37,7 +37,7 @@ def pair_flows(one: Side, other: Side) -> FlowPairs:
     """The flows that two sides share, each at most once."""
     rows = np.arange(len(one)), np.arange(len(other))
     votes = [_unique(one, other, rows, (one.kept.key, other.kept.key))]
-    mine, theirs = (np.flatnonzero(~np.isin(side.kept.key, votes[0].keys)) for side in (one, other))
+    mine, theirs = (np.flatnonzero(~found_in(side.kept.key, votes[0].keys)) for side in (one, other))
     votes += [
         _unique(one, other, (mine, theirs), (_with_end(one, mine, end), _with_end(other, theirs, end)))
         for end in ("dst", "src")

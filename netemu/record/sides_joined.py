@@ -117,7 +117,7 @@ class _Chain:
 
     def table(self, sides: int) -> tuple[Column, Column]:
         """Each label's number from 0, and a row a label and a column a side: the side's thing, or -1."""
-        _, number = np.unique(self.label, return_inverse=True)
+        number = (np.cumsum(self.label == np.arange(len(self.label))) - 1)[self.label]
         found = np.full((int(number.max(initial=-1)) + 1, sides), -1, np.int64)
         for side in range(sides):
             mine = number[self.of(side)]

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from netemu.record.rows import Column, mix
+from netemu.record.rows import Column, found_in, mix
 from netemu.record.sides_joined import JoinedSides
 
 
@@ -55,17 +55,17 @@ def missing(joined: JoinedSides) -> Column:
     told = [clock.offset_ns is not None for clock in clocks]
     comparable = (seen & np.array(told)).any(axis=1)
     for place, side in enumerate(joined.sides):
+        lacking = np.flatnonzero(absent[:, place])
         doubt = clocks[place].uncertainty_ns or 0
         times = joined.time_ns[place]
         begin, end = (int(times.min()), int(times.max())) if len(side) else (0, -1)
         ran = (first - doubt >= begin) & (last + doubt + longest[joined.flow] <= end)
-        here_too = seen[:, place]
-        alike = np.isin(in_flow, in_flow[here_too]) | np.isin(key, key[here_too & partly])
+        here = seen[:, place]
+        alike = found_in(in_flow[lacking], in_flow[here]) | found_in(key[lacking], key[here & partly])
         state = np.where(ran, Missing.LOST, Missing.NOT_CAPTURED_THEN)
         state = np.where(comparable & told[place], state, Missing.UNKNOWN)
-        state = np.where(behind[:, place], Missing.MISSED, state)
-        state = np.where(unclear | alike, Missing.AMBIGUOUS, state)
-        found[:, place] = np.where(absent[:, place], state, Missing.NONE)
+        state = np.where(behind[:, place], Missing.MISSED, state)[lacking]
+        found[lacking, place] = np.where(unclear[lacking] | alike, Missing.AMBIGUOUS, state)
     return found
 
 
