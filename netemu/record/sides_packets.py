@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from netemu.record.packets import Packets
 from netemu.record.rows import Column, mix, ranges, stable_order
 from netemu.record.sides import Side
 
 _TCP = 6
+_KEPT = ("version", "proto", "ip_id", "seq", "ack", "flags", "icmp")
 _TELLING = 16
 """A datagram without IP id but with a payload of as many bytes is hardly sent twice the same by chance."""
 
@@ -42,10 +44,20 @@ def pair_packets(one: Side, other: Side, pair: tuple[Column, Column], bit: tuple
     equal = count == other_count
     row, other_row = mine.rows(at[equal]), theirs.rows(other_at[equal])
     by_order = np.repeat(count[equal] > 1, count[equal])
+    same = _same_headers(one.packets, row, other.packets, other_row)
+    row, other_row, by_order = row[same], other_row[same], by_order[same]
     packets = one.packets
     strong = (packets.proto[row] == _TCP) | (packets.ip_id[row] > 0) | (packets.length[row] >= _TELLING)
     unclear = mine.rows(at[~equal]), theirs.rows(other_at[~equal])
     return PacketPairs(row, other_row, by_order, strong & ~by_order, unclear)
+
+
+def _same_headers(one: Packets, rows: Column, other: Packets, others: Column) -> Column:
+    """Whether what NAT keeps of headers is the same, column by column: an equal digest alone proves nothing."""
+    found = np.ones(len(rows), np.bool_)
+    for name in _KEPT:
+        found &= getattr(one, name)[rows] == getattr(other, name)[others]
+    return found
 
 
 class _Groups:

@@ -126,7 +126,7 @@ def test_a_folder_is_no_capture(files, tmp_path):
     assert (done.returncode, done.stderr) == (2, f"netemu: {tmp_path} can't be read: Is a directory\n")
 
 
-def test_an_ordinary_user_needs_nothing_more(user: OrdinaryUser, files):
+def test_an_ordinary_user_needs_nothing_more(user, files):
     names = []
     for file in files:
         names.append(str(user.folder / file.name))
