@@ -9,9 +9,10 @@ from netemu.record.sides_clock import Clock
 from netemu.record.sides_walks import Change, SideFlow, SideJourney, Sides
 
 
-def sides_json(sides: Sides) -> dict[str, Any]:
-    """Joined captures as plain values; keys may be added, never renamed."""
+def sides_json(sides: Sides, flow: int | None = None) -> dict[str, Any]:
+    """Joined captures as plain values, of all flows or one; keys may be added, never renamed."""
     joined = sides.joined
+    ids = range(1, sides.flow_count + 1) if flow is None else [flow]
     return {
         "verdict": "pass" if sides.joined_flows else "unproven",
         "sides": [
@@ -25,8 +26,8 @@ def sides_json(sides: Sides) -> dict[str, Any]:
             }
             for side in joined.sides
         ],
-        "journeys": [_journey(journey) for journey in sides.journeys()],
-        "flows": [_flow(sides.flow(id)) for id in range(1, sides.flow_count + 1)],
+        "journeys": [_journey(journey) for journey in sides.journeys(flow)],
+        "flows": [_flow(sides.flow(id)) for id in ids],
         "mapping": [
             {"between": list(note.between), "proto": note.proto, "said": note.said, "flows": list(note.evidence)}
             for note in sides.mapping

@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from netemu.cli.options import all_option, json_option
+from netemu.cli.options import json_option
 
 
-@click.command(short_help="Join captures of several sides of a NAT: flows, packets' walks, clocks.")
+@click.command(short_help="Join captures of several sides of a NAT.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE FILE...", type=click.Path())
-@click.option("--flow", type=int, metavar="N", help="Print the walk of each packet of flow N.")
-@all_option
+@click.option("--flow", type=int, metavar="N", help="Only flow N, and the walk of each of its packets.")
+@click.option("--all", "unfold", is_flag=True, help="Every flow, also of one side only, and the walk of each packet.")
 @json_option
 def journeys(files: tuple[str, ...], flow: int | None, unfold: bool, as_json: bool) -> None:
     """Join packets that captures of several sides of a NAT saw, the client's side first.

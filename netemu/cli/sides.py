@@ -24,7 +24,7 @@ def journeys(files: Sequence[str], flow: int | None, unfold: bool, as_json: bool
     if flow is not None and not 1 <= flow <= sides.flow_count:
         raise UsageError(f"there is no flow {flow}: there are 1 to {sides.flow_count}")
     if as_json:
-        click.echo(json.dumps(sides_json(sides)))
+        click.echo(json.dumps(sides_json(sides, flow)))
     else:
         out = console()
         _Told(out, sides).print(flow, unfold)
@@ -39,7 +39,8 @@ class _Told:
 
     def print(self, flow: int | None, unfold: bool) -> None:
         self._sides()
-        ids = [flow] if flow is not None else self.sides.joined_flows
+        everything = range(1, self.sides.flow_count + 1)
+        ids = [flow] if flow is not None else everything if unfold else self.sides.joined_flows
         listed = ids if unfold else ids[:_FLOWS]
         for id in listed:
             self._flow(self.sides.flow(id), walks=unfold or flow is not None)

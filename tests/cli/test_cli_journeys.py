@@ -59,6 +59,24 @@ def test_one_flows_packets_are_walked(files):
     assert [line.split()[-1] for line in lines[third + 2 : third + 3]] == ["lost"]
 
 
+def test_all_flows_are_walked_and_those_of_one_side_only_are_said(files):
+    made = chat(nat("tcp", CLIENT, SERVER, OUTER))
+    made.send(nat("tcp", ("192.168.1.9", 9), SERVER, OUTER), 10**18, Packet("tcp", ("", 0), ("", 0)), lost_after=0)
+    written(made, files[0].parent)
+    told, brief = (netemu("journeys", *files, *more).stdout for more in (["--all"], []))
+    assert "192.168.1.9:9 → 198.51.100.7:80" in told
+    assert told.count("seen on one side only") == 1
+    assert "request 5 " in told
+    assert "192.168.1.9" not in brief
+    assert "1 flow joined, 1 on one side only" in brief
+
+
+def test_json_can_be_of_one_flow(files):
+    told = json.loads(netemu("journeys", *files, "--flow", 1, "--json").stdout)
+    assert [flow["id"] for flow in told["flows"]] == [1]
+    assert {journey["flow"] for journey in told["journeys"]} == {1}
+
+
 def test_json_has_the_keys_of_a_run_and_those_of_the_sides(files):
     done = netemu("journeys", *files, "--json")
     assert done.returncode == 0, done.stderr

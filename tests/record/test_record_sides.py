@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from random import Random
 
+import numpy as np
 import pytest
 from sides_scene import SECOND, Flow, Packet, Way, nat
 
 from netemu.record.captured import read_captured
 from netemu.record.pcapng import CapturedPacket, CaptureInterface, write
 from netemu.record.sides import read_sides
-from netemu.record.sides_joined import JoinedSides, join_sides
+from netemu.record.sides_joined import JoinedSides, _Chain, join_sides
 from netemu.record.sides_missing import Missing, missing
 
 NOBODY = ("", 0)
@@ -215,3 +216,25 @@ def test_a_file_without_packets_is_a_side_that_saw_nothing() -> None:
     assert [len(side) for side in joined.sides] == [4, 4, 0]
     assert joined.clocks[2].offset_ns is None
     assert len(joined.joined) == 1
+
+
+def test_where_two_flows_have_as_much_evidence_neither_is_joined() -> None:
+    made = way()
+    flow = nat("tcp", CLIENT, SERVER, OUTER)
+    for time, seq in ((START, 100), (START + 5 * SECOND, 500)):  # the first capture missed both SYNs: one flow to it
+        made.send(flow, time, tcp(seq, flags=0x02), missed=(0,))
+        chat(made, flow, time + SECOND, first=seq + 1)
+    joined = made.joined()
+    assert len(joined.joined) == 0
+    assert joined.unclear_flows[0].all()
+    assert joined.unclear_flows[1].all()
+
+
+def test_a_join_that_would_give_one_packet_two_sightings_on_one_side_is_refused() -> None:
+    chain = _Chain([2, 2, 2])
+    first, second = np.array([0]), np.array([1])
+    assert chain.join(0, first, 1, first).all()
+    assert chain.join(1, first, 2, first).all()
+    assert chain.join(0, first, 2, first).all(), "joined already"
+    assert not chain.join(0, first, 2, second).any()
+    assert chain.table(3)[1].tolist() == [[0, 0, 0], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
