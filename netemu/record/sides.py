@@ -61,14 +61,17 @@ def read_sides(files: Sequence[tuple[str, Captured]]) -> list[Side]:
 
 
 def _names(name: str, points: Sequence[int], file: Captured) -> list[str]:
-    """`home` for a file with one point, else `home:eth0`; what has no name of its own, or not alone, is numbered."""
+    """`home` for a file with one point, else `home:eth0`; `home:if3` where only the interface's number is known.
+
+    Where two would have the same name they are numbered.
+    """
     if len(points) == 1:
         return [name]
     said = []
     for point in points:
         interface, device = point >> 32, point & 0xFFFFFFFF
-        parts = [file.interfaces[interface].name or str(interface)]
-        said.append(" ".join([*parts, *([str(device)] if device else [])]))
+        name_of_it = file.interfaces[interface].name or ("" if device else str(interface))
+        said.append(f"{name_of_it} if{device}".strip() if device else name_of_it)
     often = Counter(said)
     return [f"{name}:{each}" if often[each] == 1 else f"{name}:{each}#{number}" for number, each in enumerate(said, 1)]
 

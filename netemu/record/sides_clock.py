@@ -98,7 +98,7 @@ def _drift(time: Column, later: Column, forward: Column) -> float | None:
     """
     if int(time.max()) < _LONG_NS:
         return None
-    window = np.minimum(time * _WINDOWS // (int(time.max()) + 1), _WINDOWS - 1)
+    window = time // (int(time.max()) // _WINDOWS + 1)
     slopes = []
     for mine, sign in ((forward, 1), (~forward, -1)):
         order = np.lexsort((later[mine] * sign, window[mine]))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sides_scene import SECOND, Flow, Packet, Way, nat
 
+from netemu.check.sides_report import sides_json
 from netemu.record.captured import read_captured
 from netemu.record.pcapng import CapturedPacket, CaptureInterface, write
 from netemu.record.sides import read_sides
 from netemu.record.sides_joined import JoinedSides, _Chain, join_sides
 from netemu.record.sides_missing import Missing, missing
+from netemu.record.sides_walks import Sides
 
 NOBODY = ("", 0)
 CLIENT, OTHER, SERVER = ("192.168.1.2", 5000), ("192.168.1.3", 5000), ("198.51.100.7", 80)
@@ -207,6 +212,38 @@ def test_each_interface_of_a_file_is_a_side_of_its_own() -> None:
     points = [CaptureInterface("eth0", 101), CaptureInterface("eth1", 101), CaptureInterface("unused", 101)]
     sides = read_sides([("router", read_captured(b"".join(write(points, raw))))])
     assert [side.name for side in sides] == ["router:eth0", "router:eth1"]
+
+
+def test_each_interface_of_a_cooked_capture_is_a_side_of_its_own() -> None:
+    made = way()
+    chat(made, nat("tcp", CLIENT, SERVER, OUTER))
+    head = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 276)
+    rows = [
+        (time, struct.pack("!HHIHBB8x", 0x800, 0, place + 2, 1, 0, 6) + data)
+        for place, file in enumerate(made.files)
+        for time, data, _ in file
+    ]
+    body = b"".join(struct.pack("<IIII", t // SECOND, t % SECOND, len(d), len(d)) + d for t, d in sorted(rows))
+    sides = read_sides([("router", read_captured(head + body))])
+    assert [side.name for side in sides] == ["router:if2", "router:if3"]
+    assert len(join_sides(sides).joined) == 1
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data(), st.integers(0, 2**32))
+def test_damaged_captures_are_joined_as_far_as_they_go_and_raise_nothing(data: st.DataObject, seed: int) -> None:
+    made = way(2)
+    chat(made, nat("tcp", CLIENT, SERVER, OUTER), START, 6)
+    chat(made, nat("udp", OTHER, SERVER, OTHER_OUTER), START, 6, 50)
+    random, files = Random(seed), []
+    for number, whole in enumerate(made.captures()):
+        changed = bytearray(whole)
+        for _ in range(data.draw(st.integers(0, 9))):
+            changed[random.randrange(24, len(changed))] = random.randrange(256)
+        files.append((f"side{number}", read_captured(bytes(changed))))
+    sides = Sides(join_sides(read_sides(files)), ["one", "two"], [[], []])
+    told = sides_json(sides)
+    assert sum(len(journey["sightings"]) for journey in told["journeys"]) == told["capture"]["sightings"]
 
 
 def test_a_file_without_packets_is_a_side_that_saw_nothing() -> None:
