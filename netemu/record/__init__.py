@@ -44,6 +44,7 @@ sides          one side of a NAT: what a capture saw at one point, numbered into
 sides_flows    which flow of one side is which of another
 sides_packets  which packet of a flow on one side is which on another
 sides_clock    how far apart two files' clocks are
+sides_chain    things of several sides joined pair by pair
 sides_joined   all sides joined: flows, journeys, clocks, as columns
 sides_missing  what became of packets that not every side saw
 sides_mapping  how a NAT maps, in RFC 4787's words, as far as flows tell

@@ -10,11 +10,12 @@ import numpy as np
 from netemu.netfilter.conntrack import Tuple
 from netemu.record.rows import Column, ranks
 from netemu.record.sides import Side
+from netemu.record.sides_chain import Chain
 from netemu.record.sides_clock import FIRST, Clock, after, estimate
 from netemu.record.sides_flows import pair_flows
 from netemu.record.sides_packets import PacketPairs, pair_packets
 
-_SYN, _ACK = 0x02, 0x10
+_TCP, _SYN, _ACK = 6, 0x02, 0x10
 _SLACK_NS = 1_000_000_000
 """How much longer than the slowest sure packet an alike one may have taken: longer, and its partner is another."""
 
@@ -67,7 +68,7 @@ class JoinedSides:
 
 def join_sides(sides: Sequence[Side]) -> JoinedSides:
     """Join the flows and packets of all sides; `sides` come in the order of the files, the client's first."""
-    flows, packets = _Chain([len(side.first) for side in sides]), _Chain([len(side) for side in sides])
+    flows, packets = Chain([len(side.first) for side in sides]), Chain([len(side) for side in sides])
     work = _Work(tuple(sides), flows, packets)
     for distance in range(1, len(sides)):
         for one in range(len(sides) - distance):
@@ -78,57 +79,10 @@ def join_sides(sides: Sequence[Side]) -> JoinedSides:
     return work.joined()
 
 
-class _Chain:
-    """Things of several sides joined to one another: at most one of each side. `turned` is relative to the join's."""
-
-    def __init__(self, counts: Sequence[int]) -> None:
-        self.begin = np.cumsum([0, *counts])
-        total = int(self.begin[-1])
-        self.label = np.arange(total)
-        self.turned = np.zeros(total, np.int64)
-        self.has = np.repeat(np.uint64(1) << np.arange(len(counts), dtype=np.uint64), counts)
-
-    def of(self, side: int) -> slice:
-        return slice(int(self.begin[side]), int(self.begin[side + 1]))
-
-    def mates(self, one: int, other: int) -> Column:
-        """For each of one side's things the one of the other's that it is joined to, or -1."""
-        mine, theirs = self.label[self.of(one)], self.label[self.of(other)]
-        at = np.full(len(self.label), -1, np.int64)
-        at[theirs] = np.arange(len(theirs))
-        return at[mine]
-
-    def join(self, one: int, mine: Column, other: int, theirs: Column, crossed: Column | None = None) -> Column:
-        """Join pairs, each thing in at most one; which were: not those that would have two things of one side."""
-        left, right = self.begin[one] + mine, self.begin[other] + theirs
-        kept, gone = self.label[left], self.label[right]
-        apart = (self.has[kept] & self.has[gone]) == 0
-        done = apart | (kept == gone)
-        turn = np.zeros(len(self.label), np.int64)
-        if crossed is not None:
-            turn[gone[apart]] = (self.turned[left] ^ self.turned[right] ^ crossed)[apart]
-        kept, gone = kept[apart], gone[apart]
-        self.has[kept] |= self.has[gone]
-        self.turned ^= turn[self.label]
-        to = np.arange(len(self.label))
-        to[gone] = kept
-        self.label = to[self.label]
-        return done
-
-    def table(self, sides: int) -> tuple[Column, Column]:
-        """Each label's number from 0, and a row a label and a column a side: the side's thing, or -1."""
-        number = (np.cumsum(self.label == np.arange(len(self.label))) - 1)[self.label]
-        found = np.full((int(number.max(initial=-1)) + 1, sides), -1, np.int64)
-        for side in range(sides):
-            mine = number[self.of(side)]
-            found[mine, side] = np.arange(len(mine))
-        return number, found
-
-
 class _Work:
     """What is joined so far."""
 
-    def __init__(self, sides: tuple[Side, ...], flows: _Chain, packets: _Chain) -> None:
+    def __init__(self, sides: tuple[Side, ...], flows: Chain, packets: Chain) -> None:
         self.sides, self.flows, self.packets = sides, flows, packets
         self.weak = np.zeros(len(flows.label), np.bool_)
         self.by_order = np.zeros(len(packets.label), np.bool_)
@@ -187,20 +141,13 @@ class _Work:
         flow, way = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
         first_ns = np.full(len(rows), np.iinfo(np.int64).max)
         by_order = np.zeros(len(rows), np.bool_)
-        starter = np.full(len(flows), -1, np.int64)
         by_order[number[self.by_order]] = True
         for side in reversed(range(count)):
             mine = number[self.packets.of(side)]
             flow[mine] = flow_number[self.flows.of(side)][self.sides[side].flow]
             way[mine] = self.way(side)
             np.minimum.at(first_ns, mine, times[side])
-        order = np.lexsort((first_ns, flow))
-        starts = np.flatnonzero(np.diff(flow[order], prepend=-1))
-        starter[flow[order][starts]] = way[order][starts]
-        for side in range(count):  # who sends a SYN begins, whatever was seen first
-            packets = self.sides[side].packets
-            syn = (packets.proto == 6) & ((packets.flags & (_SYN | _ACK)) == _SYN)
-            starter[flow_number[self.flows.of(side)][self.sides[side].flow[syn]]] = self.way(side)[syn]
+        starter = self._starters(flow_number, flow, way, first_ns)
         reply = way ^ starter[flow]
         begins = np.full(len(flows), np.iinfo(np.int64).max)
         np.minimum.at(begins, flow, first_ns)
@@ -235,6 +182,17 @@ class _Work:
             tuple(unclear_flows),
         )
 
+    def _starters(self, flow_number: Column, flow: Column, way: Column, first_ns: Column) -> Column:
+        """The direction in which each flow was begun: who sends a SYN begins, else who was seen first."""
+        order = np.lexsort((first_ns, flow))
+        starts = np.flatnonzero(np.diff(flow[order], prepend=-1))
+        found = way[order][starts]
+        for side in range(len(self.sides)):
+            packets = self.sides[side].packets
+            syn = (packets.proto == _TCP) & ((packets.flags & (_SYN | _ACK)) == _SYN)
+            found[flow_number[self.flows.of(side)][self.sides[side].flow[syn]]] = self.way(side)[syn]
+        return found
+
     def _clocks(self, travel: _Travel) -> list[Clock]:
         """Each file's clock, from the nearest file before it whose own is known."""
         files = max((side.file for side in self.sides), default=-1) + 1
@@ -259,7 +217,7 @@ class _Work:
             bad[one, other] = ~found.strong & ((delay < -uncertain) | (delay > most))
         if not any(each.any() for each in bad.values()):
             return
-        self.packets = _Chain([len(side) for side in self.sides])
+        self.packets = Chain([len(side) for side in self.sides])
         self.by_order[:] = False
         for (one, other), found in self.found.items():
             wrong = bad.get((one, other), np.zeros(len(found.one), np.bool_))
@@ -293,7 +251,7 @@ class _Travel:
             label = work.flows.label[work.flows.of(side)]
             fresh = ~syn_seen[label]
             found[label[fresh]] = way[mine.first[fresh]]
-            syn = (mine.packets.proto == 6) & ((mine.packets.flags & (_SYN | _ACK)) == _SYN)
+            syn = (mine.packets.proto == _TCP) & ((mine.packets.flags & (_SYN | _ACK)) == _SYN)
             found[label[mine.flow[syn]]] = way[syn]
             syn_seen[label[mine.flow[syn]]] = True
         return found

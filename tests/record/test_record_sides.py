@@ -15,7 +15,8 @@ from netemu.check.sides_report import sides_json
 from netemu.record.captured import read_captured
 from netemu.record.pcapng import CapturedPacket, CaptureInterface, write
 from netemu.record.sides import read_sides
-from netemu.record.sides_joined import JoinedSides, _Chain, join_sides
+from netemu.record.sides_chain import Chain
+from netemu.record.sides_joined import JoinedSides, join_sides
 from netemu.record.sides_missing import Missing, missing
 from netemu.record.sides_walks import Sides
 
@@ -268,7 +269,7 @@ def test_where_two_flows_have_as_much_evidence_neither_is_joined() -> None:
 
 
 def test_a_join_that_would_give_one_packet_two_sightings_on_one_side_is_refused() -> None:
-    chain = _Chain([2, 2, 2])
+    chain = Chain([2, 2, 2])
     first, second = np.array([0]), np.array([1])
     assert chain.join(0, first, 1, first).all()
     assert chain.join(1, first, 2, first).all()
