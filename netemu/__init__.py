@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from netemu.check.lab import check_lab
     from netemu.check.report import Report, journey_json, report_json
+    from netemu.check.sides_report import sides_json
     from netemu.check.verdict import Check, Verdict
     from netemu.errors import (
         CaptureError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from netemu.lab.host import Host
     from netemu.lab.lab import Lab
     from netemu.lab.leftovers import Leftover, wipe
+    from netemu.lab.sides import join_files
     from netemu.lab.supervisor import hold, run_once
     from netemu.lab.taps import Taps
     from netemu.lab.watching import Loss, Watched
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from netemu.record.quotes import Quote
     from netemu.record.record import Record
     from netemu.record.rewrites import Rewrite
+    from netemu.record.sides_walks import SideFlow, SideJourney, Sides
     from netemu.record.sighting import Sighting
     from netemu.record.tracked import ConntrackEvent
     from netemu.topology.dump import to_yaml
@@ -95,6 +98,9 @@ _HOMES = {
     "Rule": "netemu.netfilter.ruleset",
     "RulesError": "netemu.errors",
     "ServiceError": "netemu.errors",
+    "SideFlow": "netemu.record.sides_walks",
+    "SideJourney": "netemu.record.sides_walks",
+    "Sides": "netemu.record.sides_walks",
     "Sighting": "netemu.record.sighting",
     "Taps": "netemu.lab.taps",
     "Topology": "netemu.topology.model",
@@ -107,6 +113,7 @@ _HOMES = {
     "find": "netemu.topology.library",
     "generate": "netemu.topology.generate",
     "hold": "netemu.lab.supervisor",
+    "join_files": "netemu.lab.sides",
     "journey_json": "netemu.check.report",
     "labs_up": "netemu.lab.held",
     "load": "netemu.topology.load",
@@ -116,6 +123,7 @@ _HOMES = {
     "schema": "netemu.topology.schema",
     "sharded": "netemu.topology.shards",
     "shipped": "netemu.topology.library",
+    "sides_json": "netemu.check.sides_report",
     "to_yaml": "netemu.topology.dump",
     "wipe": "netemu.lab.leftovers",
 }
@@ -154,6 +162,9 @@ __all__ = [
     "Rule",
     "RulesError",
     "ServiceError",
+    "SideFlow",
+    "SideJourney",
+    "Sides",
     "Sighting",
     "Taps",
     "Topology",
@@ -166,6 +177,7 @@ __all__ = [
     "find",
     "generate",
     "hold",
+    "join_files",
     "journey_json",
     "labs_up",
     "load",
@@ -175,6 +187,7 @@ __all__ = [
     "schema",
     "sharded",
     "shipped",
+    "sides_json",
     "to_yaml",
     "wipe",
 ]

@@ -5,6 +5,7 @@ sections    how --help lists them
 options     options that commands share, arguments that a shell completes
 building    the commands that take a topology, and their options: what they do is in labs, files, drawing
 asking      the commands about labs that are up: what they do is in held
+recording   the commands about records: what they do is in sides
 tending     the commands about this machine: what they do is in machine
 
 complaint   what an error looks like, and its exit code
@@ -18,6 +19,7 @@ drawing     graph: which lab is meant, and in which style
 shape       a topology as nodes and edges
 tree        drawn for a terminal
 diagram     drawn as Mermaid or DOT
+sides       journeys: captures of several sides of a NAT, as people read them
 machine     doctor, wipe
 walk        a report as people read it: each packet's walk, the conntrack entries, the checks
 rows        one packet's walk as rows, and which packets are alike

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from netemu.cli import asking, building, tending
+from netemu.cli import asking, building, recording, tending
 from netemu.cli.complaint import INTERRUPTED, complain, discard_output
 from netemu.cli.sections import Sections
 
@@ -32,6 +32,7 @@ cli.add_section(
 )
 cli.add_section("What was seen", asking.watch, asking.capture, building.check, building.export)
 cli.add_section("Topologies", building.validate, building.graph, building.generate, building.schema)
+cli.add_section("Records", recording.journeys)
 cli.add_section("This machine", tending.doctor, tending.wipe, tending.completion)
 
 

@@ -31,5 +31,6 @@ capturing    what passes some points, as pcapng
 watching     journeys as they complete
 entering     this process moves into a host's place and runs a command there
 terminal     a terminal of its own for that command
+sides        capture files of several sides of a NAT, read and joined
 shell        a shell whose prompt names lab and host
 """

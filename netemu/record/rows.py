@@ -127,6 +127,18 @@ def ranks(codes: Column) -> Column:
     return found
 
 
+def found_in(codes: Column, known: Column) -> Column:
+    """Whether each code is among `known`; np.isin, only that many are compared in the order of both."""
+    known = np.sort(known)
+    found = np.zeros(len(codes), np.bool_)
+    if len(known):
+        order = stable_order(codes)
+        ordered = codes[order]
+        place = np.minimum(np.searchsorted(known, ordered), len(known) - 1)
+        found[order] = known[place] == ordered
+    return found
+
+
 def stable_order(codes: Column) -> Column:
     """The rows by their code, those of equal codes in their order; codes are not negative.
 

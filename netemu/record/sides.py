@@ -1,0 +1,115 @@
+"""One side of a NAT: what one capture file saw on one interface, as columns, its packets numbered into flows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from netemu.record.captured import Captured
+from netemu.record.kept import Kept, decode_kept, shortest_cut
+from netemu.record.packets import MALFORMED, Packets
+from netemu.record.rows import Column, mix, stable_order
+
+_TCP, _SYN, _ACK = 6, 0x02, 0x10
+_ICMP = (1, 58)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """What was seen at one point, one row a packet, by the file's own clock.
+
+    `number` is the packet's place in its file, from 1, as Wireshark counts. `flow` numbers the point's own flows from
+    0, `bit` tells their two directions apart; `first` is each flow's first row, of an ICMP error only if there is no
+    other. `left_out` counts packets without IP.
+    """
+
+    name: str
+    file: int
+    packets: Packets
+    kept: Kept
+    time_ns: Column
+    number: Column
+    flow: Column
+    bit: Column
+    first: Column
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.time_ns)
+
+
+def read_sides(files: Sequence[tuple[str, Captured]]) -> list[Side]:
+    """The points of capture files: for each (name, packets) one, or one for each interface that saw packets.
+
+    A file without packets is a point that saw nothing.
+
+    How much of a packet is compared is what all files have of it, so that files of different snap lengths agree.
+    """
+    cuts = [cut for _, file in files if (cut := shortest_cut(file.data, file.start, file.end)) is not None]
+    most = min(cuts, default=None)
+    found = []
+    for place, (name, file) in enumerate(files):
+        points = file.interface.astype(np.int64) << 32 | file.device
+        seen, point = np.unique(points, return_inverse=True)
+        names = _names(name, seen.tolist(), file) or [name]
+        for number, said in enumerate(names):
+            found.append(_side(said, place, file, np.flatnonzero(point == number), most))
+    return found
+
+
+def _names(name: str, points: Sequence[int], file: Captured) -> list[str]:
+    """`home` for a file with one point, else `home:eth0`; `home:if3` where only the interface's number is known.
+
+    Where two would have the same name they are numbered.
+    """
+    if len(points) == 1:
+        return [name]
+    said = []
+    for point in points:
+        interface, device = point >> 32, point & 0xFFFFFFFF
+        name_of_it = file.interfaces[interface].name or ("" if device else str(interface))
+        said.append(f"{name_of_it} if{device}".strip() if device else name_of_it)
+    often = Counter(said)
+    return [f"{name}:{each}" if often[each] == 1 else f"{name}:{each}#{number}" for number, each in enumerate(said, 1)]
+
+
+def _side(name: str, file: int, captured: Captured, rows: Column, most: int | None) -> Side:
+    rows = rows[np.argsort(captured.time_ns[rows], kind="stable")]
+    packets, kept = decode_kept(captured.data, captured.start[rows], captured.end[rows], most)
+    usable = np.flatnonzero((packets.version > 0) & (packets.mark != MALFORMED))
+    left_out = len(rows) - len(usable)
+    rows, packets, kept = rows[usable], packets.select(usable), kept.select(usable)
+    bit = kept.src_id > kept.dst_id
+    flow = _flows(packets, kept, bit)
+    told = stable_order(flow * 2 + _is_error(packets, kept))
+    first = told[np.flatnonzero(np.diff(flow[told], prepend=-1))]
+    return Side(name, file, packets, kept, captured.time_ns[rows], rows + 1, flow, bit, first, left_out)
+
+
+def _is_error(packets: Packets, kept: Kept) -> Column:
+    """Which packets have another's ends: ICMP errors, which quote it."""
+    icmp = np.isin(packets.proto, _ICMP)
+    found: Column = icmp & ((packets.proto != kept.proto) | (packets.icmp_id < 0))
+    return found
+
+
+def _flows(packets: Packets, kept: Kept, bit: Column) -> Column:
+    """Each packet's flow. A SYN with a new sequence number begins another one of the same ends."""
+    ends = mix(mix(np.minimum(kept.src_id, kept.dst_id), 7) + np.maximum(kept.src_id, kept.dst_id), 8)
+    _, code = np.unique(ends, return_inverse=True)
+    order = stable_order(code)
+    begins = np.ones(len(code), np.bool_)
+    begins[1:] = code[order][1:] != code[order][:-1]
+    place = np.empty(len(code), np.int64)
+    place[order] = np.arange(len(code))
+    syn = np.flatnonzero((packets.proto == _TCP) & ((packets.flags & (_SYN | _ACK)) == _SYN))
+    way = code[syn] * 2 + bit[syn]
+    by_way = stable_order(way)
+    syn, way = syn[by_way], way[by_way]
+    fresh = np.ones(len(syn), np.bool_)
+    fresh[1:] = (way[1:] != way[:-1]) | (packets.seq[syn][1:] != packets.seq[syn][:-1])
+    begins[place[syn[fresh]]] = True
+    return (np.cumsum(begins) - 1)[place]
