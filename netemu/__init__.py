@@ -14,7 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from netemu.check.report import Report, report_json
+    from netemu.check.lab import check_lab
+    from netemu.check.report import Report, journey_json, report_json
     from netemu.check.sides_report import sides_json
     from netemu.check.verdict import Check, Verdict
     from netemu.errors import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from netemu.kernel.process import Completed
     from netemu.kernel.running import ProcessFacts
     from netemu.kernel.userspace import enter_user_namespace
+    from netemu.lab.capturing import Captured
     from netemu.lab.held import HeldLab, labs_up
     from netemu.lab.host import Host
     from netemu.lab.lab import Lab
@@ -40,14 +42,18 @@ if TYPE_CHECKING:
     from netemu.lab.sides import join_files
     from netemu.lab.supervisor import hold, run_once
     from netemu.lab.taps import Taps
+    from netemu.lab.watching import Loss, Watched
     from netemu.netfilter.ruleset import Rule
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
-    from netemu.record.journeys import Journey
+    from netemu.record.journeys import End, Journey
+    from netemu.record.latency import Latency
+    from netemu.record.quotes import Quote
     from netemu.record.record import Record
     from netemu.record.rewrites import Rewrite
     from netemu.record.sides_walks import SideFlow, SideJourney, Sides
     from netemu.record.sighting import Sighting
+    from netemu.record.tracked import ConntrackEvent
     from netemu.topology.dump import to_yaml
     from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, PacketExpectation
     from netemu.topology.generate import generate
@@ -60,10 +66,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CaptureError": "netemu.errors",
+    "Captured": "netemu.lab.capturing",
     "Check": "netemu.check.verdict",
     "Completed": "netemu.kernel.process",
+    "ConntrackEvent": "netemu.record.tracked",
     "ConntrackExpectation": "netemu.topology.expectation",
     "CounterExpectation": "netemu.topology.expectation",
+    "End": "netemu.record.journeys",
     "Exchange": "netemu.record.exchange",
     "Feature": "netemu.kernel.doctor",
     "Flow": "netemu.record.flows",
@@ -72,7 +81,9 @@ _HOMES = {
     "Journey": "netemu.record.journeys",
     "KernelError": "netemu.errors",
     "Lab": "netemu.lab.lab",
+    "Latency": "netemu.record.latency",
     "Leftover": "netemu.lab.leftovers",
+    "Loss": "netemu.lab.watching",
     "MachineError": "netemu.errors",
     "NetemuError": "netemu.errors",
     "PacketExpectation": "netemu.topology.expectation",
@@ -80,6 +91,7 @@ _HOMES = {
     "PrivilegeError": "netemu.errors",
     "Process": "netemu.kernel.handle",
     "ProcessFacts": "netemu.kernel.running",
+    "Quote": "netemu.record.quotes",
     "Record": "netemu.record.record",
     "Report": "netemu.check.report",
     "Rewrite": "netemu.record.rewrites",
@@ -95,11 +107,14 @@ _HOMES = {
     "TopologyError": "netemu.errors",
     "UsageError": "netemu.errors",
     "Verdict": "netemu.check.verdict",
+    "Watched": "netemu.lab.watching",
+    "check_lab": "netemu.check.lab",
     "enter_user_namespace": "netemu.kernel.userspace",
     "find": "netemu.topology.library",
     "generate": "netemu.topology.generate",
     "hold": "netemu.lab.supervisor",
     "join_files": "netemu.lab.sides",
+    "journey_json": "netemu.check.report",
     "labs_up": "netemu.lab.held",
     "load": "netemu.topology.load",
     "probe": "netemu.kernel.doctor",
@@ -115,10 +130,13 @@ _HOMES = {
 
 __all__ = [
     "CaptureError",
+    "Captured",
     "Check",
     "Completed",
+    "ConntrackEvent",
     "ConntrackExpectation",
     "CounterExpectation",
+    "End",
     "Exchange",
     "Feature",
     "Flow",
@@ -127,7 +145,9 @@ __all__ = [
     "Journey",
     "KernelError",
     "Lab",
+    "Latency",
     "Leftover",
+    "Loss",
     "MachineError",
     "NetemuError",
     "PacketExpectation",
@@ -135,6 +155,7 @@ __all__ = [
     "PrivilegeError",
     "Process",
     "ProcessFacts",
+    "Quote",
     "Record",
     "Report",
     "Rewrite",
@@ -150,11 +171,14 @@ __all__ = [
     "TopologyError",
     "UsageError",
     "Verdict",
+    "Watched",
+    "check_lab",
     "enter_user_namespace",
     "find",
     "generate",
     "hold",
     "join_files",
+    "journey_json",
     "labs_up",
     "load",
     "probe",

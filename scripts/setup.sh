@@ -15,19 +15,23 @@ as_root() {
   fi
 }
 
+has_libpcap() { # filters in pcap's language are compiled by it
+  compgen -G '/usr/lib*/libpcap.so.*' >/dev/null || compgen -G '/usr/lib/*-linux-*/libpcap.so.*' >/dev/null
+}
+
 install_packages() { # Debian's names; other distributions' where they differ
   say "installing $*"
   if command -v apt-get >/dev/null; then
     as_root apt-get update -q >&2 || say "apt-get update failed, going on"
     DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -q --no-install-recommends "$@" >&2
   elif command -v dnf >/dev/null; then
-    as_root dnf install -y $(printf '%s\n' "$@" | sed 's/^iptables$/iptables-nft/; s/^iproute2$/iproute/; s/^python3-venv$/python3/') >&2
+    as_root dnf install -y $(printf '%s\n' "$@" | sed 's/^iptables$/iptables-nft/; s/^iproute2$/iproute/; s/^python3-venv$/python3/; s/^libpcap0.8$/libpcap/') >&2
   elif command -v pacman >/dev/null; then
-    as_root pacman -S --noconfirm --needed $(printf '%s\n' "$@" | sed 's/^iptables$/iptables-nft/; s/^python3-venv$/python/; s/^python3$/python/') >&2
+    as_root pacman -S --noconfirm --needed $(printf '%s\n' "$@" | sed 's/^iptables$/iptables-nft/; s/^python3-venv$/python/; s/^python3$/python/; s/^libpcap0.8$/libpcap/') >&2
   elif command -v zypper >/dev/null; then
-    as_root zypper --non-interactive install $(printf '%s\n' "$@" | grep -v '^python3-venv$') >&2
+    as_root zypper --non-interactive install $(printf '%s\n' "$@" | grep -v '^python3-venv$' | sed 's/^libpcap0.8$/libpcap1/') >&2
   elif command -v apk >/dev/null; then
-    as_root apk add $(printf '%s\n' "$@" | sed 's/^python3-venv$/python3/') >&2
+    as_root apk add $(printf '%s\n' "$@" | sed 's/^python3-venv$/python3/; s/^libpcap0.8$/libpcap/') >&2
   else
     fail "no package manager known here: install these yourself: $*"
   fi || fail "the package manager could not install: $*"
@@ -52,6 +56,7 @@ setup() {
   command -v nft >/dev/null || missing+=(nftables)
   command -v iptables-restore >/dev/null || missing+=(iptables)
   command -v ip >/dev/null || missing+=(iproute2)
+  has_libpcap || missing+=(libpcap0.8)
   [ -e "$stamp" ] || python=$(find_python) || missing+=(python3 python3-venv)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
   if up_to_date "$stamp"; then return; fi

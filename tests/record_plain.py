@@ -258,7 +258,7 @@ def _journey(start: _Frame | PlainPass, ties: _Ties, since_ns: int) -> Journey:
             if node.enters is not None:
                 stack.append((node.enters, node.sighting))
             elif not node.leads_to:
-                walk.end = walk.end or End("unseen", node.sighting.point)
+                walk.ends.append(End("unseen", node.sighting.point, place=len(walk.sightings) - 1))
             continue
         for sighting, met in zip(node.sightings, node.turns, strict=True):
             walk.see(sighting, met, before)
@@ -268,7 +268,7 @@ def _journey(start: _Frame | PlainPass, ties: _Ties, since_ns: int) -> Journey:
         if out is not None:
             stack.append((out, before))
         else:
-            walk.end = walk.end or _pass_end(node, before)
+            walk.ends.append(replace(_pass_end(node, before), place=len(walk.sightings) - 1))
     begun_here = isinstance(start, Pass) and start.start == "output"
     return replace(walk.journey(begun_here=begun_here), since_ns=since_ns)
 
@@ -281,7 +281,7 @@ class _Walk:
         self.turns: list[tuple[RuleTurn, ...]] = []
         self.changes: list[Rewrite] = []
         self.rest: list[RuleTurn] = []
-        self.end: End | None = None
+        self.ends: list[End] = []
 
     def see(self, sighting: Sighting, met: list[RuleTurn], before: Sighting | None) -> None:
         if before is not None:
@@ -290,10 +290,10 @@ class _Walk:
         self.turns.append(tuple(met))
 
     def journey(self, *, begun_here: bool) -> Journey:
-        assert self.end is not None
-        complete = begun_here and self.end.kind == "delivered"
+        end = self.ends[0]
+        complete = begun_here and end.kind == "delivered"
         parts = (tuple(self.sightings), tuple(self.turns), tuple(self.rest), tuple(self.changes))
-        return Journey(*parts, self.end, complete)
+        return Journey(*parts, end, complete, ends=tuple(self.ends))
 
 
 def _pass_end(node: PlainPass, before: Sighting | None) -> End:
@@ -304,6 +304,13 @@ def _pass_end(node: PlainPass, before: Sighting | None) -> End:
     return End("delivered" if node.stage == "input.nat" else "unseen", last.point)
 
 
+def unquoted(journey: Journey) -> Journey:
+    """A journey without what is not joined here: see test_record_quotes.py and test_record_order.py."""
+    ends = tuple(replace(end, why=None, error=None) for end in journey.ends)
+    unordered = {"alike": 1, "certain": True, "duplicates": None, "retransmits": None}
+    return replace(journey, end=ends[0], ends=ends, error=None, quotes=None, errors=(), **unordered)
+
+
 @dataclass(slots=True)
 class PlainFlow(Flow):
     """A flow, and how many packets of each direction it has."""
@@ -312,11 +319,21 @@ class PlainFlow(Flow):
     counts: Counter[Direction] = field(default_factory=Counter)
 
 
-def plain_flows(journeys: list[Journey], entries: Mapping[EntryKey, Entry]) -> list[PlainFlow]:
-    """Give each journey its flow, direction and nth; `journeys` come in order of time."""
-    joiner = _Joiner(entries)
-    for journey in journeys:
-        joiner.take(journey)
+def plain_flows(
+    journeys: list[Journey], entries: Mapping[EntryKey, Entry], quoted: Mapping[int, int] | None = None
+) -> list[PlainFlow]:
+    """Give each journey its flow, direction and nth; `journeys` come in order of time.
+
+    `quoted` tells which journeys are ICMP errors and the journeys that they quote, by their places.
+    """
+    joiner, quoted = _Joiner(entries), quoted or {}
+    for place, journey in enumerate(journeys):
+        if place not in quoted:
+            joiner.take(journey)
+    for place, of in quoted.items():
+        about = journeys[of]
+        journeys[place].flow = about.flow
+        journeys[place].direction = "reply" if about.direction == "original" else "original"
     return joiner.flows
 
 

@@ -8,4 +8,5 @@ implied      what is checked of every record: that traffic was answered, that co
 explain      why a packet went no further
 report       all checks of a record, and its JSON
 sides_report joined captures as JSON, with a report's keys
+lab          a topology's expectations held against a record of it
 """

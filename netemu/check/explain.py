@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from netemu.record.journeys import Journey
+from netemu.record.journeys import End, Journey
 from netemu.record.record import Record
 from netemu.record.sighting import Sighting
 
@@ -36,19 +36,40 @@ def suspects(record: Record) -> dict[str, str]:
     return found
 
 
+def why(end: End, journey: Journey, around: Surroundings) -> str | None:
+    """Why a journey ended so, in a word: what the kernel told, or what the topology makes certain; None if neither.
+
+    `not-forwarding`: a host that does not forward takes no packet past prerouting but its own. `ttl`: a host that
+    forwards lets none go on whose TTL is 1 (ip_forward), and its answer was not seen.
+    """
+    if end.why is not None:
+        return end.why
+    if end.kind == "unseen" and (end.at.stage or "").startswith("prerouting"):
+        forwards = around.forwarding.get(end.at.host)
+        if forwards is False:
+            return "not-forwarding"
+        if journey.sightings[end.place].headers.ttl <= 1:
+            return "ttl"
+    return None
+
+
 def last_seen(journey: Journey, around: Surroundings) -> str:
     """Where a journey ended, and why."""
     end, host = journey.end, journey.end.at.host
     if end.kind == "dropped" and end.turn is not None:
         turn = end.turn
-        return f"last seen at {end.at}: dropped by {turn.table} {turn.chain}, {turn.text}"
+        answered = f"; {_said(end)}" if end.error is not None else ""
+        return f"last seen at {end.at}: dropped by {turn.table} {turn.chain}, {turn.text}{answered}"
     if end.kind == "delivered":
-        return f"delivered to {host} itself, last seen at {end.at}"
-    stage = end.at.stage or ""
+        refused = f", which refused it: {_said(end)}" if end.error is not None else ""
+        return f"delivered to {host} itself, last seen at {end.at}{refused}"
+    if end.error is not None:
+        return f"last seen at {end.at}: {_because(end, around)}: {_said(end)}"
+    stage, told = end.at.stage or "", why(end, journey, around)
     if stage.startswith("prerouting"):
-        if not around.forwarding.get(host, True):
+        if told == "not-forwarding":
             return f"last seen at {end.at}: {host} does not forward (forwarding: false)"
-        if (seen := journey.at(end.at)) is not None and seen.headers.ttl <= 1:
+        if told == "ttl":
             return f"last seen at {end.at}: its TTL ran out at {host}"
         suspected = around.suspects.get(host)
         other = f", or dropped it, {suspected}" if suspected else ""
@@ -59,6 +80,32 @@ def last_seen(journey: Journey, around: Surroundings) -> str:
     if end.at.way == "out":
         return f"last seen at {end.at}: it left there, and came in nowhere"
     return f"last seen at {end.at}: no hook of {host} saw it"
+
+
+_BECAUSE = {
+    "ttl": "its TTL ran out at {host}",
+    "no-route": "{host} has no route for it",
+    "unreachable": "{host} could not reach the next host",
+    "mtu": "it is too long for {host}'s next link",
+    "prohibited": "{host} prohibits it",
+    "reassembly": "{host} waited in vain for its other fragments",
+}
+
+
+def _because(end: End, around: Surroundings) -> str:
+    host = end.at.host
+    suspected = around.suspects.get(host)
+    by = f", {suspected}" if suspected else ""
+    return _BECAUSE.get(str(end.why), "{host} rejected it" + by).format(host=host)
+
+
+def _said(end: End) -> str:
+    """The ICMP error at an end, in words."""
+    error = end.error
+    assert error is not None
+    mtu = f" (next MTU {error.mtu})" if error.mtu else ""
+    among = f", which fits {error.among} packets" if error.among > 1 else ""
+    return f"{end.at.host} said {error.kind}{mtu}{among}"
 
 
 def looks(seen: Sighting) -> dict[str, object]:

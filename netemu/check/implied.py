@@ -15,7 +15,7 @@ def check_answered(exchange: Exchange, record: Record, around: Surroundings) -> 
     name = f"{exchange.name} answered"
     if exchange.fault is None:
         return Check(name, Verdict.PASS, None, {"fault": None}, {"fault": None})
-    journeys = [journey for flow in record.flows_of(exchange) for journey in flow.journeys]
+    journeys = [journey for flow in record.flows_of(exchange) for journey in flow.journeys if journey.quotes is None]
     seen = {"fault": exchange.fault}
     if not journeys:
         nothing = "its taps were not sound" if record.unsound({exchange.host}) else f"{exchange.host} sent nothing"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,22 +38,45 @@ def check_packets(expectation: PacketExpectation, record: Record, around: Surrou
         reason = _nothing(expectation, record, exchange, around)
         return believed(Check(name, Verdict.UNPROVEN, point, _asked(expectation), reason=reason), record, touched)
     judge = _judge_path if expectation.path is not None else _judge_point
-    asked = _one_of_each(expectation, selected) if isinstance(selected, Chosen) else selected
-    results = [judge(expectation, journey, record, around) for journey in asked]
-    decisive = min(results, key=lambda check: _ORDER[check.verdict])
     if isinstance(selected, Chosen):
+        decisive = _decisive(expectation, selected, lambda journey: judge(expectation, journey, record, around))
         touched |= selected.hosts()
         decisive = replace(decisive, journeys=selected.ids())
     else:
+        results = [judge(expectation, journey, record, around) for journey in selected]
+        decisive = min(results, key=lambda check: _ORDER[check.verdict])
         touched |= {seen.point.host for journey in selected for seen in journey.sightings}
         decisive = replace(decisive, journeys=tuple(journey.id for journey in selected))
     return believed(decisive, record, touched)
 
 
-def _one_of_each(expectation: PacketExpectation, selected: Chosen) -> Chosen:
-    """The first packet of each kind that the expectation can tell from others."""
-    _, first = np.unique(kinds(expectation, selected), return_index=True)
-    return Chosen(selected.journeys, selected.places[np.sort(first)])
+def _decisive(expectation: PacketExpectation, selected: Chosen, judge: Callable[[Journey], Check]) -> Check:
+    """The check of the first packet that parts from the expectation; one of each kind is judged for all of it.
+
+    A packet that nothing tells from others (Journey.certain) counts as what they all give. Where they differ, and not
+    all of them were asked, it is unproven; where all were asked, it does not matter which of them is which.
+    """
+    journeys, rivals = selected.journeys, selected.journeys.order.rivals
+    unsure = np.unique(rivals[selected.places])
+    among = np.flatnonzero((rivals != 0) & np.isin(rivals, unsure)) if unsure.any() else np.empty(0, np.int64)
+    asked = Chosen(journeys, np.concatenate([selected.places, np.setdiff1d(among, selected.places)]))
+    _, first, kind = np.unique(kinds(expectation, asked), return_index=True, return_inverse=True)
+    order = np.array([_ORDER[judge(journeys[place]).verdict] for place in asked.places[first]], np.int64)[kind]
+    _, number = np.unique(rivals[asked.places], return_inverse=True)
+    best, worst = np.full(number.max() + 1, -1, np.int64), np.full(number.max() + 1, len(_ORDER), np.int64)
+    np.maximum.at(best, number, order)
+    np.minimum.at(worst, number, order)
+    outside = np.bincount(number[len(selected) :], minlength=len(best)) > 0
+    open_ = ((best != worst) & outside)[number] & (rivals[asked.places] != 0)
+    counted = np.where(open_, _ORDER[Verdict.UNPROVEN], order)[: len(selected)]
+    place = int(np.argmin(counted))
+    check = judge(journeys[selected.places[place]])
+    if not open_[place]:
+        return check
+    packet = _packet(journeys[selected.places[place]])
+    verdicts = [verdict for verdict in Verdict if _ORDER[verdict] in set(order[number == number[place]].tolist())]
+    reason = f"{packet} can't be told from others that are equal to it: {' or '.join(verdicts)} by which of them it is"
+    return replace(check, verdict=Verdict.UNPROVEN, reason=reason)
 
 
 def _name(expectation: PacketExpectation) -> str:
@@ -90,13 +113,23 @@ def _judge_point(expectation: PacketExpectation, journey: Journey, record: Recor
     """Hold the expectation against every visit of the packet to its point."""
     point = Point.parse(str(expectation.at))
     name, expected = _name(expectation), _asked(expectation)
-    visits = journey.visits(point)
+    visits = _with_ports(journey, journey.visits(point))
     if not visits:
         before = looks(journey.sightings[-1])
         reason = f"{_packet(journey)} never came to {point}: {last_seen(journey, around)}"
         return Check(name, Verdict.FAIL, str(point), expected, {}, journey.id, before=before, reason=reason)
     checks = [_judge_visit(expectation, journey, place, record) for place in visits]
     return min(checks, key=lambda check: _ORDER[check.verdict])
+
+
+def _with_ports(journey: Journey, places: list[int]) -> list[int]:
+    """Of a packet's fragments the first speaks for the others: they have its addresses, and no ports."""
+
+    def later(place: int) -> bool:
+        part = journey.sightings[place].headers.fragment
+        return part is not None and part[0] > 0
+
+    return [place for place in places if not later(place)] or places
 
 
 def _judge_visit(expectation: PacketExpectation, journey: Journey, place: int, record: Record) -> Check:
@@ -118,7 +151,8 @@ def _judge_visit(expectation: PacketExpectation, journey: Journey, place: int, r
 
 def _judge_path(expectation: PacketExpectation, journey: Journey, _record: Record, around: Surroundings) -> Check:
     wanted = list(expectation.path or ())
-    crossed = [seen for seen in journey.sightings if seen.point.stage is None]
+    wires = [place for place, seen in enumerate(journey.sightings) if seen.point.stage is None]
+    crossed = [journey.sightings[place] for place in _with_ports(journey, wires)]
     actual = [str(seen.point) for seen in crossed]
     name = _name(expectation)
     if actual == wanted:

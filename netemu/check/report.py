@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from netemu.check.entries import check_counter, check_entry
-from netemu.check.explain import Surroundings, suspects
+from netemu.check.explain import Surroundings, suspects, why
 from netemu.check.implied import check_answered, check_counters_agree, check_taps
 from netemu.check.packets import check_packets
 from netemu.check.verdict import Check, Verdict, overall
 from netemu.netfilter.conntrack import PacketConntrack, Tuple, status_names
-from netemu.record.journeys import Journey
+from netemu.record.journeys import End, Journey
+from netemu.record.quotes import Quote
 from netemu.record.record import Record
 from netemu.record.sighting import Sighting
 from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, Expectation, PacketExpectation
@@ -26,6 +27,7 @@ class Report:
     checks: tuple[Check, ...]
     record: Record
     timing_ms: dict[str, float] = field(default_factory=dict)
+    around: Surroundings = field(default_factory=Surroundings)
 
     @property
     def verdict(self) -> Verdict:
@@ -65,7 +67,7 @@ def check_record(
     if record.exchanges or checks:
         checks.append(check_taps(record, around))
         checks += [check for host in record.rules if (check := check_counters_agree(host, record)) is not None]
-    return Report(lab, tuple(checks), record)
+    return Report(lab, tuple(checks), record, around=around)
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def report_json(report: Report) -> dict[str, Any]:
             }
             for item in record.exchanges
         ],
-        "journeys": [_journey(journey, traffic.get(journey.flow)) for journey in record.journeys],
+        "journeys": [journey_json(journey, traffic.get(journey.flow), report.around) for journey in record.journeys],
         "flows": [
             {
                 "id": flow.id,
@@ -96,6 +98,7 @@ def report_json(report: Report) -> dict[str, Any]:
                 "reply": _tuple(entry.reply),
                 "status": list(entry.status_names),
                 "state": entry.tcp_state,
+                **{name: told for name in ("mark", "zone") if (told := getattr(entry, name)) is not None},
             }
             for flow in record.flows
             for host, entry in flow.entries.items()
@@ -107,7 +110,7 @@ def report_json(report: Report) -> dict[str, Any]:
             if (counted := record.counters.get(host, {}).get(rule.key)) is not None
         ],
         "capture": {
-            "sightings": record.sightings,
+            "sightings": record.captured,
             "lost": record.lost,
             "taps": [
                 {"host": t.host, "tap": t.tap, "lost": t.lost, "alive": t.alive, "note": t.note} for t in record.health
@@ -131,7 +134,9 @@ def _check(check: Check) -> dict[str, Any]:
     }
 
 
-def _journey(journey: Journey, traffic: str | None) -> dict[str, Any]:
+def journey_json(journey: Journey, traffic: str | None = None, around: Surroundings | None = None) -> dict[str, Any]:
+    """A journey as plain values, as in the report's `journeys`; `traffic` is the traffic item that it belongs to."""
+    around = around if around is not None else Surroundings()
     return {
         "id": journey.id,
         "traffic": traffic,
@@ -164,11 +169,37 @@ def _journey(journey: Journey, traffic: str | None) -> dict[str, Any]:
             }
             for t in journey.rules
         ],
-        "end": {
-            "kind": journey.end.kind,
-            "at": str(journey.end.at),
-            "rule": journey.end.turn.text if journey.end.turn is not None else None,
-        },
+        "end": _end(journey.end, journey, around),
+        "ends": [_end(end, journey, around) for end in journey.ends],
+        "alike": journey.alike,
+        "certain": journey.certain,
+        "duplicates": journey.duplicates,
+        "retransmits": journey.retransmits,
+        "quotes": journey.quotes,
+        "error": _error(journey.error) if journey.error is not None else None,
+        "errors": [_error(error) for error in journey.errors],
+    }
+
+
+def _end(end: End, journey: Journey, around: Surroundings) -> dict[str, Any]:
+    return {
+        "kind": end.kind,
+        "at": str(end.at),
+        "rule": end.turn.text if end.turn is not None else None,
+        "why": why(end, journey, around),
+        "error": end.error.journey if end.error is not None else None,
+    }
+
+
+def _error(error: Quote) -> dict[str, Any]:
+    return {
+        "journey": error.journey,
+        "kind": error.kind,
+        "type": error.type,
+        "code": error.code,
+        "host": error.host,
+        "mtu": error.mtu,
+        "among": error.among,
     }
 
 
@@ -188,6 +219,7 @@ def _sighting(seen: Sighting, walked: bool) -> dict[str, Any]:
         "ttl": h.ttl,
         "flags": h.flags,
         "length": h.length,
+        "fragment": {"offset": h.fragment[0], "more": h.fragment[1]} if h.fragment is not None else None,
         "ct": _conntrack(seen.ct) if seen.ct is not None else None,
         "walked": walked if seen.point.is_nat else None,
     }

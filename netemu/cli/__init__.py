@@ -10,6 +10,7 @@ tending     the commands about this machine: what they do is in machine
 
 complaint   what an error looks like, and its exit code
 labs        up, run
+progress    how far a lab is that takes its time, on a terminal
 held        down, ls, exec, shell: what is asked of labs that are up
 showing     show: a lab's state as people read it
 changing    logs, restart, link

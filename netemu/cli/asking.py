@@ -1,4 +1,4 @@
-"""The commands about labs that are up: ls, down, show, exec, shell, logs, restart, link."""
+"""The commands about labs that are up: ls, down, show, exec, shell, logs, restart, link, capture, watch."""
 
 from __future__ import annotations
 
@@ -101,14 +101,22 @@ def restart(lab: str, service: str, as_json: bool) -> None:
 @lab_argument
 @click.argument("interface", metavar="HOST:INTERFACE", shell_complete=points)
 @link_options
-@click.option("--in", "way", flag_value="in", help="Only what the interface is sent.")
-@click.option("--out", "way", flag_value="out", help="Only what the interface sends.")
 @click.option("--clear", is_flag=True, help="Take away what was set before.")
-@click.option("--up", "state", flag_value="up", help="Set the interface up, and give it its routes back.")
-@click.option("--down", "state", flag_value="down", help="Set the interface down.")
+@click.option("--up", "up_", is_flag=True, help="Set the interface up, and give it its routes back.")
+@click.option("--down", "down_", is_flag=True, help="Set the interface down.")
+@click.option("--in", "in_", is_flag=True, help="Only what the interface is sent.")
+@click.option("--out", "out_", is_flag=True, help="Only what the interface sends.")
 @json_option
 def link(
-    lab: str, interface: str, way: str | None, clear: bool, state: str | None, as_json: bool, **given: str | None
+    lab: str,
+    interface: str,
+    clear: bool,
+    up_: bool,
+    down_: bool,
+    in_: bool,
+    out_: bool,
+    as_json: bool,
+    **given: str | None,
 ) -> None:
     """Change what the link of HOST:INTERFACE does to packets: in both directions, unless --in or --out is given.
 
@@ -117,4 +125,44 @@ def link(
     """
     from netemu.cli import changing
 
-    changing.link(lab, interface, way or "both", clear, state, given, as_json)
+    if (up_ and down_) or (in_ and out_):
+        one, other = ("--up", "--down") if up_ and down_ else ("--in", "--out")
+        raise click.UsageError(f"{one} and {other} exclude each other")
+    way = "in" if in_ else "out" if out_ else "both"
+    state = "up" if up_ else "down" if down_ else None
+    changing.link(lab, interface, way, clear, state, given, as_json)
+
+
+@click.command(short_help="Capture what passes, for Wireshark.")
+@lab_argument
+@click.argument("words", metavar="POINT... [FILTER]", nargs=-1, required=True, shell_complete=points)
+@click.option("-w", "file", metavar="FILE", help="Write to FILE, not to standard output.")
+@click.option("-c", "count", metavar="N", type=click.IntRange(min=1), help="End after N packets.")
+def capture(lab: str, words: tuple[str, ...], file: str | None, count: int | None) -> None:
+    """Write what passes POINTs of LAB as pcapng, while it happens, until Ctrl-C, or the reader or the lab goes.
+
+    A POINT is B (all interfaces of B), B:eth0, or B@prerouting.nat. FILTER is in pcap's language.
+    For example: netemu capture nodeport B:eth0 tcp port 30000 | wireshark -k -i -
+    """
+    from netemu.cli import live
+
+    live.capture(lab, list(words), file, count)
+
+
+@click.command(short_help="Watch journeys as they complete.")
+@lab_argument
+@click.argument("words", metavar="[FILTER]", nargs=-1)
+@click.option(
+    "--settle", metavar="TIME", default="1s", show_default=True, help="How long a packet may be under way unseen."
+)
+@click.option("--walk", is_flag=True, help="Print each packet's whole walk.")
+@json_option
+def watch(lab: str, words: tuple[str, ...], settle: str, walk: bool, as_json: bool) -> None:
+    """Print each packet of LAB once its journey is complete, until Ctrl-C, or the reader or the lab goes.
+
+    FILTER, in pcap's language, chooses packets that fit it on any wire. --json prints one object a line.
+    For example: netemu watch nodeport tcp port 8080
+    """
+    from netemu.cli import live
+
+    live.watch(lab, " ".join(words), settle, walk, as_json)

@@ -1,4 +1,4 @@
-"""The commands that take or make a topology: up, run, graph, generate, validate, schema."""
+"""The commands that take or make a topology or a record: up, run, check, export, graph, generate, validate, schema."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from netemu.cli.options import (
     json_option,
     link_options,
     name_option,
+    record_option,
     topologies,
     topology_argument,
 )
@@ -25,12 +26,20 @@ from netemu.cli.options import (
 @backend_option
 @json_option
 @all_option
-def up(lab: str, name: str | None, backend: Literal["nft", "legacy"] | None, as_json: bool, unfold: bool) -> None:
+@record_option
+def up(
+    lab: str,
+    name: str | None,
+    backend: Literal["nft", "legacy"] | None,
+    as_json: bool,
+    unfold: bool,
+    record: str | None,
+) -> None:
     """Build LAB, send its traffic, show each packet's walk and the verdict; leave it up."""
     _be_able()
     from netemu.cli import labs
 
-    sys.exit(labs.up(lab, name, backend, as_json, unfold))
+    sys.exit(labs.up(lab, name, backend, as_json, unfold, record))
 
 
 @click.command(short_help="The same, and take it down again.")
@@ -39,12 +48,49 @@ def up(lab: str, name: str | None, backend: Literal["nft", "legacy"] | None, as_
 @backend_option
 @json_option
 @all_option
-def run(lab: str, name: str | None, backend: Literal["nft", "legacy"] | None, as_json: bool, unfold: bool) -> None:
+@record_option
+def run(
+    lab: str,
+    name: str | None,
+    backend: Literal["nft", "legacy"] | None,
+    as_json: bool,
+    unfold: bool,
+    record: str | None,
+) -> None:
     """Do what up does, and take the lab down again."""
     _be_able()
     from netemu.cli import labs
 
-    sys.exit(labs.run(lab, name, backend, as_json, unfold))
+    sys.exit(labs.run(lab, name, backend, as_json, unfold, record))
+
+
+@click.command(short_help="Check a lab that is up, or a saved record, against its topology.")
+@click.argument("lab", shell_complete=anything)
+@click.option("--record", metavar="FILE", type=click.Path(), help="A saved record: no lab has to be up, nor root.")
+@json_option
+@all_option
+def check(lab: str, record: str | None, as_json: bool, unfold: bool) -> None:
+    """Send LAB's traffic once more, and show each packet's walk and the verdict as `run` does; LAB is up and stays up.
+
+    With --record, what is checked is a record that `up` or `run` saved; LAB is then a topology, or a lab that is up.
+    """
+    from netemu.cli import labs
+
+    sys.exit(labs.check(lab, record, as_json, unfold))
+
+
+@click.command(short_help="Make a capture file or a table of a saved record.")
+@click.argument("file", type=click.Path())
+@click.option("--pcapng", metavar="OUT", help="For Wireshark: one interface a point, hooks among the wires.")
+@click.option("--parquet", metavar="OUT", help="A row a sighting, for data frames (needs polars).")
+def export(file: str, pcapng: str | None, parquet: str | None) -> None:
+    """Write the saved record FILE as something else. OUT may be - for standard output.
+
+    For example: netemu export hello.netemu --pcapng - | wireshark -k -i -
+    """
+    from netemu.cli import recordings
+
+    recordings.export(file, pcapng, parquet)
 
 
 @click.command(short_help="Draw a topology, or a lab that is up.")

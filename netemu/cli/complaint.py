@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from netemu import NetemuError
+from netemu import NetemuError, UsageError
 
 INTERRUPTED = 130
 MACHINE = 4
@@ -45,3 +45,9 @@ def discard_output() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.close(nothing)
+
+
+def refuse_terminal() -> None:
+    """Raise UsageError where standard output is a terminal: what is written is not for eyes."""
+    if sys.stdout.isatty():
+        raise UsageError("a capture is not for a terminal: pipe it (| wireshark -k -i -), or name a file")

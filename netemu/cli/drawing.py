@@ -13,7 +13,7 @@ from netemu.cli.shape import plain, shape
 
 def graph(lab: str, style: str) -> None:
     """Draw a lab that is up, a topology file, or a shipped topology."""
-    drawn = shape(_meant(lab))
+    drawn = shape(meant(lab))
     if style == "json":
         click.echo(json.dumps(plain(drawn)))
     elif style in STYLES:
@@ -30,7 +30,7 @@ def graph(lab: str, style: str) -> None:
         click.echo(printed(screen), nl=False)
 
 
-def _meant(lab: str) -> Topology:
+def meant(lab: str) -> Topology:
     """A bare name is a lab that is up, if there is one that this user can see; else a shipped topology."""
     if "/" not in lab and not lab.endswith((".yaml", ".yml")):
         try:

@@ -1,4 +1,4 @@
-"""up and run."""
+"""up, run and check."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Literal
 
 import click
 
-from netemu import Report, Topology, find, hold, load, report_json, run_once
+from netemu import HeldLab, Report, Topology, UsageError, find, hold, load, report_json, run_once
 from netemu.cli.complaint import complain, discard_output
 from netemu.cli.console import console, printed
+from netemu.cli.drawing import meant
+from netemu.cli.held import named
+from netemu.cli.progress import ProgressLine
+from netemu.cli.recordings import Kept, recorded_report
 from netemu.cli.walk import Walk
 
 Backend = Literal["nft", "legacy"]
@@ -34,21 +38,64 @@ def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, mo
         discard_output()
 
 
-def up(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool) -> int:
-    """Bring a lab up, held by a supervisor; its exit code."""
+def up(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool, record: str | None) -> int:
+    """Bring a lab up, held by a supervisor; its exit code, or 2 where it passed but its record could not be kept."""
     topology, source = load(find(lab), name=name, backend=backend)
+    kept = Kept(record) if record is not None else None
+    progress = ProgressLine(topology.name)
 
     def present(report: Report) -> None:
+        progress.close()
+        if kept is not None:
+            _save(kept, report)
         host = next(iter(topology.hosts))
         hint = f"netemu exec {topology.name} {host} -- COMMAND; netemu down {topology.name}"
         _present(report, topology, as_json, unfold, f"\n{topology.name} is up: {hint}\n")
 
-    return hold(topology, source, present, complain)
+    def fail(error: BaseException) -> int:
+        progress.close()
+        return complain(error)
+
+    try:
+        code = hold(topology, source, present, fail, progress)
+        return code or (0 if kept is None or kept.kept else UsageError.exit_code)
+    finally:
+        if kept is not None:
+            kept.drop()
 
 
-def run(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool) -> int:
-    """Bring a lab up in this process, take it down, and tell; its exit code."""
+def run(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool, record: str | None) -> int:
+    """Bring a lab up in this process, take it down, and tell; its exit code, as `up` gives it."""
     topology, source = load(find(lab), name=name, backend=backend)
-    report = run_once(topology, source)
+    kept = Kept(record) if record is not None else None
+    try:
+        with ProgressLine(topology.name) as progress:
+            report = run_once(topology, source, progress)
+        saved = kept is None or _save(kept, report)
+    finally:
+        if kept is not None:
+            kept.drop()
+    _present(report, topology, as_json, unfold)
+    return report.exit_code or (0 if saved else UsageError.exit_code)
+
+
+def check(lab: str, record: str | None, as_json: bool, unfold: bool) -> int:
+    """Hold a lab's expectations against its traffic sent once more, or against a saved record; the exit code."""
+    if record is not None:
+        topology = meant(lab)
+        report = recorded_report(topology, record)
+    else:
+        held: HeldLab = named(lab)
+        topology, report = held.topology(), held.check()
     _present(report, topology, as_json, unfold)
     return report.exit_code
+
+
+def _save(kept: Kept, report: Report) -> bool:
+    """Keep the record. Trouble with it does not keep the report from being told."""
+    try:
+        kept.save(report.record)
+    except UsageError as error:
+        complain(error)
+        return False
+    return True

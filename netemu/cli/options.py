@@ -13,6 +13,9 @@ all_option = click.option("--all", "unfold", is_flag=True, help="Print every pac
 name_option = click.option(
     "--name", metavar="NAME", help="The lab's name, if not its topology's: many labs of one topology can be up."
 )
+record_option = click.option(
+    "--record", metavar="FILE", type=click.Path(), help="Save the record, for check and export."
+)
 
 backend_option = click.option(
     "--backend", type=click.Choice(["nft", "legacy"]), help="Which iptables loads the rules, whatever the file says."

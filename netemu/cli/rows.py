@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from netemu import Journey, Rewrite, Sighting
+from netemu import End, Journey, Quote, Rewrite, Sighting
 
 BOTH = 2
 
@@ -36,24 +37,35 @@ def rows(journey: Journey, numbers: dict[tuple[str, str], int]) -> list[Row]:
             ttl = seen.headers.ttl if ttl is not None else None
             continue
         h = seen.headers
-        ends = (h.source, h.destination)
+        part = h.fragment is not None and h.fragment[0] > 0
+        ends = shown if part and shown is not None else (h.source, h.destination)
         parts = [f"{ends[0]} → {ends[1]}"] if ends != shown else []
+        parts += [f"fragment from byte {h.fragment[0]} on"] if h.fragment is not None else []
         parts += [f"ttl {h.ttl}"] if h.ttl != ttl else []
         shown, ttl = ends, h.ttl
         time = "" if seen.time_ns is None or start is None else str(round((seen.time_ns - start) / 1000))
         found.append(Row(time, str(seen.point), "   ".join(parts)))
-    if journey.end.kind != "delivered":
-        found.append(Row("", str(journey.end.at), _lost(journey)))
+    if len(journey.ends) > 1:
+        return found + [Row("", str(end.at), _ended(end)) for end in journey.ends]
+    if journey.end.kind != "delivered" or journey.end.error is not None:
+        found.append(Row("", str(journey.end.at), _ended(journey.end)))
     elif not any(row.text for row in found[-1:]) or not found:
         found.append(Row("", str(journey.end.at), "delivered"))
     return found
 
 
-def _lost(journey: Journey) -> str:
-    turn = journey.end.turn
-    if turn is not None:
-        return f"dropped by {turn.table} {turn.chain}: {turn.text}"
-    return "not seen any further"
+def _ended(end: End) -> str:
+    said = f": {error_words(end.error)}" if end.error is not None else ""
+    if end.turn is not None:
+        return f"dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
+    words = {"delivered": "delivered", "reassembled": "put together with the packet's other fragments"}
+    return f"{words.get(end.kind, 'not seen any further')}{said}"
+
+
+def error_words(error: Quote) -> str:
+    """What an ICMP error says, as the walk has it: PORT UNREACHABLE."""
+    mtu = f", next MTU {error.mtu}" if error.mtu else ""
+    return f"{error.kind.replace('-', ' ').upper()}{mtu}"
 
 
 def _change(change: Rewrite, journey: Journey, numbers: dict[tuple[str, str], int]) -> Row:
@@ -88,6 +100,19 @@ def decided(journey: Journey) -> list[str]:
     return list(found.values())
 
 
+def which(journey: Journey, name_of: Callable[[int], str]) -> list[str]:
+    """What is to be said of which packet this is: alike to others, sent again, or come twice."""
+    found = []
+    if journey.retransmits is not None:
+        found.append(f"sent again: repeats {name_of(journey.retransmits)}")
+    if journey.duplicates is not None:
+        found.append(f"came a second time: {name_of(journey.duplicates)} once more")
+    if journey.alike > 1:
+        told = "told by order" if journey.certain else "which one it is can't be told"
+        found.append(f"1 of {journey.alike} alike, {told}")
+    return found
+
+
 def _state(seen: Sighting, journey: Journey) -> str:
     assert seen.ct is not None
     if seen.ct.state == "untracked":
@@ -118,5 +143,9 @@ def likeness(journey: Journey) -> object:
         ),
         tuple((change.at, change.field, change.before, change.after, change.by) for change in journey.rewrites),
         journey.walked,
-        journey.end.kind,
+        tuple((end.kind, end.why, end.error and end.error.kind) for end in journey.ends),
+        journey.error and journey.error.kind,
+        journey.certain,
+        journey.retransmits is not None,
+        journey.duplicates is not None,
     )

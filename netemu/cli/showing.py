@@ -44,6 +44,7 @@ def _host(host: dict[str, Any]) -> Iterator[Text]:
         ("rules", [_rule(rule) for rule in host["rules"]]),
         ("services", [_service(service) for service in host["services"]]),
         ("processes", [f"{each['pid']:>7}  {shlex.join(each['command'])}" for each in host["processes"]]),
+        ("taps", ["wire, hooks and conntrack are recorded"] if host["taps"] else []),
         ("remarks", host["remarks"]),
     ):
         if lines:
@@ -54,7 +55,7 @@ def _host(host: dict[str, Any]) -> Iterator[Text]:
 def _interface(each: dict[str, Any]) -> Iterator[Text]:
     state = each.get("operstate", "").lower() if each["up"] else "down"
     addresses = [f"{address['local']}/{address['prefixlen']}" for address in each["addresses"]]
-    head = ((f"  {each['ifname']:<10}", "bold"), (f"{state:<6}", "green" if state == "up" else "yellow"))
+    head = ((f"  {each['ifname']:<10}", "bold"), (f"{state:<8}", "green" if state == "up" else "yellow"))
     yield Text.assemble(*head, f"{each.get('address', '')}  mtu {each.get('mtu')}  {', '.join(addresses)}".rstrip())
     for way, properties in each["properties"].items():
         yield Text(
@@ -67,7 +68,11 @@ def _interface(each: dict[str, Any]) -> Iterator[Text]:
 def _route(route: dict[str, Any]) -> str:
     hops = route.get("nexthops") or [route]
     ways = [
-        " ".join(f"{word} {hop[key]}" for word, key in (("via", "gateway"), ("dev", "dev")) if hop.get(key))
+        " ".join(
+            f"{word} {hop[key]}"
+            for word, key in (("via", "gateway"), ("dev", "dev"), ("weight", "weight"))
+            if hop.get(key) and (key != "weight" or len(hops) > 1)
+        )
         for hop in hops
     ]
     more = [f"{word} {route[key]}" for word, key in (("src", "prefsrc"), ("metric", "metric")) if route.get(key)]
@@ -91,5 +96,9 @@ def _rule(rule: dict[str, Any]) -> str:
 def _service(service: dict[str, Any]) -> str:
     process = f", process {service['pid']}" if service["pid"] is not None else ""
     ended = f", exit code {service['exit_code']}" if service["exit_code"] is not None else ""
-    again = f", restarted {service['restarts']} times" if service["restarts"] else ""
+    again = f", restarted {_times(service['restarts'])}" if service["restarts"] else ""
     return f"{service['name']}  {service['state']}{process}{ended}{again}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from netemu import Exchange, Flow, Journey, Report, Topology, Verdict, sharded
 from netemu.cli.failures import failures
-from netemu.cli.rows import Row, decided, likeness, rows
+from netemu.cli.rows import Row, decided, error_words, likeness, rows, which
 
 COLOUR = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.UNPROVEN: "bold yellow"}
 _TIME, _GAP, _HEAD = 7, 2, 35
@@ -105,11 +105,15 @@ class Walk:
 
     def _packet(self, journey: Journey) -> None:
         h = journey.first.headers
-        name = f"{'request' if journey.direction == 'original' else 'reply'} {journey.nth}"
+        name = self._name(journey)
         what = " ".join(part for part in (h.flags or h.proto.upper(), f"{h.length} bytes" if h.length else "") if part)
+        if journey.error is not None and journey.quotes is not None:
+            about = self._name_of(journey.quotes)
+            among = f", 1 of {journey.error.among} that fit" if journey.error.among > 1 else ""
+            what = f"{error_words(journey.error)}, quotes {about}{among}"
         self._line()
-        told = decided(journey)
-        beside = bool(told) and all(_HEAD + len(each) <= self.console.width for each in told)
+        told = [*decided(journey), *which(journey, self._name_of)]
+        beside = bool(told) and len(what) < _HEAD - 12 and all(_HEAD + len(each) <= self.console.width for each in told)
         self._line((f"{name:<12}", "bold"), f"{what:<22} ", (told[0] if beside else "", "italic"))
         for more in told[1:] if beside else told:
             self._line(" " * (_HEAD if beside else 12), (more, "italic"))
@@ -119,6 +123,17 @@ class Walk:
         for place, row in enumerate(walk):
             for line in self._row(row, width, texts, first=place == 0):
                 self._line(line)
+
+    def _name(self, journey: Journey) -> str:
+        """`request 2`, `reply 1`; errors are counted by themselves in their flow."""
+        if journey.quotes is None:
+            return f"{'request' if journey.direction == 'original' else 'reply'} {journey.nth}"
+        flow = self.report.record.flows[journey.flow - 1]
+        errors = [each.id for each in flow.journeys if each.quotes is not None]
+        return f"error {errors.index(journey.id) + 1}"
+
+    def _name_of(self, id: int) -> str:
+        return self._name(self.report.record.journeys[id - 1])
 
     def _row(self, row: Row, width: int, texts: int, *, first: bool) -> Iterator[Text]:
         time = f"{row.time:>{_TIME}}" + (" µs " if first and row.time else "    ")
@@ -175,7 +190,7 @@ class Walk:
             self._line("no traffic and no expectations: nothing to check")
             return
         self._line(
-            f"{_count(len(report.checks), 'check')}: {counts}; {report.record.sightings} sightings, {lost}",
+            f"{_count(len(report.checks), 'check')}: {counts}; {report.record.captured} sightings, {lost}",
             right=Text(str(report.verdict), COLOUR[report.verdict]),
         )
 

@@ -37,6 +37,7 @@ filters      filters in pcap's language, for the kernel to carry out
 wire         wire taps: a host's frames, and the canaries that prove them seen
 trace        hook taps: the nft trace
 netlink      raw nfnetlink sockets: stored now, understood later
+slots        many datagrams with one call, and packed afterwards
 tracking     conntrack's events and table
 reader       the thread that takes what comes off all taps' sockets
 buffers      how much a socket may hold

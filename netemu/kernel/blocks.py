@@ -172,16 +172,17 @@ def _copy(part: _Columns, data: Bytes, offset: NDArray[np.int64]) -> None:
     for these in np.split(order, ends):
         size, tags = int(part.captured[these[0]]), bool(tagged[these[0]])
         if tags:
-            _copy_rows(part.slab, part.start[these], data, offset[these], _TAG_AT)
+            copy_rows(part.slab, part.start[these], data, offset[these], _TAG_AT)
             tag = part.tag[these].astype(">u4").view(np.uint8).reshape(-1, _TAG)
             _windows(data, _TAG)[offset[these] + _TAG_AT] = tag
             behind = _TAG_AT + _TAG
-            _copy_rows(part.slab, part.start[these] + _TAG_AT, data, offset[these] + behind, size - _TAG_AT)
+            copy_rows(part.slab, part.start[these] + _TAG_AT, data, offset[these] + behind, size - _TAG_AT)
         else:
-            _copy_rows(part.slab, part.start[these], data, offset[these], size)
+            copy_rows(part.slab, part.start[these], data, offset[these], size)
 
 
-def _copy_rows(source: Bytes, start: NDArray[np.int64], data: Bytes, offset: NDArray[np.int64], size: int) -> None:
+def copy_rows(source: Bytes, start: NDArray[np.int64], data: Bytes, offset: NDArray[np.int64], size: int) -> None:
+    """Copy rows of `size` bytes that begin at `start` in `source` to `offset` in `data`."""
     if size:
         _windows(data, size)[offset] = _windows(source, size)[start]
 

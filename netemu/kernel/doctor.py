@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netemu.errors import NetemuError, PrivilegeError
+from netemu.errors import MachineError, NetemuError, PrivilegeError
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.packages import install_command, module_command
 from netemu.kernel.userspace import enter_user_namespace, forbidden_by, ordinary_users_may
@@ -54,7 +54,7 @@ def probe() -> list[Feature]:
         rootless, able = True, False
     from netemu.kernel.probes import PROBES, Probe  # what starts threads waits until that is done
 
-    found = [_tool(*what) for what in _TOOLS]
+    found = [*(_tool(*what) for what in _TOOLS), _libpcap()]
     found.append(_root(rootless, able))
     found.append(Feature("user namespaces", users.there, rootless, users.detail, users.remedy))
     found += [_buffers()] if rootless and able else []
@@ -73,6 +73,21 @@ def _root(rootless: bool, able: bool) -> Feature:
 def _tool(name: str, program: str, package: str, needed: bool, why: str) -> Feature:
     path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_PATHS}")
     return Feature(name, path is not None, needed, path or why, "" if path else install_command(package))
+
+
+def _libpcap() -> Feature:
+    from netemu.kernel.filters import libpcap
+
+    try:
+        return Feature("libpcap", there=True, needed=False, detail=libpcap())
+    except MachineError:
+        return Feature(
+            "libpcap",
+            there=False,
+            needed=False,
+            detail="compiles filters of taps",
+            remedy=install_command("libpcap0.8"),
+        )
 
 
 def _user_namespaces() -> Feature:

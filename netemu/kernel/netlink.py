@@ -6,9 +6,7 @@ work (docs/performance.md).
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import os
 import socket
 import struct
 import threading
@@ -18,54 +16,15 @@ import numpy as np
 from netemu.errors import CaptureError
 from netemu.kernel.buffers import set_buffer
 from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.slots import NARROW, Lengths, Slots, packed
 from netemu.kernel.store import Room, Store
-from netemu.record.frames import Datagrams, offsets
+from netemu.record.frames import Datagrams
 
 NETLINK_NETFILTER = 12
 _SOL_NETLINK = 270
 _ADD_MEMBERSHIP = 1
 _SO_MEMINFO, _MEMINFO_DROPS = 55, 8
-_AT_ONCE, _SLOT = 512, 2048
-"""How many datagrams one call takes, and the longest that events have: names in them are at most 128 bytes."""
-_SLOT_WORDS = 16
-"""struct mmsghdr in words of 4 bytes."""
-
-
-class _Slots(threading.local):
-    """Where a thread's calls of recvmmsg put what they take, and the structures that say so."""
-
-    def __init__(self) -> None:
-        self.bytes = np.empty(_AT_ONCE * _SLOT, np.uint8)
-        self._vectors = np.empty((_AT_ONCE, 2), np.uint64)
-        self._vectors[:, 0] = self.bytes.ctypes.data + np.arange(_AT_ONCE, dtype=np.uint64) * _SLOT
-        self._vectors[:, 1] = _SLOT
-        self.headers = np.zeros((_AT_ONCE, _SLOT_WORDS), np.uint32)
-        wide = self.headers.view(np.uint64)
-        wide[:, 2] = self._vectors.ctypes.data + np.arange(_AT_ONCE, dtype=np.uint64) * 16
-        wide[:, 3] = 1
-        self.recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
-        self.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
-
-    def fill(self, sock: socket.socket) -> int:
-        """Take datagrams: how many, 0 if there is none. Raises OSError."""
-        taken = self.recvmmsg(sock.fileno(), self.headers.ctypes.data, _AT_ONCE, socket.MSG_DONTWAIT, None)
-        if taken >= 0:
-            return int(taken)
-        error = ctypes.get_errno()
-        if error == errno.EAGAIN:
-            return 0
-        raise OSError(error, os.strerror(error))
-
-    def lengths(self, taken: int) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
-        """Each datagram's length."""
-        return self.headers[:taken, 14].copy()
-
-    def truncated(self, taken: int) -> int:
-        """How many were longer than a slot."""
-        return int(np.count_nonzero(self.headers[:taken, 12] & socket.MSG_TRUNC))
-
-
-_SLOTS = _Slots()
+_SLOTS = Slots()
 
 
 def netfilter_socket(net: NetworkNamespace) -> socket.socket:
@@ -82,7 +41,7 @@ class GroupReader:
     def __init__(self, net: NetworkNamespace, groups: tuple[int, ...], buffer: int, room: Room | None = None) -> None:
         self._room = room or Room()
         self._store = Store(self._room)
-        self._lengths: list[np.ndarray[tuple[int], np.dtype[np.uint32]]] = []
+        self._batches: list[tuple[Lengths, bool]] = []
         self._lock = threading.Lock()
         self._lost_before = 0
         self._not_kept = 0
@@ -109,14 +68,9 @@ class GroupReader:
     def datagrams(self) -> Datagrams:
         """All that was stored; from now on anew."""
         with self._lock:
-            slabs, lengths = self._store.take(), self._lengths
-            self._lengths, self.count = [], 0
-        if not slabs:
-            return Datagrams.of()
-        offset = offsets(np.concatenate(lengths))
-        if len(slabs) == 1:
-            return Datagrams(slabs[0], offset)
-        return Datagrams(np.concatenate(slabs, out=self._room.array(int(offset[-1]))), offset)
+            slabs, batches = self._store.take(), self._batches
+            self._batches, self.count = [], 0
+        return packed(slabs, batches, self._room.array)
 
     def lost(self) -> int:
         """How many messages were dropped since the last `forget`, as the kernel counts them, or could not be kept."""
@@ -127,7 +81,7 @@ class GroupReader:
         self.drain()
         with self._lock:
             self._store.clear()
-            self._lengths, self.count, self._not_kept = [], 0, 0
+            self._batches, self.count, self._not_kept = [], 0, 0
             self._lost_before = self._dropped()
 
     def close(self) -> None:
@@ -135,8 +89,13 @@ class GroupReader:
         with self._lock:
             self.sock.close()
 
-    def wanted(self, datagrams: list[memoryview]) -> list[memoryview]:
-        """Those that are to be kept: all."""
+    @property
+    def picks(self) -> bool:
+        """Whether `wanted` is asked at the moment: what is asked nothing of is kept a call's datagrams at a time."""
+        return False
+
+    def wanted(self, datagrams: list[bytes]) -> list[bytes]:
+        """Those that are to be kept."""
         return datagrams
 
     def _dropped(self) -> int:
@@ -162,12 +121,14 @@ class GroupReader:
         return True
 
     def _keep(self, taken: int) -> None:
-        lengths, whole = _SLOTS.lengths(taken), memoryview(_SLOTS.bytes.data)
-        starts = range(0, taken * _SLOT, _SLOT)
-        each = [whole[start : start + length] for start, length in zip(starts, lengths.tolist(), strict=True)]
-        kept = self.wanted(each)
-        if len(kept) < taken:
+        lengths = _SLOTS.lengths(taken)
+        narrow = not self.picks and int(lengths.max()) <= NARROW
+        if narrow:
+            data = _SLOTS.side_by_side(taken)
+        else:
+            kept = self.wanted(_SLOTS.each(lengths.tolist()))
             lengths = np.fromiter(map(len, kept), np.uint32, len(kept))
-        self._store.put(memoryview(b"".join(kept)))
-        self._lengths.append(lengths)
-        self.count += len(kept)
+            data = memoryview(b"".join(kept))
+        self._store.put(data)
+        self._batches.append((lengths, narrow))
+        self.count += len(lengths)

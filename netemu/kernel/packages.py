@@ -24,6 +24,10 @@ _OTHER_NAMES = {
     ("zypper", "uidmap"): "shadow",
     ("pacman", "uidmap"): "shadow",
     ("apk", "uidmap"): "shadow-subids",
+    ("dnf", "libpcap0.8"): "libpcap",
+    ("zypper", "libpcap0.8"): "libpcap1",
+    ("pacman", "libpcap0.8"): "libpcap",
+    ("apk", "libpcap0.8"): "libpcap",
 }
 _MORE_MODULES = {"dnf": "kernel-modules-extra", "apt-get": "linux-modules-extra-{release}"}
 """Where a distribution keeps modules in a package beside its kernel (apt-get's: Ubuntu)."""

@@ -26,6 +26,7 @@ from netemu.kernel.nftables import Nftables
 from netemu.kernel.qdisc import Shape
 from netemu.kernel.rules import program
 from netemu.kernel.syscalls import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, mount, unshare
+from netemu.netfilter.messages import NLMSG_ERROR
 from netemu.netfilter.ruleset import complaint
 
 _MS_PRIVATE_ALL = 1 << 18 | 1 << 14
@@ -82,6 +83,23 @@ def _vlan(links: Links) -> None:
     info = rt.text(1, "vlan") + rt.attribute(2, number)
     body = bytes(16) + rt.number(5, links.index["below"]) + rt.attribute(18, info)
     links.requests.queue("VLAN interface", rt.NEW_LINK, body, rt.CREATE)
+
+
+def _ip_vs(net: NetworkNamespace) -> str:
+    """Ask generic netlink for IPVS' family, as ipvsadm does: the kernel loads its module for that."""
+    name = b"IPVS\0"
+    attribute = struct.pack("=HH", 4 + len(name), 2) + name.ljust(8, b"\0")  # CTRL_ATTR_FAMILY_NAME
+    body = struct.pack("=BBH", 3, 1, 0) + attribute  # CTRL_CMD_GETFAMILY
+    with net.entered():
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
+    with sock:
+        sock.settimeout(1)
+        sock.sendto(struct.pack("=IHHII", 16 + len(body), 16, 1, 1, 0) + body, (0, 0))
+        answer = sock.recv(65536)
+    if struct.unpack_from("=H", answer, 4)[0] == NLMSG_ERROR:
+        error = -struct.unpack_from("=i", answer, 16)[0]
+        raise OSError(error, os.strerror(error))
+    return "is there"
 
 
 def _conntrack_events(net: NetworkNamespace) -> str:
@@ -184,6 +202,7 @@ PROBES: Mapping[str, Probe] = {
     "vlan": Probe(_linked(_vlan), module="8021q", why="VLAN interfaces that a lab's own commands make"),
     "iptables-legacy": Probe(_legacy("iptables"), module="iptable_nat", why="backend: legacy"),
     "ip6tables-legacy": Probe(_legacy("ip6tables"), module="ip6table_nat", why="backend: legacy"),
+    "ip_vs": Probe(_ip_vs, module="ip_vs", why="IPVS that a lab's own commands set up"),
     "overlay": Probe(_overlay, module="overlay", why="files of hosts at new places"),
 }
 """By name. What is not needed by every lab says what it is for."""

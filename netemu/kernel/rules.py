@@ -26,7 +26,7 @@ from netemu.netfilter.ruleset import (
     tied,
     uses_conntrack,
 )
-from netemu.record.capture import TAP_TABLE
+from netemu.record.capture import is_tap_table
 from netemu.topology.model import Backend
 from netemu.topology.steps import Tool
 
@@ -101,7 +101,7 @@ async def read_rules(net: NetworkNamespace) -> Ruleset:
         listed = listed_rules(nft.list())
     finally:
         nft.close()
-    listed = replace(listed, rules=tuple(rule for rule in listed.rules if rule.table != TAP_TABLE))
+    listed = replace(listed, rules=tuple(rule for rule in listed.rules if not is_tap_table(rule.table)))
     saved: list[Rule] = []
     for tool, family in _FAMILIES.items():
         if any(rule.family == family and rule.table in _IPTABLES for rule in listed.rules):

@@ -1,8 +1,10 @@
-"""unshare, setns, mount and detached mounts; the first two Python has only from 3.12 on."""
+"""unshare, setns, mount, detached mounts and a parent's death; the first two Python has only from 3.12 on."""
 
 from __future__ import annotations
 
 import os
+import select
+import signal
 
 from netemu.kernel.init.calls import (
     CLONE_NEWNET,
@@ -23,6 +25,7 @@ __all__ = [
     "CLONE_NEWUSER",
     "CLONE_NEWUTS",
     "detached_mount",
+    "die_with",
     "mount",
     "setns",
     "unshare",
@@ -31,6 +34,8 @@ __all__ = [
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 """The same on every architecture of Linux that Python runs on (asm-generic/unistd.h)."""
 _CLOEXEC, _CREATE = 1, 6
+_PDEATHSIG = 1
+"""PR_SET_PDEATHSIG (prctl(2))."""
 
 
 def detached_mount(kind: str) -> int:
@@ -41,3 +46,11 @@ def detached_mount(kind: str) -> int:
         return call("syscall", _FSMOUNT, context, _CLOEXEC, 0)
     finally:
         os.close(context)
+
+
+def die_with(parent: int) -> None:
+    """From now on this process, just forked, is killed when its parent ends, whose pidfd this is; it is closed."""
+    call("prctl", _PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if select.select([parent], [], [], 0)[0]:  # it ended before that
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.close(parent)

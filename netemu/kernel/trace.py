@@ -8,6 +8,7 @@ tracking on. On older kernels a tap asks for it only in a host whose own rules t
 from __future__ import annotations
 
 import socket
+import zlib
 from contextlib import ExitStack
 
 from netemu.errors import CaptureError
@@ -47,15 +48,22 @@ STATES: tuple[PacketConntrack, ...] = (
 """What a tap's rules tell apart where the trace carries no conntrack state."""
 
 
-def table(ask_conntrack: bool, tracing: Tracing = EVERYTHING) -> str:
-    """The tap's nft table, as nft reads it."""
-    lines = [f"table inet {TAP_TABLE} {{", "flags owner;"]
+def canary_address(name: str) -> str:
+    """Where the canaries of the tap with this table go: a loopback address that is its own."""
+    number = zlib.crc32(name.encode())
+    return f"127.{number & 0x7F}.{number >> 8 & 0xFF}.{number >> 16 & 0xFE | 1}"
+
+
+def table(ask_conntrack: bool, tracing: Tracing = EVERYTHING, name: str = TAP_TABLE) -> str:
+    """The tap's nft table, as nft reads it. Canaries of other taps pass its first chain without a trace."""
+    lines = [f"table inet {name} {{", "flags owner;"]
     if tracing.kind == "first":
         lines += [_SEEN_SET.format(hook=hook, family=family) for hook in STARTS for family in (4, 6)]
     for hook in STARTS:
         lines.append(f"chain {START}{hook} {{ type filter hook {hook} priority {START_PRIORITY}; policy accept;")
         if hook == "output":
-            lines.append(f"ip daddr 127.0.0.1 ip protocol {CANARY_PROTOCOL} meta nftrace set 1 drop")
+            lines.append(f"ip daddr {canary_address(name)} ip protocol {CANARY_PROTOCOL} meta nftrace set 1 drop")
+            lines.append(f"ip daddr 127.0.0.0/8 ip protocol {CANARY_PROTOCOL} accept")
         lines += [*(f"{match} meta nftrace set 1 accept" for match in _traced(tracing, hook)), "}"]
     for stage in STAGES if tracing.kind != "off" else ():
         lines.append(f"chain {stage.name} {{ type filter hook {stage.hook} priority {stage.priority}; policy accept;")
@@ -98,7 +106,10 @@ def _matches(state: PacketConntrack) -> str:
 
 
 class TraceTap(GroupReader):
-    """Stores the trace events of one host, and knows its own canaries. Its chains go when it is closed."""
+    """Stores the trace events of one host, and knows its own canaries. Its chains go when it is closed.
+
+    Several taps of one host need tables of different names (capture.py tells which names are taps').
+    """
 
     def __init__(
         self,
@@ -107,10 +118,12 @@ class TraceTap(GroupReader):
         ask_conntrack: bool,
         room: Room | None = None,
         tracing: Tracing = EVERYTHING,
+        name: str = TAP_TABLE,
     ) -> None:
         super().__init__(net, (_GROUP,), buffer, room)
         self.net = net
         self.tracing = tracing
+        self.name = name
         self.states: dict[tuple[str, int], PacketConntrack] = {}
         self._awaited: set[bytes] = set()
         self._proof = Proof()
@@ -123,14 +136,14 @@ class TraceTap(GroupReader):
                 raise CaptureError(f"host {net.name}: no hook tap: {error.strerror}") from error
             self.nft = Nftables(net)
             undo.callback(self.nft.close)
-            self.nft.run(table(ask_conntrack, tracing))
+            self.nft.run(table(ask_conntrack, tracing, name))
             if ask_conntrack and tracing.kind != "off":
                 self.states = self._read_states()
             undo.pop_all()
 
     def _read_states(self) -> dict[tuple[str, int], PacketConntrack]:
         handles: dict[str, list[int]] = {}
-        for rule in listed_rules(self.nft.list(f"list table inet {TAP_TABLE}")).rules:
+        for rule in listed_rules(self.nft.list(f"list table inet {self.name}")).rules:
             handles.setdefault(rule.chain, []).append(rule.handle or 0)
         return {
             (stage.name, handle): state
@@ -144,7 +157,7 @@ class TraceTap(GroupReader):
         self._awaited.add(nonce)
         self._proof.begin()
         try:
-            self.sender.sendto(nonce, ("127.0.0.1", 0))
+            self.sender.sendto(nonce, (canary_address(self.name), 0))
         except PermissionError:
             pass  # the drop, as the sender is told of it
 
@@ -152,9 +165,14 @@ class TraceTap(GroupReader):
         """Return once the canary's event was seen: every event before it is stored by then."""
         await self._proof.wait()
 
-    def wanted(self, datagrams: list[memoryview]) -> list[memoryview]:
+    @property
+    def picks(self) -> bool:
+        """While canaries are awaited."""
+        return bool(self._awaited)
+
+    def wanted(self, datagrams: list[bytes]) -> list[bytes]:
         """All events but canaries'."""
-        return [each for each in datagrams if not self._is_canary(bytes(each))] if self._awaited else datagrams
+        return [each for each in datagrams if not self._is_canary(each)]
 
     def _is_canary(self, event: bytes) -> bool:
         seen = next((nonce for nonce in self._awaited if nonce in event), None)

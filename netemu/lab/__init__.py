@@ -17,7 +17,6 @@ recorder     all hosts' taps: proven, running, read out
 folder       the private folders that labs keep things in, and the names of labs that are up
 leftovers    what a lab leaves when its holder and its process 1 were both killed, and wiping it
 supervisor   the process that holds a lab which is up, or brings it up once
-naming       what to say of a name that is not there
 stopping     being stopped by signals
 control      the supervisor's socket: what is asked there is answered, whoever asks and however
 asking       asking it, from another process
@@ -26,6 +25,10 @@ show         what a lab consists of now, as the kernel says it
 linkage      the wires of a lab that is up, changed while it is
 requests     what a supervisor does for each request
 held         `HeldLab`: a lab that another process holds
+inside       this process's own sockets in such a lab's namespaces, for
+stream       what goes out while it happens, to a reader that may stall or go:
+capturing    what passes some points, as pcapng
+watching     journeys as they complete
 entering     this process moves into a host's place and runs a command there
 terminal     a terminal of its own for that command
 sides        capture files of several sides of a NAT, read and joined

@@ -18,7 +18,7 @@ from typing import Any
 from netemu import errors
 from netemu.errors import NetemuError, PrivilegeError, Problem, TopologyError, UsageError
 from netemu.lab.folder import BASE, base, is_alive, names_up
-from netemu.lab.naming import hint
+from netemu.topology.naming import hint
 
 SOCKET = "control"
 VERSION = 1

@@ -96,7 +96,7 @@ class ControlServer:
         try:
             answer = await _handler(request)(self.held, request)
         except NetemuError as error:
-            return _error(type(error).__name__, str(error)), Answer()
+            return _error(_kind(error), str(error)), Answer()
         except Exception as error:  # noqa: BLE001  whatever goes wrong with a request, the lab stays up
             return _error("NetemuError", f"a fault of netemu's own: {type(error).__name__}: {error}"), Answer()
         return {"netemu": VERSION, "answer": answer.facts}, answer
@@ -109,6 +109,11 @@ def _handler(request: dict[str, Any]) -> Handler:
     if what not in HANDLERS:
         raise UsageError(f"this lab knows no request '{what}'")
     return HANDLERS[what]
+
+
+def _kind(error: NetemuError) -> str:
+    """The nearest class that every asker knows: others are a room's own."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == NetemuError.__module__)
 
 
 def _error(kind: str, message: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from netemu.kernel.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, setns
+from netemu.kernel.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, die_with, setns
 from netemu.kernel.userspace import join_user_namespace
 from netemu.lab.asking import ask
 from netemu.lab.terminal import Terminal, has_terminal
@@ -37,16 +37,20 @@ def enter(lab: str, host: str) -> dict[str, str]:
 def run(command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int] = ()) -> int:
     """Run a command as a child; its exit code, as a shell tells it. It gets `descriptors` beside its streams.
 
-    On a terminal it has a terminal of its own, of the same size, for as long as it runs.
+    On a terminal it has a terminal of its own, of the same size, for as long as it runs. It is killed if this process
+    is; what it started itself goes on then, until the lab is down.
     """
     sys.stdout.flush()
     terminal = Terminal() if has_terminal() else None
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_PASSED_ON, signal.SIGCHLD, signal.SIGWINCH})
+    parent = os.pidfd_open(os.getpid())
     child = os.fork()
     if child == 0:
+        die_with(parent)
         if terminal is not None:
             terminal.become_controlling()
         _become(command, environment, descriptors)
+    os.close(parent)
     code = _until_ended(child) if terminal is None else terminal.until_ended(child, _PASSED_ON)
     return code if code >= 0 else 128 - code
 

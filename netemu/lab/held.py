@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from netemu.errors import UsageError
 from netemu.lab.asking import ask
 from netemu.lab.folder import names_up
 
 if TYPE_CHECKING:
+    from netemu.check.report import Report
+    from netemu.lab.capturing import Captured
+    from netemu.lab.watching import Loss, Watched
+    from netemu.record.journeys import Journey
     from netemu.topology.model import Topology
 
 SLOW = 600.0
@@ -71,6 +77,93 @@ class HeldLab:
         """
         request = {"do": "link", "host": host, "interface": interface, "way": way}
         return ask(self.name, {**request, "set": dict(set or {}), "clear": clear, "state": state})[0]
+
+    def check(self) -> Report:
+        """Send its traffic once more, record it, and hold its topology's expectations against the record."""
+        import os
+        import time
+
+        from netemu.check.lab import check_lab
+        from netemu.record.record import Record
+
+        topology = self.topology()
+        answer, (fd,) = ask(self.name, {"do": "record"}, descriptors=1, within=SLOW)
+        start = time.perf_counter()
+        try:
+            record = Record.load(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+        report = check_lab(topology, record)
+        report.timing_ms.update(answer["timing_ms"])
+        report.timing_ms["check"] = (time.perf_counter() - start) * 1000
+        return report
+
+    def capture(
+        self,
+        points: Sequence[str],
+        out: int,
+        *,
+        filter: str = "",
+        count: int | None = None,
+        ready: Callable[[], None] = lambda: None,
+    ) -> Captured:
+        """Write what passes these points to a descriptor as pcapng, while it happens; returns when that has ended.
+
+        Points are `B` (all interfaces of B), `B:eth0` and `B@prerouting.nat`. It ends with SIGINT or SIGTERM, when the
+        reader goes, when the lab goes down, or after `count` packets. `filter` is in pcap's language. `ready` is
+        called once everything is bound. For a process of its own, as `run` is, that has no threads yet.
+        """
+        from netemu.lab.inside import inside
+        from netemu.topology.tracing import Tracing
+
+        hosts = self.topology().hosts
+        tracing = {name: Tracing.parse(host.trace) for name, host in hosts.items()}
+        asked = dict.fromkeys(re.split("[:@]", point, maxsplit=1)[0] for point in points)
+        with inside(self.name, [host for host in asked if host in hosts] or list(hosts)[:1]) as here:
+            from netemu.lab.capturing import capture, wanted_at  # not before: numpy has threads
+
+            wanted = wanted_at(points, list(hosts))
+            return capture(here, wanted, out, filter=filter, count=count, tracing=tracing, ready=ready)
+
+    def watch(
+        self,
+        out: int,
+        tell: Callable[[Journey | Loss], str],
+        *,
+        filter: str = "",
+        settle: str = "1s",
+        ready: Callable[[], None] = lambda: None,
+    ) -> Watched:
+        """Write what `tell` makes of each journey that completes, and of each loss, to a descriptor.
+
+        `filter` (pcap's language) chooses journeys: those of which a frame fits, on any wire. A packet of
+        which nothing more is seen for `settle` is told as it is. Ends, and is for a process of its own, as `capture`.
+        """
+        from netemu.lab.inside import inside
+        from netemu.topology.segments import segments
+        from netemu.topology.tracing import Tracing
+        from netemu.topology.units import seconds
+
+        try:
+            settle_ns = round(seconds(settle) * 1e9)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        topology = self.topology()
+        tracing = {name: Tracing.parse(host.trace) for name, host in topology.hosts.items()}
+        segment_of = {member: name for name, members in segments(topology).items() for member in members}
+        with inside(self.name, list(topology.hosts)) as here:
+            from netemu.lab.watching import watch  # not before: numpy has threads
+
+            return watch(
+                here,
+                out,
+                tell,
+                segment_of=segment_of,
+                tracing=tracing,
+                filter=filter,
+                settle_ns=settle_ns,
+                ready=ready,
+            )
 
     def down(self) -> None:
         """Take it down; returns when its supervisor has ended."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from netemu.check.explain import Surroundings
-from netemu.check.report import Report, check_record
+from netemu.check.lab import check_lab
+from netemu.check.report import Report
 from netemu.errors import TopologyError, UsageError
 from netemu.kernel.features import require_nf_tables
 from netemu.kernel.pidspace import PidSpace
@@ -27,7 +27,6 @@ from netemu.lab.host import Host
 from netemu.lab.leftovers import wipe_name
 from netemu.lab.limits import limit_reached
 from netemu.lab.linkage import Linkage
-from netemu.lab.naming import hint
 from netemu.lab.needs import require_all
 from netemu.lab.progress import Tell
 from netemu.lab.recorder import Recorder
@@ -38,8 +37,9 @@ from netemu.record.exchange import Exchange
 from netemu.record.record import Record, build_record
 from netemu.topology.expectation import Expectation
 from netemu.topology.library import find
-from netemu.topology.load import Source, expectations_for, load, renamed
+from netemu.topology.load import Source, load, renamed
 from netemu.topology.model import Topology
+from netemu.topology.naming import hint
 from netemu.topology.plan import plan
 from netemu.topology.segments import segments
 from netemu.topology.tracing import Tracing
@@ -236,9 +236,7 @@ class Lab:
         Others are objects, or mappings as in a topology file. Raises TopologyError on one that this lab can't meet:
         an unknown key, host, traffic item or point.
         """
-        forwarding = {name: host.forwarding for name, host in self.topology.hosts.items()}
-        expectations = self.topology.expect if expect is None else expectations_for(self.topology, expect)
-        return check_record(self.topology.name, record, expectations, Surroundings(forwarding))
+        return check_lab(self.topology, record, expect)
 
     async def prove(self) -> Report:
         """Send all traffic of the topology, record it, and check it: what `netemu up` and `netemu run` do."""

@@ -7,12 +7,14 @@ import errno
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from netemu.errors import TopologyError, UsageError
+from netemu.errors import MachineError, TopologyError, UsageError
+from netemu.kernel.features import missing
 from netemu.kernel.rtnetlink import RefusedError
-from netemu.lab.naming import hint
 from netemu.lab.wiring import Wiring, kernel_shape
 from netemu.topology import steps
 from netemu.topology.changing import changed
+from netemu.topology.naming import hint
+from netemu.topology.needs import Feature, shaping_needs
 from netemu.topology.segments import End
 from netemu.topology.shaping import LinkProperties
 
@@ -53,9 +55,10 @@ class Linkage:
         return {way: properties.given() for way, properties in ways.items() if properties is not None}
 
     async def shape(self, end: End, given: Mapping[str, str], way: Way = "both") -> None:
-        """Set properties, of one direction or both; those that are not given stay. Raises UsageError, KernelError."""
+        """Set properties, of one direction or both; those that are not given stay. Raises UsageError, MachineError."""
         async with self._turn:
             wanted = {sender: changed(self.properties.get(sender), given) for sender in self._senders(end, way)}
+            _require({shaping_needs(properties) for properties in wanted.values()})
             for (host, interface), properties in wanted.items():
                 await self.wiring.links[host].shape(interface, kernel_shape(properties))
                 self.properties[host, interface] = properties
@@ -117,3 +120,8 @@ class Linkage:
         if interface not in there:
             raise UsageError(f"host {host} has no interface '{interface}'{hint(interface, there)}")
         return end
+
+
+def _require(features: set[Feature]) -> None:
+    if lacking := missing(features):
+        raise MachineError("; ".join(f"this kernel has no {feature} ({said})" for feature, said in lacking.items()))

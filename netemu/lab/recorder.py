@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from netemu.errors import CaptureError, UsageError
@@ -107,6 +108,16 @@ class Recorder:
             undo.pop_all()
         return ring
 
+    def _ask(self, taps: _HostTaps) -> None:
+        """Give a host whose rules track by now a hook tap that asks for the conntrack state."""
+        assert self.reader is not None
+        self.reader.remove(taps.trace)
+        taps.trace.close()
+        tracing = self.tracing.get(taps.net.name, EVERYTHING)
+        taps.trace = TraceTap(taps.net, self.how.buffer, ask_conntrack=True, room=self.room, tracing=tracing)
+        taps.asked = True
+        self.reader.add(taps.trace)
+
     def open_bridge(self, links: Links, bridge: str) -> None:
         """Let canaries be sent from a network's bridge to all of its members."""
         self.bridges.append((sending_socket(links.net), bridge))
@@ -120,6 +131,9 @@ class Recorder:
             taps.alive = {}
         if forget:
             await self._quiet()
+            for taps in self.taps.values():
+                if not taps.asked and tracks(taps.net):
+                    self._ask(taps)
             await side_by_side([tap.forget for taps in self.taps.values() for tap in taps.all], _THREADS)
             await asyncio.gather(*(self._count_from_here(taps) for taps in self.taps.values()))
         await self._prove()
@@ -131,17 +145,18 @@ class Recorder:
         """End a record: take all that the sockets still hold, read rules and tables, and prove every tap once more.
 
         Rules' counters are read between two proofs, so that for each traced match it is known whether it was counted
-        by then, or may have been, or not.
+        by then, or may have been, or not. What begins after that is not in the record: taps may have parts of it.
         """
         await self._quiet()
         await self._prove()
         counted_to = {name: taps.trace.count for name, taps in self.taps.items()}
         hosts = list(self.taps.values())
         rules = await asyncio.gather(*(read_rules(taps.net) for taps in hosts))
+        until_ns = time.time_ns()
         await self._prove()
         await side_by_side([tap.drain for taps in hosts for tap in taps.all], _THREADS)
         return [
-            await self._capture(taps, after, counted_to[taps.net.name])
+            replace(await self._capture(taps, after, counted_to[taps.net.name]), until_ns=until_ns)
             for taps, after in zip(hosts, rules, strict=True)
         ]
 

@@ -6,14 +6,16 @@ NetemuError. They run side by side, on the loop that the lab lives on: none may 
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from netemu.errors import UsageError
 from netemu.kernel.userspace import user_namespace
-from netemu.lab.naming import hint
+from netemu.topology.naming import hint
 
 if TYPE_CHECKING:
     from netemu.lab.lab import Lab
@@ -37,6 +39,8 @@ class Held:
 
     lab: Lab
     facts: Mapping[str, Any]
+    recording: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Whoever sends the lab's traffic and records it: one after another."""
 
 
 Handler = Callable[[Held, Request], Awaitable[Answer]]
@@ -62,6 +66,36 @@ async def enter(held: Held, request: Request) -> Answer:
 async def topology(held: Held, _request: Request) -> Answer:
     """The topology that the lab was made of, as plain values."""
     return Answer({"topology": held.lab.topology.model_dump(mode="json", by_alias=True, exclude_defaults=True)})
+
+
+async def record(held: Held, _request: Request) -> Answer:
+    """Send all traffic of the topology and record it: a descriptor of the saved record, and how long that took."""
+    fd = os.memfd_create("netemu-record", os.MFD_CLOEXEC)
+    try:
+        async with held.recording:
+            start = time.perf_counter()
+            try:
+                async with held.lab.record() as found:
+                    for item in held.lab.topology.traffic:
+                        await held.lab.send(item.name)
+            finally:
+                await held.lab.stop_recording()
+            spent = (time.perf_counter() - start) * 1000
+        await asyncio.to_thread(found.save, f"/proc/self/fd/{fd}")
+    except BaseException:
+        os.close(fd)
+        raise
+    return Answer({"timing_ms": {"traffic": spent}}, (fd,), opened=(fd,))
+
+
+async def namespaces(held: Held, request: Request) -> Answer:
+    """Descriptors of the lab's user namespace, then of the network namespace of each of `hosts`, in their order."""
+    wanted = request.get("hosts")
+    if not isinstance(wanted, list) or not all(isinstance(host, str) for host in wanted) or not wanted:
+        raise UsageError("the request 'namespaces' needs 'hosts', a list of names")
+    nets = [held.lab[host].net.fd for host in wanted]
+    user = user_namespace()
+    return Answer({"hosts": wanted}, (user, *nets), opened=(user,))
 
 
 async def show(held: Held, request: Request) -> Answer:
@@ -132,6 +166,8 @@ HANDLERS: Mapping[str, Handler] = {
     "facts": facts,
     "enter": enter,
     "topology": topology,
+    "record": record,
+    "namespaces": namespaces,
     "show": show,
     "logs": logs,
     "restart": restart,

@@ -28,7 +28,10 @@ _LINES_QUOTED = 3
 
 @dataclass(frozen=True, slots=True)
 class ServiceState:
-    """How a service is: `starting`, `ready`, `ended` or `failed`; its process's number here, and how it went before."""
+    """How a service is: its state, its process's number here, and how it went before.
+
+    `state` is `starting`, `ready`, `restarting` (it ended, and waits for its next start), `ended` or `failed`.
+    """
 
     host: str
     name: str
@@ -145,8 +148,9 @@ class RunningService:
             if not self._again():
                 self.state = "ended" if self.process.returncode == 0 else "failed"
                 return
-            self.state = "starting"
+            self.state = "restarting"
             await asyncio.sleep(pause)
+            self.state = "starting"
             pause = min(pause * 2, LONGEST_PAUSE)
             self.restarts += 1
             ready = self.step.service.ready

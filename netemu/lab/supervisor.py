@@ -19,6 +19,7 @@ from pathlib import Path
 from netemu.check.report import Report
 from netemu.lab.control import ControlServer
 from netemu.lab.lab import Lab
+from netemu.lab.progress import Tell
 from netemu.lab.requests import Held
 from netemu.lab.stopping import cancelled_by
 from netemu.topology.load import Source
@@ -28,11 +29,11 @@ Present = Callable[[Report], None]
 Complain = Callable[[BaseException], int]
 
 
-def hold(topology: Topology, source: Source, present: Present, complain: Complain) -> int:
+def hold(topology: Topology, source: Source, present: Present, complain: Complain, progress: Tell | None = None) -> int:
     """Bring a lab up in a process of its own; the exit code once its report is printed, or it has failed.
 
     `topology` and `source` are what `load` gave. `present` prints a report; `complain` prints an error and gives its
-    exit code. Both run in the new process.
+    exit code; `progress` is told how far it is, as in `Lab`. All of them run in the new process.
     """
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
@@ -44,7 +45,7 @@ def hold(topology: Topology, source: Source, present: Present, complain: Complai
         code = 70
         try:
             os.setsid()
-            code = asyncio.run(_supervise(topology, source, theirs, present))
+            code = asyncio.run(_supervise(topology, source, theirs, present, progress))
         except BaseException as error:  # noqa: BLE001  whatever it is, this process ends here
             code = complain(error)
         finally:
@@ -80,7 +81,9 @@ def _wait(child: int, news: socket.socket) -> int:
         news.close()
 
 
-async def _supervise(topology: Topology, source: Source, parent: socket.socket, present: Present) -> int:
+async def _supervise(
+    topology: Topology, source: Source, parent: socket.socket, present: Present, progress: Tell | None
+) -> int:
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
@@ -91,7 +94,7 @@ async def _supervise(topology: Topology, source: Source, parent: socket.socket, 
         task.cancel()
 
     loop.add_reader(parent, orphaned)
-    lab = Lab(topology, source=source, named=True)
+    lab = Lab(topology, source=source, named=True, progress=progress)
     with cancelled_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         async with lab:
             assert lab.folder is not None
@@ -110,14 +113,14 @@ async def _supervise(topology: Topology, source: Source, parent: socket.socket, 
     return 0
 
 
-def run_once(topology: Topology, source: Source) -> Report:
+def run_once(topology: Topology, source: Source, progress: Tell | None = None) -> Report:
     """Bring a lab up in this process, send its traffic, check it, and take it down; SIGINT and SIGTERM cut it short.
 
-    `topology` and `source` are what `load` gave.
+    `topology` and `source` are what `load` gave; `progress` is told how far it is, as in `Lab`.
     """
 
     async def prove() -> Report:
-        lab = Lab(topology, source=source)
+        lab = Lab(topology, source=source, progress=progress)
         with cancelled_by(signal.SIGINT, signal.SIGTERM):
             async with lab:
                 report = await lab.prove()

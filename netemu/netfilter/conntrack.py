@@ -119,13 +119,20 @@ class Tuple:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One conntrack entry: the reply tuple differs from the original's inverse by what NAT set."""
+    """One conntrack entry: the reply tuple differs from the original's inverse by what NAT set.
+
+    `mark` and `zone` are None where they are not told: the kernel leaves a mark of 0 and the default zone 0 out (a
+    zone of one direction only, `--zone-orig`, is not read). `timeout` is the seconds that it had left.
+    """
 
     id: int
     original: Tuple
     reply: Tuple
     status: int
     tcp_state: str | None = None
+    mark: int | None = None
+    zone: int | None = None
+    timeout: int | None = None
 
     @property
     def status_names(self) -> tuple[str, ...]:
@@ -133,8 +140,15 @@ class Entry:
         return status_names(self.status)
 
     def updated(self, newer: Entry) -> Entry:
-        """This entry after an event of the same id: its last status and TCP state."""
-        return replace(self, status=newer.status or self.status, tcp_state=newer.tcp_state or self.tcp_state)
+        """This entry after an event of the same id: the last of all that may change and was told."""
+        return replace(
+            self,
+            status=newer.status or self.status,
+            tcp_state=newer.tcp_state or self.tcp_state,
+            mark=self.mark if newer.mark is None else newer.mark,
+            zone=self.zone if newer.zone is None else newer.zone,
+            timeout=self.timeout if newer.timeout is None else newer.timeout,
+        )
 
 
 TCP_STATES = (

@@ -17,6 +17,8 @@ NLMSG_ERROR, NLMSG_DONE = 2, 3
 SUBSYS_CONNTRACK, SUBSYS_NFTABLES = 1, 10
 MSG_CONNTRACK_NEW, MSG_CONNTRACK_DELETE = 0, 2
 MSG_TRACE = 17
+NLM_F_CREATE = 0x400
+"""linux/netlink.h: on an event of conntrack's, the entry is new."""
 GENERATION = 4
 """Bytes of struct nfgenmsg before a message's attributes."""
 
@@ -163,7 +165,7 @@ def conntrack_entry(payload: bytes) -> Entry | None:
         return None
     tcp = a.nested(4).nested(1).number(1, 1)
     state = TCP_STATES[tcp] if tcp is not None and tcp < len(TCP_STATES) else None
-    return Entry(id, original, reply, a.number(3) or 0, state)
+    return Entry(id, original, reply, a.number(3) or 0, state, a.number(8), a.number(18, 2), a.number(7))
 
 
 def _tuple(a: Attributes) -> Tuple | None:

@@ -24,10 +24,19 @@ events       the trace events of a host in bulk, as columns
 sighting     one packet seen at one point
 passes       a host's trace events grouped into packets' passes through its hooks
 sightings    everything that was seen, as columns
+fragments    frames that one packet left as, and those that were put together again
 ties         which sightings are of the same packet, in a host and on a wire
 forest       from ties to journeys: each start's tree, laid out as one run of sightings
 journeys     one packet's sightings joined across hosts and rewrites, made on demand
+order        packets told apart by order alone, retransmissions, duplicates
+quotes       ICMP errors joined to the packets that they quote
 rewrites     what changed between two neighbouring sightings, and by what
+select       which sightings and journeys are asked for: words onto columns of truth values
+expression   the same as text in pcap's manner, read to what it asks
+askable      a sequence of all that called gives what is asked for
+seen         all sightings as a sequence, made on demand
+latency      how long packets took from one point to another
+tracked      what conntrack told: entries new, updated and destroyed, and the table at the end
 legacy       iptables-legacy's nat rules, which no trace shows: walked and matched by what else tells
 tuples       directed tuples as numbers
 flows        journeys joined to connections, in two directions
@@ -35,6 +44,8 @@ exchange     one traffic item as it went
 table        a record's sightings as a Polars data frame
 record       all of it together
 saved        a record as a file, which loads back equal
+live         journeys as they complete, of captured bytes that come piece by piece
+live_flows   which flows those are of
 export       a record as a capture file: one interface a point
 pcapng       pcapng written, pcapng and pcap read: bytes in, bytes out
 captured     capture files in bulk: their packets as columns, whatever the link type

@@ -12,7 +12,12 @@ HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
 """sockaddr_ll's packet types (linux/if_packet.h): OTHERHOST is a flooded frame that is not for this host."""
 
 TAP_TABLE = "netemu"
-"""The nft table (family inet) that a hook tap's chains are in."""
+"""The nft table (family inet) that a lab's own hook taps have; whoever else looks has one named `netemu-` and more."""
+
+
+def is_tap_table(name: str) -> bool:
+    """Whether an nft table is a hook tap's: the lab's own, or that of somebody who watches besides."""
+    return name == TAP_TABLE or name.startswith(f"{TAP_TABLE}-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,9 @@ class HostCapture:
 
     `trace` and `conntrack` hold netlink datagrams; `entries` the datagrams of the conntrack dump at the end.
     `counted` are the places in `trace` between which every match is in the rules' counters; before and after, a match
-    may be. `states` tells, where the trace carries no conntrack state, what a matched tap rule (by chain and handle)
-    means.
+    may be. Taps are read out one after the other: what began after `until_ns` (kernel time; 0: no end) may be known in
+    part. `states` tells, where the trace carries no conntrack state, what a matched tap rule (by chain and handle)
+    means. `table` is the hook tap's own: chains of other taps' tables say nothing of a packet.
     """
 
     host: str
@@ -59,3 +65,5 @@ class HostCapture:
     rules_after: Ruleset = field(default_factory=Ruleset)
     health: list[TapHealth] = field(default_factory=list)
     counted: tuple[int, int] | None = None
+    until_ns: int = 0
+    table: str = TAP_TABLE

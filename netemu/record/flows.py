@@ -13,9 +13,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Unpack
 
 import numpy as np
 
+from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Direction, Entry, Tuple
 from netemu.netfilter.messages import (
     MSG_CONNTRACK_DELETE,
@@ -24,8 +26,10 @@ from netemu.netfilter.messages import (
     conntrack_entry,
     messages,
 )
+from netemu.record.fragments import is_later
 from netemu.record.journeys import Chosen, Journey, Journeys
 from netemu.record.rows import Column, mix, ranks, stable_order
+from netemu.record.select import Words, journeys_where
 from netemu.record.sightings import Sightings
 from netemu.record.tuples import digests, digests_of
 
@@ -43,13 +47,25 @@ class Flow:
     journeys: Sequence[Journey] = field(default_factory=list)
 
     def packets(self, direction: Direction) -> Sequence[Journey]:
-        """The journeys of one direction, in order."""
+        """The packets of one direction, in order; ICMP errors that quote one are not among them."""
         if isinstance(self.journeys, Chosen):
-            places = self.journeys.places
-            return Chosen(
-                self.journeys.journeys, places[self.journeys.journeys.reply[places] == (direction == "reply")]
-            )
-        return [journey for journey in self.journeys if journey.direction == direction]
+            return self.journeys.going(direction).counting(1, None)
+        return [journey for journey in self.journeys if journey.direction == direction and journey.quotes is None]
+
+
+class Flows(list[Flow]):
+    """A record's flows, in order of time; called, those of which a journey fits a text and all words."""
+
+    def __init__(self, flows: Iterable[Flow] = (), journeys: Journeys | None = None) -> None:
+        super().__init__(flows)
+        self.journeys = journeys
+
+    def __call__(self, text: str = "", **words: Unpack[Words]) -> list[Flow]:
+        """The flows with a journey that is asked for, as `Journeys` has it. Raises UsageError as that does."""
+        if self.journeys is None:
+            raise UsageError("a record that is not ended yet, or was put together by hand, can't be asked")
+        wanted = set(np.unique(self.journeys.flow[journeys_where(self.journeys, text, words)]).tolist())
+        return [flow for flow in self if flow.id in wanted]
 
 
 def read_entries(datagrams: Iterable[bytes]) -> dict[int, Entry]:
@@ -71,18 +87,29 @@ def join_flows(journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> list[Fl
     shown = _Shown.of(journeys, entries)
     joiner = _Joiner(journeys, shown, entries)
     joiner.join()
-    journeys.nth[:] = ranks(journeys.flow.astype(np.int64) * 2 + journeys.reply) + 1
+    _join_errors(journeys)
     places = np.split(stable_order(journeys.flow), np.cumsum(np.bincount(journeys.flow))[1:-1])
     for flow, mine in zip(joiner.flows, places, strict=False):
         flow.journeys = Chosen(journeys, mine)
     return joiner.flows
 
 
+def _join_errors(journeys: Journeys) -> None:
+    """Number the packets of each flow and direction; an ICMP error goes with what it quotes, and is none of them."""
+    error, quoted = journeys.quotes.journey, journeys.quotes.of
+    journeys.flow[error], journeys.reply[error] = journeys.flow[quoted], ~journeys.reply[quoted]
+    counted = np.ones(len(journeys), np.bool_)
+    counted[error] = False
+    both = journeys.flow.astype(np.int64) * 2 + journeys.reply
+    journeys.nth[counted] = ranks(both[counted]) + 1
+
+
 @dataclass(frozen=True, slots=True)
 class _Shown:
     """What each journey shows: its tuples and their inverses, each where it changes, and the entries it carries.
 
-    `like` numbers what is shown alike; `alike[first[n]:first[n + 1]]` are the journeys that show n, in order.
+    `like` numbers what is shown alike; `alike[first[n]:first[n + 1]]` are the journeys that show n, in order. ICMP
+    errors that quote a packet are in none: they go with that packet.
     """
 
     tuples: Column
@@ -102,6 +129,7 @@ class _Shown:
         rows, offset = laid.rows, laid.offset
         journey = np.repeat(np.arange(len(laid)), np.diff(offset))
         kept = _changes(of_row[rows], journey)
+        kept &= _tells_ports(seen, rows, offset, journey)
         tuples, inverses, shows = of_row[rows[kept]], inverse_of_row[rows[kept]], journey[kept]
         hooks = np.flatnonzero(rows >= seen.wires)
         hooks = hooks[carried[rows[hooks] - seen.wires] >= 0]
@@ -112,10 +140,18 @@ class _Shown:
         signature = _summed(tuples, shows, tuples_offset, 3) ^ _summed(
             numbers.astype(np.uint64), carries, entries_offset, 5
         )
-        _, like = np.unique(signature, return_inverse=True)
-        alike = stable_order(like)
+        kept = np.setdiff1d(np.arange(len(laid)), journeys.quotes.journey, assume_unique=True)
+        like = np.full(len(laid), -1, np.int64)
+        _, like[kept] = np.unique(signature[kept], return_inverse=True)
+        alike = kept[stable_order(like[kept])]
         first = np.searchsorted(like[alike], np.arange(like.max(initial=-1) + 2))
         return cls(tuples, inverses, tuples_offset, numbers, entries_offset, like, alike, first)
+
+
+def _tells_ports(seen: Sightings, rows: Column, offset: Column, journey: Column) -> Column:
+    """False for fragments without ports on journeys that begin with the whole packet, or with its first."""
+    later = is_later(seen.packets.fragment[rows])
+    return ~later | later[offset[:-1]][journey] if len(rows) else later
 
 
 def _changes(values: Column, journey: Column) -> Column:

@@ -16,7 +16,7 @@ from netemu.record.passes import STAGE_CODE, START_CODE
 from netemu.record.rows import Column, ranges, stable_order
 from netemu.record.ties import Passes, Ties
 
-DELIVERED, DROPPED, UNSEEN = range(3)
+DELIVERED, DROPPED, UNSEEN, REASSEMBLED = range(4)
 """How a journey ends."""
 
 
@@ -25,8 +25,9 @@ class Laid:
     """Journeys in order of time: the sightings of journey i are rows[offset[i]:offset[i + 1]].
 
     The sighting before each is the one that stands before it in `rows`, but for those at `branches`, where it is the
-    one at `before` (-1: none). `passes` are the passes gone through, passes_offset[i] to passes_offset[i + 1]. `end`
-    is how it ended, at the sighting `end_row`, by the turn `end_turn` (-1: none).
+    one at `before` (-1: none). `passes` are the passes gone through, passes_offset[i] to passes_offset[i + 1].
+    ends_offset[i] to ends_offset[i + 1] are its ends, one for each leaf of its tree: how it ended (`end`), the position
+    of the last sighting (`end_at`), and the turn that dropped it (`end_turn`, -1: none).
     """
 
     offset: Column
@@ -35,14 +36,15 @@ class Laid:
     before: Column
     passes: Column
     passes_offset: Column
+    ends_offset: Column
     end: Column
-    end_row: Column
+    end_at: Column
     end_turn: Column
     complete: Column
     since_ns: Column
 
     def __len__(self) -> int:
-        return len(self.end)
+        return len(self.complete)
 
     def before_place(self, position: int, start: int) -> int:
         """The position of the sighting before the one at `position`; -1 if it is its journey's first."""
@@ -81,8 +83,7 @@ class _Forest:
         self.own = np.concatenate([np.ones(wires, np.int64), passes.count])
         self.row = np.concatenate([np.arange(wires), passes.first])
         single = np.concatenate([np.where(ties.enters >= 0, ties.enters + wires, -1), ties.left])
-        many = np.concatenate([ties.leads_count, np.zeros(len(passes), np.int64)])
-        self.children = np.where(single >= 0, 1, many)
+        self.children = np.where(single >= 0, 1, ties.leads_count)
         self.single = single
         self.first_lead = ties.leads_first
         self.leads = ties.leads
@@ -99,9 +100,12 @@ class _Forest:
         return found
 
 
-def lay_out(ties: Ties) -> Laid:
-    """All journeys of a record."""
+def lay_out(ties: Ties, until_ns: int = 0) -> Laid:
+    """All journeys of a record, or those alone that began until then."""
     starts, since = _starts(ties)
+    if until_ns:
+        kept = since <= until_ns
+        starts, since = starts[kept], since[kept]
     forest = _Forest(ties)
     levels = _levels(forest, starts)
     for level, below in zip(levels[-2::-1], levels[:0:-1], strict=True):
@@ -125,14 +129,16 @@ def lay_out(ties: Ties) -> Laid:
             _place_below(level, levels[step + 1], own)
     passes = _sorted(gone)
     branches = _sorted(apart)
-    leaf, last = _first_leaves(forest, levels)
-    end, end_row, end_turn = _ends(ties, forest, leaf, rows[last])
+    ends_offset, leaf, last = _leaves(forest, levels)
+    end, end_turn = _ends(ties, forest, leaf)
+    ends_offset, kept = _without_parts(ends_offset, end == REASSEMBLED)
+    last, end, end_turn = last[kept], end[kept], end_turn[kept]
     begun = np.zeros(len(starts), np.bool_)
     from_pass = starts >= forest.wires
     begun[from_pass] = ties.passes.start[starts[from_pass] - forest.wires] == START_CODE["output"]
-    complete = begun & (end == DELIVERED)
+    complete = begun & (end[ends_offset[:-1]] == DELIVERED)
     within = np.searchsorted(passes[0], offset * 2)
-    return Laid(offset, rows, *branches, passes[1], within, end, end_row, end_turn, complete, since)
+    return Laid(offset, rows, *branches, passes[1], within, ends_offset, end, last, end_turn, complete, since)
 
 
 def _starts(ties: Ties) -> tuple[Column, Column]:
@@ -187,22 +193,24 @@ def _sorted(pairs: list[tuple[Column, Column]]) -> tuple[Column, Column]:
     return keys[order], values[order]
 
 
-def _first_leaves(forest: _Forest, levels: list[_Level]) -> tuple[Column, Column]:
-    """For each journey the first node that leads nowhere, and the position of the last sighting up to there."""
-    leaf = np.empty(len(levels[0].node), np.int64)
-    last = np.empty(len(leaf), np.int64)
-    journey = place = np.arange(len(leaf))
+def _leaves(forest: _Forest, levels: list[_Level]) -> tuple[Column, Column, Column]:
+    """The nodes of each journey that lead nowhere, in order, and the position of the last sighting up to each."""
+    found: list[tuple[Column, Column, Column]] = []
+    journey = np.arange(len(levels[0].node))
     for level in levels:
-        ends = level.children[place] == 0
-        mine = place[ends]
-        own = forest.own[level.node[mine]]
-        leaf[journey[ends]] = level.node[mine]
-        last[journey[ends]] = np.where(own > 0, level.at[mine] + own - 1, level.before[mine])
-        journey, place = journey[~ends], (np.cumsum(level.children) - level.children)[place[~ends]]
-    return leaf, last
+        ends = np.flatnonzero(level.children == 0)
+        own = forest.own[level.node[ends]]
+        last = np.where(own > 0, level.at[ends] + own - 1, level.before[ends])
+        found.append((journey[ends], level.node[ends], last))
+        journey = np.repeat(journey, level.children)
+    whose, leaf, last = (np.concatenate([each[column] for each in found]) for column in range(3))
+    order = stable_order(last)
+    offset = np.append(0, np.cumsum(np.bincount(whose, minlength=len(levels[0].node))))
+    return offset, leaf[order], last[order]
 
 
-def _ends(ties: Ties, forest: _Forest, leaf: Column, row: Column) -> tuple[Column, Column, Column]:
+def _ends(ties: Ties, forest: _Forest, leaf: Column) -> tuple[Column, Column]:
+    """How each leaf ended, and by which turn."""
     end = np.full(len(leaf), UNSEEN, np.uint8)
     turn = np.full(len(leaf), -1, np.int64)
     in_host = np.flatnonzero(leaf >= forest.wires)
@@ -210,7 +218,16 @@ def _ends(ties: Ties, forest: _Forest, leaf: Column, row: Column) -> tuple[Colum
     end[in_host[ties.passes.last_stage[passes] == STAGE_CODE["input.nat"]]] = DELIVERED
     turn[in_host] = _dropped_by(ties, ties.passes, passes)
     end[turn >= 0] = DROPPED
-    return end, row, turn
+    end[in_host[ties.together[passes]]] = REASSEMBLED
+    return end, turn
+
+
+def _without_parts(offset: Column, part: Column) -> tuple[Column, Column]:
+    """Leave out where fragments were put together: no ends of a journey that has others."""
+    others = np.add.reduceat((~part).astype(np.int64), offset[:-1]) if len(offset) > 1 else np.empty(0, np.int64)
+    kept = ~part | (np.repeat(others, np.diff(offset)) == 0)
+    counts = np.add.reduceat(kept.astype(np.int64), offset[:-1]) if len(offset) > 1 else others
+    return np.append(0, np.cumsum(counts)), np.flatnonzero(kept)
 
 
 def _dropped_by(ties: Ties, passes: Passes, rows: Column) -> Column:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from netemu.netfilter.conntrack import Tuple
@@ -30,7 +30,8 @@ class Headers:
     """A packet's network and transport headers. `length` is the payload's, in bytes.
 
     Ports are None where the protocol has none; `flags` are TCP's, in words; `icmp` is (type, code), `icmp_id` an
-    echo's identifier.
+    echo's identifier. `fragment` is (offset in bytes, whether more follow) of a part of an IPv4 packet; parts behind
+    the first have no ports.
     """
 
     proto: str
@@ -45,6 +46,7 @@ class Headers:
     length: int = 0
     icmp: tuple[int, int] | None = None
     icmp_id: int | None = None
+    fragment: tuple[int, bool] | None = None
 
     @property
     def source(self) -> str:
@@ -113,20 +115,22 @@ def decode(packet: Split) -> Headers | None:
     network, transport = packet.network, packet.transport
     version = network[0] >> 4 if network else 0
     if version == 4 and len(network) >= 20:
-        total, first = struct.unpack_from("!H", network, 2)[0], struct.unpack_from("!H", network, 6)[0] & 0x1FFF
+        total, first = struct.unpack_from("!H", network, 2)[0], struct.unpack_from("!H", network, 6)[0] & 0x3FFF
+        part, first = part_of(first), first & 0x1FFF
         number, ttl = network[9], network[8]
         src, dst = str(IPv4Address(network[12:16])), str(IPv4Address(network[16:20]))
         size = total - (network[0] & 0xF) * 4
     elif version == 6 and len(network) >= 40:
         size, number, ttl, first = struct.unpack_from("!H", network, 4)[0], network[6], network[7], 0
+        part = None
         src, dst = str(IPv6Address(network[8:24])), str(IPv6Address(network[24:40]))
         if packet.protocol is not None:
             number, size = packet.protocol, len(transport)
     else:
         return None
     proto = PROTOCOLS.get(number, str(number))
-    plain = Headers(proto, src, dst, ttl, length=max(size, 0))
-    return plain if first else _transport(plain, transport, size)
+    plain = Headers(proto, src, dst, ttl, length=max(size, 0), fragment=part)
+    return plain if first else replace(_transport(plain, transport, size), fragment=part)
 
 
 def _transport(h: Headers, data: bytes, size: int) -> Headers:
@@ -153,6 +157,11 @@ def _transport(h: Headers, data: bytes, size: int) -> Headers:
             icmp_id=ident if echo else None,
         )
     return h
+
+
+def part_of(fragment: int) -> tuple[int, bool] | None:
+    """What IPv4's fragment field says: the offset in bytes and whether more follow; None for a whole packet."""
+    return ((fragment & 0x1FFF) * 8, bool(fragment & 0x2000)) if fragment & 0x3FFF else None
 
 
 def flag_words(bits: int) -> str:

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex, overload
+from functools import cached_property
+from typing import Literal, SupportsIndex, Unpack, overload
 
 import numpy as np
 
+from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Direction
+from netemu.record.askable import Askable
 from netemu.record.capture import HostCapture
 from netemu.record.forest import Laid, lay_out
+from netemu.record.order import Order, order, retransmissions
 from netemu.record.passes import HostPasses, RuleTurn, read_passes
+from netemu.record.quotes import Quote, Quotes, read_quotes
 from netemu.record.rewrites import Rewrite, matched, rewrites, walked
 from netemu.record.rows import Column, ranges
+from netemu.record.select import Words, journeys_where
 from netemu.record.sighting import Sighting
-from netemu.record.sightings import Sightings
-from netemu.record.ties import Member, Passes, tie
+from netemu.record.ties import Member, Ties, tie
 from netemu.topology.points import Point
+
+EndKind = Literal["delivered", "dropped", "unseen", "reassembled"]
+Why = Literal["rule", "rejected", "ttl", "no-route", "unreachable", "refused", "mtu", "prohibited", "reassembly"]
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a journey ended: `delivered` to a host's own stack, `dropped` by a rule, or `unseen` from there on."""
+    """How a journey ended: `delivered` to a host's own stack, `dropped` by a rule, or `unseen` from there on.
 
-    kind: Literal["delivered", "dropped", "unseen"]
+    A fragment that began where nobody recorded ends `reassembled` where a host put it together with others.
+
+    `place` is that of the last sighting. `why` is what the kernel told: by the rule that dropped the packet, or by an
+    ICMP error from that host which quotes it (`error`); None where nothing tells.
+    """
+
+    kind: EndKind
     at: Point
     turn: RuleTurn | None = None
+    place: int = 0
+    why: Why | None = None
+    error: Quote | None = None
 
 
 @dataclass(slots=True)
@@ -34,6 +52,14 @@ class Journey:
     """One packet's sightings, in order. `nth` counts from 1 in its flow and direction; flows.py sets both.
 
     `since_ns` is when it began, as near as can be told: a packet that no wire saw comes after the one before it.
+    `ends` are all its ends in order, one for each receiver of a broadcast; `end` is the first. An ICMP error `quotes`
+    the journey of that id (`error` is what it says), belongs to that packet's flow, and is no nth packet of it (0);
+    `errors` are those that quote this one.
+
+    `alike` packets, this one included, were told from each other by their order alone; `certain` is false where order
+    can't decide, since their numbers differ on the two sides of a join. `duplicates` is the id of the journey whose
+    frame came a second time to begin this one, `retransmits` that of the earlier packet of the same flow and direction
+    whose TCP sequence range this one repeats.
     """
 
     sightings: tuple[Sighting, ...]
@@ -47,6 +73,14 @@ class Journey:
     flow: int = 0
     direction: Direction = "original"
     nth: int = 0
+    ends: tuple[End, ...] = ()
+    error: Quote | None = None
+    quotes: int | None = None
+    errors: tuple[Quote, ...] = ()
+    alike: int = 1
+    certain: bool = True
+    duplicates: int | None = None
+    retransmits: int | None = None
 
     @property
     def first(self) -> Sighting:
@@ -85,27 +119,38 @@ class Journey:
         return next((seen for seen in self.sightings if seen.point == point), None)
 
 
-_ENDS: tuple[Literal["delivered", "dropped", "unseen"], ...] = ("delivered", "dropped", "unseen")
+ENDS: tuple[EndKind, ...] = ("delivered", "dropped", "unseen", "reassembled")
 """By forest.py's numbers."""
 _KEPT = 4096
 """How many journeys are kept once they were made."""
 
 
-class Journeys(Sequence[Journey]):
+class Journeys(Askable[Journey]):
     """All journeys of a record, in order of time. Each is made when it is asked for, and the last few are kept.
 
-    `flow`, `reply` and `nth` are columns that flows.py fills in.
+    `flow`, `reply` and `nth` are columns that flows.py fills in; `flows_named` tells the ids of a traffic item's flows.
     """
 
-    def __init__(self, laid: Laid, seen: Sightings, passes: Passes) -> None:
+    def __init__(self, ties: Ties, laid: Laid, quotes: Quotes, segment_of: Mapping[Member, str]) -> None:
         self.laid = laid
-        self.seen = seen
-        self.passes = passes
+        self.seen = ties.sightings
+        self.passes = ties.passes
+        self._ties = ties
+        self._segment_of = segment_of
         self.flow = np.zeros(len(laid), np.int32)
         self.reply = np.zeros(len(laid), np.bool_)
         self.nth = np.zeros(len(laid), np.int64)
+        self.quotes = quotes
         self.numbered = False
+        self.flows_named: Callable[[str], Sequence[int]] = _nothing_sent
         self._made: dict[int, Journey] = {}
+
+    def __call__(self, text: str = "", **words: Unpack[Words]) -> Chosen:
+        """Those that a text in pcap's manner and all words fit: of a journey at one of its sightings.
+
+        select.py tells which words there are. Raises UsageError on a word, host, point or value that there is not.
+        """
+        return Chosen(self, journeys_where(self, text, words))
 
     def __len__(self) -> int:
         return len(self.laid)
@@ -133,6 +178,18 @@ class Journeys(Sequence[Journey]):
     def __repr__(self) -> str:
         return f"<{len(self)} journeys>"
 
+    @cached_property
+    def order(self) -> Order:
+        """Which journeys were told from each other by their order alone; worked out when it is first asked for."""
+        return order(self._ties, self.laid, self._segment_of)
+
+    @cached_property
+    def retransmits(self) -> Column:
+        """The place of the journey that each repeats, -1 for none; to be asked for once flows are joined."""
+        found = retransmissions(self._ties, self.laid, self.flow, self.reply)
+        found[self.order.duplicates >= 0] = -1  # the network's doing, not the sender's
+        return found
+
     def met(self) -> Iterable[tuple[RuleTurn, int]]:
         """Each rule and policy that packets met, and how often, over all journeys."""
         hooks = self.laid.rows[self.laid.rows >= self.seen.wires] - self.seen.wires
@@ -154,21 +211,44 @@ class Journeys(Sequence[Journey]):
                 changes += rewrites(sightings[before], sightings[place], turns[place], place)
         passes = laid.passes[laid.passes_offset[number] : laid.passes_offset[number + 1]]
         rest = zip(self.passes.rest_first[passes], self.passes.rest_count[passes], strict=True)
-        dropped_by = int(laid.end_turn[number])
-        at = seen.points[seen.point[laid.end_row[number]]]
+        errors = self.quotes.errors_of(number)
+        ends = self._ends(number, start, errors)
+        quoted = self.quotes.quoted_by(number)
         return Journey(
             sightings,
             turns,
             tuple(turn for first, count in rest for turn in seen.turns_between(first, count)),
             tuple(changes),
-            End(_ENDS[laid.end[number]], at, seen.met[dropped_by] if dropped_by >= 0 else None),
+            ends[0],
             bool(laid.complete[number]),
             int(laid.since_ns[number]),
             number + 1 if self.numbered else 0,
             int(self.flow[number]),
             "reply" if self.reply[number] else "original",
             int(self.nth[number]),
+            ends,
+            self.quotes.error(number),
+            quoted + 1 if quoted is not None else None,
+            errors,
+            int(self.order.alike[number]),
+            not self.order.rivals[number],
+            _id(self.order.duplicates[number]),
+            _id(self.retransmits[number]) if self.numbered else None,
         )
+
+    def _ends(self, number: int, start: int, errors: tuple[Quote, ...]) -> tuple[End, ...]:
+        laid, seen = self.laid, self.seen
+        found = []
+        for leaf in range(laid.ends_offset[number], laid.ends_offset[number + 1]):
+            at, kind = seen.points[seen.point[laid.rows[laid.end_at[leaf]]]], ENDS[laid.end[leaf]]
+            turn = seen.met[laid.end_turn[leaf]] if laid.end_turn[leaf] >= 0 else None
+            why, error = why_ended(kind, turn, [error for error in errors if error.host == at.host])
+            found.append(End(kind, at, turn, int(laid.end_at[leaf]) - start, why, error))
+        return tuple(found)
+
+
+def _nothing_sent(name: str) -> Sequence[int]:
+    raise UsageError(f"no traffic item '{name}' was sent while this was recorded")
 
 
 class Chosen(Sequence[Journey]):
@@ -230,6 +310,47 @@ class Chosen(Sequence[Journey]):
         return f"<{len(self)} journeys>"
 
 
+_REJECTS = re.compile(r"\b(REJECT|reject)\b")
+_SAYS: dict[str, Why] = {
+    "time-exceeded": "ttl",
+    "reassembly-time-exceeded": "reassembly",
+    "net-unreachable": "no-route",
+    "no-route": "no-route",
+    "reject-route": "no-route",
+    "net-unknown": "no-route",
+    "host-unreachable": "unreachable",
+    "host-unknown": "unreachable",
+    "address-unreachable": "unreachable",
+    "fragmentation-needed": "mtu",
+    "packet-too-big": "mtu",
+    "admin-prohibited": "prohibited",
+    "net-prohibited": "prohibited",
+    "host-prohibited": "prohibited",
+    "policy-failed": "prohibited",
+    "port-unreachable": "refused",
+    "protocol-unreachable": "refused",
+}
+
+
+def why_ended(kind: str, turn: RuleTurn | None, errors: Sequence[Quote]) -> tuple[Why | None, Quote | None]:
+    """Why a packet went no further, by the rule that dropped it and by what its host's errors say of it.
+
+    A port that is said to be unreachable though the packet was never delivered was made so by a rule that rejects
+    (its verdict, or one of iptables-legacy that no trace shows).
+    """
+    error = next((error for error in errors if error.kind in _SAYS), None)
+    if turn is not None:
+        return "rejected" if _REJECTS.search(turn.text) else "rule", error
+    if error is None:
+        return None, None
+    why = _SAYS[error.kind]
+    return ("rejected" if why == "refused" and kind != "delivered" else why), error
+
+
+def _id(place: int) -> int | None:
+    return int(place) + 1 if place >= 0 else None
+
+
 def _equal(one: object, other: object) -> bool:
     return one == other
 
@@ -244,4 +365,5 @@ def joined_journeys(
 ) -> Journeys:
     """The same, of passes that were read already."""
     ties = tie(captures, passes, segment_of)
-    return Journeys(lay_out(ties), ties.sightings, ties.passes)
+    laid = lay_out(ties, min((capture.until_ns for capture in captures if capture.until_ns), default=0))
+    return Journeys(ties, laid, read_quotes(captures, laid, ties.sightings), segment_of)

@@ -12,7 +12,17 @@ from ipaddress import IPv4Address, IPv6Address
 import numpy as np
 
 from netemu.netfilter.messages import PROTOCOLS
-from netemu.record.headers import ETHERNET, IPV4, IPV6, NETWORK_SEEN, TRANSPORT_SEEN, VLAN_TAGS, Headers, flag_words
+from netemu.record.headers import (
+    ETHERNET,
+    IPV4,
+    IPV6,
+    NETWORK_SEEN,
+    TRANSPORT_SEEN,
+    VLAN_TAGS,
+    Headers,
+    flag_words,
+    part_of,
+)
 from netemu.record.rows import AT_ONCE, Column, big_endian, digest, windows
 
 WHOLE, OTHER, TRUNCATED, MALFORMED = range(4)
@@ -108,6 +118,7 @@ class Packets:
             int(self.length[row]),
             divmod(icmp, 256) if icmp >= 0 else None,
             _some(self.icmp_id[row]),
+            part_of(int(self.fragment[row])) if self.version[row] == 4 else None,
         )
 
     def select(self, rows: Column) -> Packets:

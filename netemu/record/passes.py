@@ -16,7 +16,7 @@ from netemu.netfilter.conntrack import PacketConntrack
 from netemu.netfilter.hooks import STARTS
 from netemu.netfilter.messages import MSG_TRACE, SUBSYS_NFTABLES, TraceEvent, messages, trace_event
 from netemu.netfilter.ruleset import Rule
-from netemu.record.capture import TAP_TABLE, HostCapture
+from netemu.record.capture import HostCapture, is_tap_table
 from netemu.record.events import Events, packet_conntrack, read_events
 from netemu.record.packets import Packets, decode_splits
 from netemu.record.rows import Column, ranges, stable_order
@@ -145,6 +145,11 @@ class HostPasses:
 
 def read_passes(capture: HostCapture) -> HostPasses:
     """A host's passes from its trace."""
+    return passes_and_events(capture)[0]
+
+
+def passes_and_events(capture: HostCapture) -> tuple[HostPasses, Column]:
+    """A host's passes, and the number of the pass that each event is of; -1 where it is of none."""
     events = read_events(capture.trace)
     sayings = _Sayings(capture, events)
     tap = np.flatnonzero(sayings.tap[events.said] & (events.network_length > 0))
@@ -157,7 +162,12 @@ def read_passes(capture: HostCapture) -> HostPasses:
     odd = sayings.tap[events.said] & (kind != _BEGINS) & ((place < 0) | (stage < 0))
     kind[odd] = _IGNORED
     grouped = _group(events.id, kind, stage, odd)
-    return _columns(capture, events, sayings, grouped, kind, stage, place, packets)
+    found, kept = _columns(capture, events, sayings, grouped, kind, stage, place, packets)
+    order, start = grouped
+    number = np.where(kept, np.cumsum(kept) - 1, -1)
+    of_event = np.empty(len(order), np.int64)
+    of_event[order] = np.repeat(number, np.diff(np.append(start, len(order))))
+    return found, of_event
 
 
 def _group(id: Column, kind: Column, stage: Column, odd: Column) -> tuple[Column, Column]:
@@ -217,7 +227,7 @@ class _Sayings:
         nat = capture.rules_before.nat_chains | capture.rules_after.nat_chains
         others = capture.rules_before.other_chains | capture.rules_after.other_chains
         chains = [(each.family, each.table, each.chain) for each in said]
-        self.tap = np.array([each.table == TAP_TABLE for each in said], np.bool_)
+        self.tap = np.array([each.table == capture.table for each in said], np.bool_)
         self.kind = np.array([self._kind(each) for each in said], np.uint8)
         self.stage = np.array([STAGE_CODE.get(each.chain, -1) for each in said], np.int8)
         self.begins = np.array(
@@ -228,10 +238,11 @@ class _Sayings:
             [_NAT if chain in nat else _OTHER if chain in others else _JUMPED_TO for chain in chains], np.uint8
         )
 
-    @staticmethod
-    def _kind(said: TraceEvent) -> int:
-        if said.table == TAP_TABLE:
+    def _kind(self, said: TraceEvent) -> int:
+        if said.table == self.capture.table:
             return _BEGINS if said.chain.startswith(START) else _SEES
+        if is_tap_table(said.table):
+            return _IGNORED
         return _TURN if said.kind == "policy" or said.handle is not None else _IGNORED
 
     def turn(self, number: int, nat: bool) -> RuleTurn:
@@ -270,7 +281,7 @@ class _Sayings:
     def _told_by_rule(self) -> Iterable[tuple[int, PacketConntrack]]:
         for place, said in enumerate(self.events.sayings):
             state = self.capture.states.get((said.chain, said.handle or 0))
-            if state is not None and said.table == TAP_TABLE:
+            if state is not None and said.table == self.capture.table:
                 yield place, state
 
 
@@ -283,7 +294,8 @@ def _columns(
     stage: Column,
     place: Column,
     packets: Packets,
-) -> HostPasses:
+) -> tuple[HostPasses, Column]:
+    """The passes that are kept, and which of all are."""
     order, start = grouped
     kinds, stages, places = kind[order], stage[order].copy(), place[order]
     end = np.append(start[1:], len(order)) if len(start) else start
@@ -309,7 +321,7 @@ def _columns(
     knows = np.flatnonzero((begun > 0) & (places[start] >= 0) if len(start) else kept)
     arrived[knows] = packets.key[places[start[knows]]]
     iif, oif = _interfaces(events, order, np.flatnonzero(seen | (kinds == _BEGINS)), rows, of_pass, len(start))
-    return HostPasses(
+    found = HostPasses(
         capture.host,
         begun[kept],
         (np.cumsum(count) - count)[kept],
@@ -331,6 +343,7 @@ def _columns(
         states,
         events,
     )
+    return found, kept
 
 
 def _see_dropped_output(

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
 from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Entry
 from netemu.netfilter.ruleset import Rule
+from netemu.record.askable import Askable, ByHand
 from netemu.record.capture import HostCapture, TapHealth
 from netemu.record.exchange import Exchange
-from netemu.record.flows import EntryKey, Flow, join_flows, read_entries
+from netemu.record.flows import EntryKey, Flow, Flows, join_flows, read_entries
 from netemu.record.journeys import Journey, Journeys, joined_journeys
+from netemu.record.latency import Latency, latency
 from netemu.record.legacy import settle
 from netemu.record.passes import HostPasses, RuleTurn, read_passes
 from netemu.record.saved import Raw, read, write
+from netemu.record.seen import Seen
+from netemu.record.select import Words, journeys_where
+from netemu.record.sighting import Sighting
 from netemu.record.ties import Member
+from netemu.record.tracked import ConntrackEvents
+from netemu.topology.naming import hint
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,11 +39,14 @@ class Record:
     `counters` are what each host's rules counted meanwhile, by the rule's key; `uncertain` how many traced matches lie
     so near the record's edges that the counters may hold them or not. `untraced` are the hosts with rules besides
     that no trace shows (iptables-legacy); `matchable` is how many packets could have matched such a rule of a nat
-    table. `sightings` counts every frame and every hook sighting, also of packets that are not followed, such as ARP.
+    table. `captured` counts every frame and every hook sighting, also of packets that are not followed, such as ARP.
+
+    `journeys`, `flows`, `sightings` and `conntrack` are sequences of all; called, they give what is asked for:
+    `record.journeys("tcp and not port 22", at="B@forward")`.
     """
 
-    journeys: Sequence[Journey] = field(default_factory=list)
-    flows: list[Flow] = field(default_factory=list)
+    journeys: Askable[Journey] = field(default_factory=ByHand)
+    flows: Flows = field(default_factory=Flows)
     exchanges: list[Exchange] = field(default_factory=list)
     health: list[TapHealth] = field(default_factory=list)
     rules: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
@@ -44,8 +54,29 @@ class Record:
     uncertain: dict[str, dict[tuple[str, str, str, int], int]] = field(default_factory=dict)
     untraced: frozenset[str] = frozenset()
     matchable: dict[str, dict[tuple[str, str, str, int], int]] = field(default_factory=dict)
-    sightings: int = 0
+    captured: int = 0
     raw: Raw = field(default_factory=Raw, compare=False)
+    conntrack: ConntrackEvents = field(default_factory=ConntrackEvents, compare=False)
+
+    @property
+    def sightings(self) -> Askable[Sighting]:
+        """The sightings of all packets that were followed, journey by journey; made on demand."""
+        if isinstance(self.journeys, Journeys):
+            return Seen(self.journeys)
+        return ByHand(seen for journey in self.journeys for seen in journey.sightings)
+
+    def latency(self, one: str, other: str, text: str = "", /, **words: Unpack[Words]) -> Latency:
+        """How long the packets that are asked for took from one wire point to another, as in `B:eth0 in`.
+
+        UsageError for a hook, which has no times, and for a point or word that there is not.
+        """
+        if not isinstance(self.journeys, Journeys):
+            raise UsageError("a record that was put together by hand has no times")
+        return latency(self.journeys, one, other, journeys_where(self.journeys, text, words))
+
+    def write_parquet(self, file: str) -> None:
+        """Write `frame` as a Parquet file. Raises UsageError as `frame` does, OSError where it can't be written."""
+        self.frame.write_parquet(file)
 
     def save(self, file: str) -> None:
         """Write what the taps handed over to a file: `Record.load` gives an equal record back. Raises OSError."""
@@ -58,6 +89,12 @@ class Record:
         with open(file, "rb") as open_file:
             raw = read(open_file, file)
         return build_record(raw.captures, raw.segment_of, raw.exchanges, raw.lab)
+
+    def pcapng(self) -> Iterator[bytes]:
+        """The record as a capture file for Wireshark, piece by piece: one interface a point."""
+        from netemu.record.export import pcapng
+
+        return pcapng(self)
 
     @property
     def lost(self) -> int:
@@ -89,6 +126,14 @@ class Record:
     def exchange(self, name: str) -> Exchange | None:
         """The last exchange of a traffic item, or None if it was not sent."""
         return next((item for item in reversed(self.exchanges) if item.name == name), None)
+
+    def flows_named(self, name: str) -> list[int]:
+        """The ids of the flows that a traffic item began, each time it was sent. UsageError for one that was not."""
+        sent = [item for item in self.exchanges if item.name == name]
+        if not sent:
+            names = list(dict.fromkeys(item.name for item in self.exchanges))
+            raise UsageError(f"no traffic item '{name}' was sent while this was recorded{hint(name, names)}")
+        return [flow.id for item in sent for flow in self.flows_of(item)]
 
     def flows_of(self, exchange: Exchange | None) -> list[Flow]:
         """The flows that an exchange began; none for an item that was not sent."""
@@ -133,9 +178,9 @@ def build_record(
             entries[capture.host, id] = entry
     flows = join_flows(found, entries)
     found.numbered = True
-    return Record(
+    record = Record(
         found,
-        flows,
+        Flows(flows, found),
         list(exchanges),
         [tap for capture in captures for tap in capture.health],
         {capture.host: capture.rules_after.rules for capture in captures},
@@ -145,7 +190,10 @@ def build_record(
         {each.host: matchable for each, matchable in settled if matchable},
         sum(len(capture.frames) for capture in captures) + int((found.laid.rows >= found.seen.wires).sum()),
         Raw(tuple(captures), segment_of, tuple(exchanges), lab),
+        ConntrackEvents.of(captures),
     )
+    found.flows_named = record.flows_named
+    return record
 
 
 def _uncertain(capture: HostCapture, passes: HostPasses) -> dict[tuple[str, str, str, int], int]:

@@ -40,11 +40,13 @@ def rewrites(before: Sighting, after: Sighting, turns: Sequence[RuleTurn], place
     """What changed from one sighting to the next, which is a journey's sighting `place`; `turns` lie between them."""
     was, now = before.headers, after.headers
     found: list[Rewrite] = []
+    part = was.sport is None or now.sport is None  # a fragment that has no ports beside the whole packet, or its first
     for name, old, new in (
         ("dst", was.destination, now.destination),
         ("src", was.source, now.source),
     ):
-        if old != new:
+        bare = part and getattr(was, name) == getattr(now, name) and (was.fragment or now.fragment)
+        if old != new and not bare:
             by, turn = _cause(before, after, turns)
             how = (turn.text if turn.rule is not None else None, turn.told_by) if turn is not None else ()
             found.append(Rewrite(place, after.point, name, old, new, by, *how))  # type: ignore[arg-type]

@@ -107,6 +107,7 @@ def _host(archive: zipfile.ZipFile, place: int, capture: HostCapture) -> dict[st
         "rules_after": asdict(capture.rules_after),
         "health": [asdict(tap) for tap in capture.health],
         "counted": capture.counted,
+        "until_ns": capture.until_ns,
     }
 
 
@@ -130,6 +131,7 @@ def _capture(archive: zipfile.ZipFile, place: int, about: dict[str, Any]) -> Hos
         rules_after=_ruleset(about["rules_after"]),
         health=[TapHealth(**tap) for tap in about["health"]],
         counted=(int(counted[0]), int(counted[1])) if counted is not None else None,
+        until_ns=int(about.get("until_ns", 0)),
     )
 
 

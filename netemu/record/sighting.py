@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
+from netemu.errors import UsageError
 from netemu.netfilter.conntrack import PacketConntrack
 from netemu.record.headers import Headers
 from netemu.topology.points import Point
 
+if TYPE_CHECKING:
+    from scapy.packet import Packet
+
+
+class Source(Protocol):
+    """What holds the bytes of sightings."""
+
+    def bytes_of(self, row: int) -> bytes:
+        """The bytes of one of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """One packet at one point: kernel time in ns (None at a hook, whose events carry none), headers, conntrack."""
+    """One packet at one point: kernel time in ns (None at a hook, whose events carry none), headers, conntrack.
+
+    `source` and `row` are where its bytes are: no part of what it is, so equal sightings may have others.
+    """
 
     point: Point
     time_ns: int | None
     headers: Headers
     ct: PacketConntrack | None = None
+    source: Source | None = field(default=None, compare=False, repr=False)
+    row: int = field(default=-1, compare=False, repr=False)
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes: on a wire the frame, as far as it was captured; at a hook what the trace carries of its headers.
+
+        A hook's are at most 40 bytes of the network header and 20 of the transport header: no payload. Raises
+        UsageError for a sighting that came from no record.
+        """
+        if self.source is None:
+            raise UsageError(f"this sighting at {self.point} is of no record: its bytes are not there")
+        return self.source.bytes_of(self.row)
+
+    def packet(self) -> Packet:
+        """Its scapy packet: from Ether on a wire, from IP or IPv6 at a hook, there without its payload (see `data`).
+
+        Lengths and checksums are those that the bytes say. scapy is loaded when this is first called.
+        """
+        from scapy.layers.inet import IP
+        from scapy.layers.inet6 import IPv6
+        from scapy.layers.l2 import Ether
+
+        data = self.data
+        if self.point.stage is None:
+            return Ether(data)
+        return IPv6(data) if data[0] >> 4 == 6 else IP(data)

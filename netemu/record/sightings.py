@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from netemu.record.rows import Column, whole_digest
 from netemu.record.sighting import Sighting
 from netemu.topology.points import HOOK_STAGES, Point
 
+_BYTE_ORDER: Literal["little", "big"] = "little" if np.little_endian else "big"
+"""netlink's lengths are in the machine's own order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sightings:
@@ -22,9 +26,12 @@ class Sightings:
 
     `point` numbers `points`. Of frames: `time_ns`, `kind` (sockaddr_ll's packet type), `digest` of all of its bytes,
     and the `frame` of its host's capture that it is. Of hooks, whose rows count from `wires` on: `ct` (-1 or a number
-    of `states`), `ct_id`, the turns before it, which number `met`.
+    of `states`), `ct_id`, the turns before it, which number `met`; where in its host's trace its network header is
+    (`network`), and how much further on its transport header (`transport`, 0 for none). `captures` are in the order
+    of `hosts`.
     """
 
+    captures: tuple[HostCapture, ...]
     hosts: tuple[str, ...]
     points: tuple[Point, ...]
     wires: int
@@ -39,6 +46,8 @@ class Sightings:
     turns_first: Column
     turns_count: Column
     turns: Column
+    network: Column
+    transport: Column
     states: tuple[PacketConntrack, ...]
     met: tuple[RuleTurn, ...]
 
@@ -51,9 +60,40 @@ class Sightings:
         assert headers is not None
         point, hook = self.points[self.point[row]], row - self.wires
         if hook < 0:
-            return Sighting(point, int(self.time_ns[row]), headers)
+            return Sighting(point, int(self.time_ns[row]), headers, None, self, row)
         ct = hook_conntrack(self.states, int(self.ct[hook]), int(self.ct_id[hook]))
-        return Sighting(point, None, headers, ct)
+        return Sighting(point, None, headers, ct, self, row)
+
+    def bytes_of(self, row: int) -> bytes:
+        """A frame as far as it was captured; at a hook the network and transport headers that the trace carries."""
+        capture, hook = self.captures[self.hosts.index(self.points[self.point[row]].host)], row - self.wires
+        if hook < 0:
+            frames, frame = capture.frames, int(self.frame[row])
+            return bytes(frames.data[frames.offset[frame] : frames.offset[frame + 1]])
+        network, transport = int(self.network[hook]), int(self.transport[hook])
+        data = _value(capture.trace.data, network)
+        return data + _value(capture.trace.data, network + transport) if transport else data
+
+    def lengths(self) -> Column:
+        """How many bytes each frame had on its wire."""
+        edges = np.searchsorted(self.host_of_frames(), np.arange(len(self.hosts) + 1))
+        parts = [
+            capture.frames.length[self.frame[first:end]]
+            for capture, first, end in zip(self.captures, edges[:-1], edges[1:], strict=True)
+        ]
+        return joined(parts, np.int32)
+
+    def host_of_frames(self) -> Column:
+        """The number of each frame's host: they stand host by host."""
+        number = {host: place for place, host in enumerate(self.hosts)}
+        hosts = np.array([number[point.host] for point in self.points], np.int64)
+        return hosts[self.point[: self.wires]]
+
+    def interfaces(self, host: str) -> tuple[str, ...]:
+        """The names of a host's interfaces, and of those that frames were seen on."""
+        named = [name for each in self.captures if each.host == host for name in each.interfaces.values()]
+        seen = [point.interface for point in self.points if point.host == host and point.interface is not None]
+        return tuple(dict.fromkeys([*named, *seen]))
 
     def states_of(self, rows: Column) -> Column:
         """The number of each row's conntrack state; -1 for none."""
@@ -108,6 +148,7 @@ def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numb
     ]
     packets = concatenate([each[0] for each in wires] + [each.packets for each in found])
     return Sightings(
+        tuple(captures),
         tuple(capture.host for capture in captures),
         tuple(numbers.points),
         sum(len(each[0]) for each in wires),
@@ -122,6 +163,8 @@ def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numb
         joined([each.turns_first + turns_before[place] for place, each in enumerate(found)], np.int64),
         joined([each.turns_count for each in found], np.int64),
         joined([each.turns + met_before[place] for place, each in enumerate(found)], np.int32),
+        joined([each.events.network[each.event] for each in found], np.int64),
+        joined([_transport_behind(each) for each in found], np.int32),
         tuple(states),
         tuple(turn for each in found for turn in each.met),
     )
@@ -152,6 +195,19 @@ def _wire(capture: HostCapture, numbers: PointNumbers) -> tuple[Packets, Column,
     ]  # fmt: skip
     point = np.array(both, np.int32).reshape(-1, 2)[inverse, (kind == OUTGOING).astype(np.int8)]
     return packets, point, frames.time_ns[kept], kind, digest, kept
+
+
+def _transport_behind(found: HostPasses) -> Column:
+    """How far behind each sighting's network header its transport header is; 0 where it has none."""
+    events, event = found.events, found.event
+    behind = events.transport[event] - events.network[event]
+    return np.where(events.transport_length[event] > 0, behind, 0)
+
+
+def _value(data: Column, start: int) -> bytes:
+    """The value of the netlink attribute that begins there: its length, with its four bytes of head, stands before."""
+    size = int.from_bytes(bytes(data[start - 4 : start - 2]), _BYTE_ORDER) - 4
+    return bytes(data[start : start + size])
 
 
 def _hook_points(found: HostPasses, numbers: PointNumbers) -> Column:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netemu.netfilter.messages import PROTOCOLS
-from netemu.record.journeys import Journeys
+from netemu.record.journeys import ENDS, Journeys
 from netemu.record.packets import Packets, address_text
 from netemu.record.rows import Column, mix
 
@@ -20,7 +20,8 @@ def table(journeys: Journeys) -> pl.DataFrame:
     """One row a sighting, journey by journey, in order; null for what a sighting does not have.
 
     Columns: journey, flow, reply, nth, place, host, point, time_ns, proto, src, sport, dst, dport, ttl, length, seq,
-    ack, flags (TCP's bits), ct_state, ct_direction, ct_id. ImportError where polars is not installed.
+    ack, flags (TCP's bits), ct_state, ct_direction, ct_id, interface, way, stage, icmp (type * 256 + code), icmp_id,
+    ip_id, vlan (the outer tag's id), end (how the journey ended), complete. ImportError where polars is not installed.
     """
     import polars as pl
 
@@ -53,8 +54,17 @@ def table(journeys: Journeys) -> pl.DataFrame:
         "ct_state": _named([state.state for state in seen.states], states),
         "ct_direction": _named([state.direction for state in seen.states], states),
         "ct_id": np.append(seen.ct_id, -1)[hooks],
+        "interface": _named([point.interface for point in seen.points], seen.point[rows]),
+        "way": _named([point.way for point in seen.points], seen.point[rows]),
+        "stage": _named([point.stage for point in seen.points], seen.point[rows]),
+        "icmp": packets.icmp[rows],
+        "icmp_id": packets.icmp_id[rows],
+        "ip_id": packets.ip_id[rows],
+        "vlan": np.where(packets.vlan < 0, -1, packets.vlan & 0xFFF)[rows],
+        "end": _named(ENDS, laid.end[laid.ends_offset[:-1]][journey]),
+        "complete": laid.complete[journey],
     }
-    nulls = ("time_ns", "sport", "dport", "seq", "ack", "ct_id")
+    nulls = ("time_ns", "sport", "dport", "seq", "ack", "ct_id", "icmp", "icmp_id", "vlan")
     frame = pl.DataFrame(columns)
     return frame.with_columns(pl.when(pl.col(name) >= 0).then(pl.col(name)).alias(name) for name in nulls)
 

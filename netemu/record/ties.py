@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture
+from netemu.record.fragments import left_in_parts, put_together
 from netemu.record.passes import STAGE_CODE, START_CODE, HostPasses
 from netemu.record.rows import Column, mix, ranges, stable_order
 from netemu.record.sightings import PointNumbers, Sightings, joined, renamed, sightings
@@ -44,7 +45,11 @@ class Passes:
 
 @dataclass(frozen=True, slots=True)
 class Ties:
-    """What leads where; -1 for nothing. A frame that left `leads` to frames that came in, CSR by frame row."""
+    """What leads where; -1 for nothing.
+
+    A frame that left `leads` to frames that came in, a pass that left as fragments to those frames: CSR by frame row,
+    then by pass. A pass of `together` is of a fragment that its host put together with others, in another pass.
+    """
 
     passes: Passes
     sightings: Sightings
@@ -55,6 +60,7 @@ class Ties:
     leads_first: Column
     leads_count: Column
     leads: Column
+    together: Column
 
 
 def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of: Mapping[Member, str]) -> Ties:
@@ -62,19 +68,26 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     numbers = PointNumbers()
     seen = sightings(captures, found, numbers)
     passes = _all_passes(found, seen)
-    came, left = _join_hosts(captures, passes, seen, numbers)
+    came, left, out = _join_hosts(captures, passes, seen, numbers)
     enters = np.full(seen.wires, -1, np.int64)
     enters[came[came >= 0]] = np.flatnonzero(came >= 0)
     claimed = np.zeros(seen.wires, np.bool_)
     claimed[left[left >= 0]] = True
+    last = np.where(passes.count > 0, passes.first + passes.count - 1, -1)
+    lone = np.flatnonzero((out >= 0) & (left < 0))
+    whole, parts = left_in_parts(seen, last[lone], out[lone], claimed)
+    claimed[parts] = True
     senders, receivers = _join_wires(seen, segment_of)
     claimed[receivers] = True
     follows = seen.kind[receivers] != OTHERHOST
     senders, receivers = senders[follows], receivers[follows]
-    leads_count = np.bincount(senders, minlength=seen.wires)
-    leads = receivers[stable_order(senders)]
+    senders = np.concatenate([senders, seen.wires + lone[whole]])
+    leads_count = np.bincount(senders, minlength=seen.wires + len(passes))
+    leads = np.concatenate([receivers, parts])[stable_order(senders)]
+    together = put_together(seen, passes.host, came, last)
     seen = _name_protocols(passes, seen, came, left)
-    return Ties(passes, seen, enters, came, left, claimed, np.cumsum(leads_count) - leads_count, leads_count, leads)
+    leads_first = np.cumsum(leads_count) - leads_count
+    return Ties(passes, seen, enters, came, left, claimed, leads_first, leads_count, leads, together)
 
 
 def _all_passes(found: Sequence[HostPasses], seen: Sightings) -> Passes:
@@ -102,8 +115,8 @@ def _all_passes(found: Sequence[HostPasses], seen: Sightings) -> Passes:
 
 def _join_hosts(
     captures: Sequence[HostCapture], passes: Passes, seen: Sightings, numbers: PointNumbers
-) -> tuple[Column, Column]:
-    """The frame that each pass came from, and the one that it became."""
+) -> tuple[Column, Column, Column]:
+    """The frame that each pass came from, the one that it became, and the point where it went out."""
     mine = np.flatnonzero(seen.kind != OTHERHOST)
     waiting = _coded(seen.packets.key[mine], seen.point[mine])
     came, left = np.full(len(passes), -1, np.int64), np.full(len(passes), -1, np.int64)
@@ -111,9 +124,10 @@ def _join_hosts(
     point = _points(captures, passes, passes.iif, "in", numbers)[comes]
     came[comes] = _paired(mine, waiting, passes.arrived[comes], point)
     goes = np.flatnonzero(np.isin(passes.last_stage, _LEAVES))
-    point = _points(captures, passes, passes.oif, "out", numbers)[goes]
-    left[goes] = _paired(mine, waiting, seen.packets.key[(passes.first + passes.count - 1)[goes]], point)
-    return came, left
+    out = np.full(len(passes), -1, np.int64)
+    out[goes] = _points(captures, passes, passes.oif, "out", numbers)[goes]
+    left[goes] = _paired(mine, waiting, seen.packets.key[(passes.first + passes.count - 1)[goes]], out[goes])
+    return came, left, out
 
 
 def _paired(mine: Column, waiting: Column, keys: Column, point: Column) -> Column:

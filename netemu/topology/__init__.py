@@ -17,6 +17,7 @@ schema        the topology file's JSON Schema, read off the model
 points        the names of the places where packets are seen
 document      YAML with the line of every key
 complaints    what is said of a value that is not of its type
+naming        what is said of a name that is not there
 inclusion     texts of files that a topology file names
 load          a file, or a text, to a `Topology`; errors with file, line and key
 segments      who shares a layer-2 segment with whom

@@ -9,6 +9,7 @@ from typing import Literal
 from netemu.topology.document import Path
 from netemu.topology.model import Topology
 from netemu.topology.plan import plan
+from netemu.topology.shaping import LinkProperties
 from netemu.topology.steps import AddAddress, AddPolicyRule, LoadRules, MakeMacvlan, MakeTunnel, ShapeEnd, Step
 
 Feature = Literal["IPv6", "policy rules", "netem", "tbf", "vxlan", "macvlan", "iptables-legacy", "ip6tables-legacy"]
@@ -36,13 +37,18 @@ def needs_of(steps: tuple[Step, ...]) -> tuple[Need, ...]:
     return tuple(Need(feature, path) for feature, path in first.items())
 
 
+def shaping_needs(properties: LinkProperties) -> Feature:
+    """What a link with these properties takes."""
+    return "netem" if properties.needs_netem else "tbf"
+
+
 def _features(step: Step) -> Iterator[Feature]:
     if isinstance(step, AddAddress) and step.address.version == 6:
         yield "IPv6"
     elif isinstance(step, AddPolicyRule):
         yield "policy rules"
     elif isinstance(step, ShapeEnd):
-        yield "netem" if step.properties.needs_netem else "tbf"
+        yield shaping_needs(step.properties)
     elif isinstance(step, MakeTunnel):
         yield "vxlan"
     elif isinstance(step, MakeMacvlan):

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from netemu import Host, Lab
+from netemu.kernel.reader import PACE
+from netemu.kernel.slots import Slots
+from netemu.kernel.trace import TraceTap
 from netemu.record.capture import OUTGOING
 from netemu.topology.load import loads
 
@@ -36,6 +40,7 @@ links: [{endpoints: ["A:eth0", "B:eth0"]}, {endpoints: ["B:eth1", "C:eth0"]}]
 TAPS = (("A", "eth0", "out"), ("B", "eth0", "in"), ("B", "eth1", "out"), ("C", "eth0", "in"))
 STAGES = 6
 TO, PORT = "10.2.0.3", 9
+FLOOR_BUFFER = 256 << 20
 SETTLE = 0.3
 """Seconds after the load, for what is on its way."""
 
@@ -123,6 +128,36 @@ async def hooks(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
     outcome["told_lost"] = sum(tap.lost for tap in b.health)
 
 
+async def floor(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+    """What the kernel's trace leaves of the rate: no wire taps, and a reader that keeps nothing of what it takes."""
+    tap, slots, ended = TraceTap(lab["B"].net, FLOOR_BUFFER, ask_conntrack=False), Slots(), threading.Event()
+
+    def read() -> None:
+        places = Slots()
+        while not ended.is_set():
+            taken = places.fill(tap.sock)
+            outcome["records"] += taken
+            if not taken:
+                ended.wait(PACE)
+
+    while slots.fill(tap.sock):
+        pass
+    reader = threading.Thread(target=read)
+    try:
+        with measured(outcome):
+            reader.start()
+            outcome |= await load()
+            ended.set()
+            reader.join()
+            while taken := slots.fill(tap.sock):
+                outcome["records"] += taken
+        outcome["told_lost"] = tap.lost()
+    finally:
+        ended.set()
+        tap.close()
+    outcome["expected"] = outcome["forwarded"] * STAGES
+
+
 async def tcpdump(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
     """One tcpdump a tap, into files."""
     with TemporaryDirectory() as folder:
@@ -160,7 +195,7 @@ async def scapy(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
         sock.close()
 
 
-WAYS = {"nothing": nothing, "netemu": netemu, "hooks": hooks, "tcpdump": tcpdump, "scapy": scapy}
+WAYS = {"nothing": nothing, "netemu": netemu, "hooks": hooks, "floor": floor, "tcpdump": tcpdump, "scapy": scapy}
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +53,8 @@ def plainly(record: Record) -> Record:
 def test_one_packet_of_each_kind_decides_as_all_do(dice: random.Random, host: str):
     captures, segment_of = any_captures(dice)
     record = build_record(captures, segment_of, [Exchange("all", host, "", 0, 10**12)])
+    order = record.journeys.order  # what can't be told apart is judged by more than one: test_check_packets.py
+    vars(record.journeys)["order"] = replace(order, rivals=np.zeros_like(order.rivals))
     plain = plainly(record)
     for _ in range(12):
         expectation = any_expectation(dice)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from record_scene import Scene, new, tcp, udp
+import pytest
+from record_scene import Scene, icmp_error, new, tcp, udp
 
 from netemu.check.explain import Surroundings, last_seen, looks
+from netemu.check.explain import why as why_ended
 
 PACKET = udp("192.168.0.1:4000", "10.0.0.9:53", b"?")
 
@@ -67,3 +69,45 @@ def test_a_sighting_looks_like_an_expectation(scene: Scene):
     (journey,) = scene.journeys()
     wire = {"point": "B:eth0 in", "src": "[fd00::1]:4", "dst": "[fd00::2]:80", "ttl": 64}
     assert [looks(seen) for seen in journey.sightings] == [wire, wire | {"point": "B@prerouting", "ct": "NEW"}]
+
+
+@pytest.mark.parametrize(
+    ("icmp", "told"),
+    [
+        ((11, 0), "its TTL ran out at B: B said time-exceeded"),
+        ((3, 0), "B has no route for it: B said net-unreachable"),
+        ((3, 1), "B could not reach the next host: B said host-unreachable"),
+        ((3, 3), "B rejected it: B said port-unreachable"),
+        ((3, 4), "it is too long for B's next link: B said fragmentation-needed (next MTU 1400)"),
+        ((3, 13), "B prohibits it: B said admin-prohibited"),
+    ],
+)
+def test_what_an_icmp_error_says_takes_the_place_of_a_conjecture(scene: Scene, icmp: tuple[int, int], told: str):
+    b = scene.host("B", eth0="lan")
+    b.gets("eth0", PACKET).through("prerouting", "prerouting.nat")
+    b.sends(icmp_error("192.168.0.2", "192.168.0.1", 0, PACKET).but(icmp=icmp, seq=1400), "eth0")
+    assert why(scene) == f"last seen at B@prerouting.nat: {told}"
+
+
+def test_a_packet_that_its_receiver_refused_says_so(scene: Scene):
+    b = scene.host("B", eth0="lan")
+    b.gets("eth0", PACKET).delivered()
+    b.sends(icmp_error("192.168.0.2", "192.168.0.1", 3, PACKET), "eth0")
+    assert why(scene) == ("delivered to B itself, last seen at B@input.nat, which refused it: B said port-unreachable")
+
+
+def test_an_error_of_another_host_is_no_reason_for_this_ones_end(scene: Scene):
+    b, c = scene.host("B", eth0="lan"), scene.host("C", eth0="lan")
+    b.gets("eth0", PACKET).through("prerouting", "prerouting.nat")
+    c.sends(icmp_error("192.168.0.3", "192.168.0.1", 0, PACKET), "eth0")
+    assert why(scene).endswith("B has no route for it, or could not send it on")
+
+
+@pytest.mark.parametrize(
+    ("ttl", "forwards", "word"), [(64, True, None), (64, False, "not-forwarding"), (1, True, "ttl"), (1, None, "ttl")]
+)
+def test_without_an_error_only_what_is_certain_is_said(scene: Scene, ttl: int, forwards: bool | None, word: str | None):
+    scene.host("B", eth0="lan").gets("eth0", PACKET.but(ttl=ttl)).through("prerouting", "prerouting.nat")
+    (journey,) = scene.journeys()
+    around = Surroundings({} if forwards is None else {"B": forwards})
+    assert why_ended(journey.end, journey, around) == word

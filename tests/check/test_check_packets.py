@@ -338,3 +338,31 @@ def test_expected_and_actual_hold_the_same_keys(hello: NodePort):
     ):
         check = hold(hello.scene, packet, **asked)
         assert list(check.expected) == list(check.actual)
+
+
+def two_alike(scene: Scene) -> None:
+    """Two datagrams, equal to the last byte: both left A, one came to B."""
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    asked = udp("192.168.0.1:4000", "192.168.0.2:53", b"?")
+    a.sends(asked, "eth0")
+    a.sends(asked, "eth0")
+    b.gets("eth0", asked).delivered()
+    scene.exchange("ask", "A", asked.tuple)
+
+
+@pytest.mark.parametrize(
+    ("packet", "at", "verdict"),
+    [
+        ("request.1", "B:eth0 in", "unproven"),  # the one that came, or the other?
+        ("request.2", "B:eth0 in", "unproven"),
+        ("request.all", "B:eth0 in", "fail"),  # whichever it was, one did not come
+        ("request.1", "A:eth0 out", "pass"),  # both give the same
+    ],
+)
+def test_a_packet_that_cannot_be_told_from_another_is_judged_as_both(scene: Scene, packet, at, verdict):
+    two_alike(scene)
+    asked = PacketExpectation(traffic="ask", packet=packet, at=at, ttl=64)
+    check = check_packets(asked, scene.record(), Surroundings())
+    assert str(check.verdict) == verdict
+    if verdict == "unproven":
+        assert "can't be told from others that are equal to it" in check.reason

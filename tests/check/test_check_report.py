@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from record_scene import CLIENT, POD, SERVICE, NodePort, Scene, tcp
+from record_scene import CLIENT, POD, SERVICE, NodePort, Scene, icmp_error, tcp, udp
 
 from netemu.check.explain import Surroundings
 from netemu.check.report import Report, check_record, report_json
@@ -197,3 +197,16 @@ def test_a_chain_that_no_rule_of_matched_is_printed_by_its_policy_only(lab: Node
 def test_times_are_rounded_to_hundredths_of_a_millisecond(lab: NodePort):
     report = Report("x", (), lab.scene.record(), {"up": 38.12345})
     assert report_json(report)["timing_ms"] == {"up": 38.12}
+
+
+def test_a_journey_tells_its_ends_what_quotes_it_and_how_sure_its_joins_are(scene: Scene):
+    asked = udp("192.168.0.1:4000", "10.0.0.9:53", b"?")
+    b = scene.host("B", eth0="lan")
+    b.gets("eth0", asked).through("prerouting", "prerouting.nat")
+    b.sends(icmp_error("192.168.0.2", "192.168.0.1", 4, asked).but(seq=1400), "eth0")
+    about, error = report_json(check_record("lab", scene.record(), []))["journeys"]
+    said = {"journey": 2, "kind": "fragmentation-needed", "type": 3, "code": 4, "host": "B", "mtu": 1400, "among": 1}
+    end = {"kind": "unseen", "at": "B@prerouting.nat", "rule": None, "why": "mtu", "error": 2}
+    assert (about["end"], about["ends"], about["errors"], about["quotes"]) == (end, [end], [said], None)
+    assert (error["quotes"], error["error"], error["nth"], error["direction"]) == (1, said, 0, "reply")
+    assert [about[key] for key in ("alike", "certain", "duplicates", "retransmits")] == [1, True, None, None]

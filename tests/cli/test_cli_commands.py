@@ -257,7 +257,7 @@ def test_doctor_finds_what_labs_need():
     told = json.loads(done.stdout)
     assert (done.returncode, told["ok"]) == (0, True)
     found = {feature["name"] for feature in told["features"]}
-    assert {"iptables-restore", "nft", "root", "network namespaces", "nft trace events"} <= found
+    assert {"iptables-restore", "nft", "root", "network namespaces", "nft trace events", "libpcap"} <= found
 
 
 def test_doctor_names_a_missing_tool_and_what_installs_it(tmp_path):

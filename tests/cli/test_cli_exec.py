@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import pytest
 
@@ -45,8 +46,8 @@ def _lab(tmp_path_factory):
 class Typist:
     """A person at a terminal of 100 columns and 30 rows."""
 
-    def __init__(self, *arguments: str) -> None:
-        environment = {**os.environ, "SHELL": "/bin/bash", "TERM": "dumb"}
+    def __init__(self, *arguments: str, terminal: str = "dumb") -> None:
+        environment = {**os.environ, "SHELL": "/bin/bash", "TERM": terminal}
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", 30, 100, 0, 0))
@@ -126,3 +127,36 @@ def test_a_shells_prompt_names_lab_and_host_and_its_exit_code_is_passed_on():
     typist.types("hostname; exit 3\n")
     assert typist.ends() == 3
     assert "\nB\r\n" in typist.seen.replace("\r\r", "\r")
+
+
+def test_a_killed_exec_takes_its_command_with_it():
+    with subprocess.Popen(
+        [*NETEMU, "exec", "two", "A", "--", "sh", "-c", "echo ready; exec sleep 4242"], stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        (child,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        command = os.pidfd_open(int(child))
+        running.kill()
+    try:
+        assert select.select([command], [], [], WITHIN)[0]
+    finally:
+        os.close(command)
+
+
+SLOW = """
+name: slow
+hosts:
+  A: {services: {late: {command: [sh, -c, "sleep 1.7; exec python3 -m http.server 80"], ready: {tcp: 80}}}}
+"""
+
+
+def test_what_takes_longer_than_a_second_shows_its_progress_on_a_terminal_alone(tmp_path):
+    file = tmp_path / "slow.yaml"
+    file.write_text(SLOW)
+    typist = Typist("run", str(file), terminal="xterm")
+    typist.sees("slow comes up")
+    assert os.waitstatus_to_exitcode(os.waitpid(typist.pid, 0)[1]) == 0
+    os.close(typist.fd)
+    done = netemu("run", str(file))
+    assert (done.returncode, done.stderr) == (0, "")

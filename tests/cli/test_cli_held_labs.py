@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import kernel_needs
 import pytest
 
 from netemu import HeldLab
@@ -199,6 +200,24 @@ def test_a_link_is_delayed_while_it_is_up():
     assert told["properties"]["out"] == {"delay": "20ms", "loss": "1%"}
     assert "delay 20ms" in qdisc("B", "eth1").replace("20.0ms", "20ms")
     assert HeldLab("life").link("A", "eth1", clear=True)["properties"] == {}
+
+
+def test_a_link_is_not_delayed_where_the_kernel_can_not_and_it_is_said_what_can():
+    done = netemu("link", "life", "A:eth1", "--delay", "20ms")
+    if kernel_needs.there("sch_netem"):
+        assert done.returncode == 0
+        assert netemu("link", "life", "A:eth1", "--clear").returncode == 0
+        return
+    assert done.returncode == 4
+    assert "this kernel has no netem" in done.stderr
+    assert "sch_netem: boot one" in done.stderr or "modprobe sch_netem" in done.stderr
+
+
+@pytest.mark.parametrize("both", [("--up", "--down"), ("--in", "--out")])
+def test_options_that_exclude_each_other_are_refused(both):
+    done = netemu("link", "life", "A:eth1", *both)
+    assert done.returncode == 2
+    assert f"{both[0]} and {both[1]} exclude each other" in done.stderr
 
 
 def test_an_order_that_makes_no_sense_is_refused_before_anything_is_done(tmp_path):

@@ -30,7 +30,7 @@ async def test_cancelling_at_any_suspension_point_leaves_nothing(life, rounds, n
     points = await suspensions_of(life)
     before = leftovers.belongings()
     cancelled = 0
-    places = spread(points, rounds(12, points))
+    places = spread(points, rounds(12 if again_after else points, points))
     for place in places:
         cancelled += await cancelled_at({place, *(place + more for more in again_after)}, life)
         gc.collect()
@@ -55,7 +55,7 @@ async def test_cancelling_at_any_suspension_point_of_down_takes_everything_down(
         return told.count
 
     points = await down_cancelled(set())
-    for place in spread(points, rounds(6, points)):
+    for place in spread(points, rounds(points, points)):
         await down_cancelled({place})
         gc.collect()
         assert leftovers.left(before) == {}, f"cancelled at suspension {place} of {points}"

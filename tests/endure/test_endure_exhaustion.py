@@ -25,7 +25,9 @@ def lived(command: list[str], what: str, names: tuple[str, ...]) -> bool:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert leftovers.left(before) == {}, what
     assert "Traceback" not in done.stderr, f"{what}: {done.stderr}"
-    if done.returncode and " checks: " not in done.stdout and "OpenBLAS" not in done.stderr:
+    if " checks: " in done.stdout:
+        assert done.returncode in (0, 1, 3), f"{what}: {done.stderr}"
+    elif done.returncode and "OpenBLAS" not in done.stderr:
         assert done.returncode == 4, f"{what}: {done.stderr}"
         assert any(name in done.stderr for name in names), f"{what}: {done.stderr}"
     return done.returncode == 0
@@ -86,5 +88,7 @@ def test_out_of_processes(user, rounds):
     for limit in spread(14, rounds(4, 14)):
         done = user.run("prlimit", f"--nproc={limit}", str(PYTHON), "-m", "netemu", "run", "nodeport")
         assert "Traceback" not in done.stderr, f"{limit} processes: {done.stderr}"
-        if done.returncode and " checks: " not in done.stdout and "OpenBLAS" not in done.stderr:
+        if " checks: " in done.stdout:
+            assert done.returncode in (0, 1, 3), f"{limit} processes: {done.stderr}"
+        elif done.returncode and "OpenBLAS" not in done.stderr:
             assert (done.returncode, "ulimit -u" in done.stderr) == (4, True), f"{limit} processes: {done.stderr}"

@@ -60,10 +60,11 @@ def take_down() -> None:
         netemu("down", "nodeport")
 
 
-def killed(command: list[str], after: float, whom: Callable[[int], int], within: float) -> tuple[bool, float]:
+def killed(command: list[str], after: float, whom: Callable[[int], int | None], within: float) -> tuple[bool, float]:
     """Start a command, SIGKILL one process of it after so many seconds, and see what is left `within` seconds.
 
-    Whether it was alive by then, and how many seconds until nothing was left. Raises AssertionError on leftovers.
+    Whether the one that was meant was there and alive by then (else the command is killed instead), and how many
+    seconds until nothing was left. Raises AssertionError on leftovers.
     """
     before = leftovers.belongings()
     with subprocess.Popen(command, start_new_session=True, **QUIET) as running:
@@ -72,8 +73,9 @@ def killed(command: list[str], after: float, whom: Callable[[int], int], within:
             select.select([fd], [], [], after)
         finally:
             os.close(fd)
-        victim = whom(running.pid)
-        alive = running.poll() is None or victim != running.pid
+        found = whom(running.pid)
+        victim = found if found is not None else running.pid
+        alive = found is not None and (running.poll() is None or victim != running.pid)
         try:
             os.kill(victim, signal.SIGKILL)
         except ProcessLookupError:
@@ -87,13 +89,13 @@ def killed(command: list[str], after: float, whom: Callable[[int], int], within:
     return alive, time.monotonic() - start
 
 
-def itself(pid: int) -> int:
+def itself(pid: int) -> int | None:
     """The command itself."""
     return pid
 
 
-def supervisor(pid: int) -> int:
-    """The process that holds the lab: the command's child if there is one by now, or has lost its parent."""
+def supervisor(pid: int) -> int | None:
+    """The process that holds the lab: the command's child if there is one by now, or has lost its parent; else None."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
@@ -101,7 +103,7 @@ def supervisor(pid: int) -> int:
     orphans = [
         child for child, command in leftovers.descendants().items() if " up nodeport" in command and child != pid
     ]
-    return int(children[0]) if children else next(iter(orphans), pid)
+    return int(children[0]) if children else next(iter(orphans), None)
 
 
 def moments(seed: int, whole: float, count: int) -> list[float]:

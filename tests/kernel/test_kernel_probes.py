@@ -41,6 +41,13 @@ def test_a_probe_leaves_no_namespace_mount_or_descriptor():
     assert not [name for name in set(left()[2]) - set(before[2]) if name.startswith("netemu")]
 
 
+def test_a_missing_library_is_told_with_what_installs_it(monkeypatch):
+    monkeypatch.setattr("netemu.kernel.filters._LIBRARIES", ("libnowhere.so.1",))
+    found = next(feature for feature in probe() if feature.name == "libpcap")
+    assert (found.there, found.needed) == (False, False)
+    assert "libpcap" in found.remedy
+
+
 def test_a_missing_feature_is_told_with_what_it_is_for_and_what_brings_it(monkeypatch):
     def refused(_net):
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")

@@ -14,7 +14,7 @@ from netemu.errors import KernelError
 from netemu.kernel.listening import Listening
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.ring import Ring
-from netemu.kernel.rules import load_rules
+from netemu.kernel.rules import load_rules, read_rules
 from netemu.kernel.trace import TraceTap
 from netemu.kernel.tracking import ConntrackTap, dump_entries
 from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket
@@ -116,6 +116,27 @@ async def test_closing_a_hook_tap_takes_its_chains_away(pair):
     assert again.nft.list().count("table inet netemu") == 1
     assert all(stage.name in again.nft.list() for stage in STAGES)
     close(again)
+
+
+async def test_hook_taps_side_by_side_ignore_each_others_tables_rules_and_canaries(pair):
+    taps = [TraceTap(pair.left, BUFFER, ask_conntrack=False, name=name) for name in ("netemu", "netemu-1", "netemu-2")]
+    await pair.up()
+    nonces = [new_nonce() for _ in taps]
+    for tap, nonce in zip(taps, nonces, strict=True):
+        tap.send_canary(nonce)
+    for tap in taps:
+        tap.drain()
+        async with asyncio.timeout(5):
+            await tap.proven()
+        datagrams = tap.datagrams()
+        own = [event for event in trace_events(datagrams) if event.table == tap.name]
+        canaries = [event for event in own if any(nonce in event.transport for nonce in nonces)]
+        assert canaries == [], "no canary passes another tap's chains with a trace"
+        found = passes(HostCapture("left", {}, trace=datagrams, table=tap.name))
+        assert not [seen for each in found for seen in each.sightings if seen.headers.dst.startswith("127.")]
+    assert (await read_rules(pair.left)).rules == ()
+    for tap in taps:
+        close(tap)
 
 
 async def test_where_the_trace_has_no_conntrack_state_the_taps_own_rules_tell_it(pair):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+from collections import Counter
 
 import pytest
 
@@ -67,6 +69,24 @@ async def test_rules_loaded_while_the_lab_is_up_are_seen_as_rules(lab):
     assert (wrong.verdict, wrong.actual["by"]) == (Verdict.FAIL, "rule")
 
 
+async def test_where_the_trace_carries_no_conntrack_state_the_next_record_asks_for_it():
+    """Rules that track were loaded after the taps were opened: the taps begin to ask when a record begins."""
+    topology, _ = loads(FORWARDS)
+    async with Lab(topology, taps=Taps(ask_conntrack=True)) as lab:
+        await rules(lab, "iptables-nft-restore")
+        _, check = await judge(lab, by="rule", rule="-j DNAT", walked=True)
+        assert check.verdict is Verdict.PASS, check
+
+
+async def test_where_the_trace_carries_no_conntrack_state_rules_loaded_in_a_record_leave_it_unproven():
+    topology, _ = loads(FORWARDS)
+    async with Lab(topology, taps=Taps(ask_conntrack=True)) as lab:
+        async with lab.record() as record:
+            await rules(lab, "iptables-nft-restore")
+            await lab.send("ping")
+        assert lab.check(record, [FIRST]).verdict is Verdict.UNPROVEN
+
+
 @pytest.mark.needs("legacy iptables")
 async def test_a_rewrite_by_rules_that_no_trace_shows_is_told_by_their_counters(lab):
     await rules(lab, "iptables-legacy-restore")
@@ -106,6 +126,26 @@ async def test_a_lossy_tap_is_unproven_even_where_nothing_else_was_asked():
         report = await lab.prove()
     assert report.record.lost > 0
     assert (report.verdict, report.exit_code) == (Verdict.UNPROVEN, 3)
+
+
+async def test_taps_past_their_capacity_each_count_their_loss_and_what_rests_on_them_is_unproven():
+    topology, _ = loads(FORWARDS)
+    async with Lab(topology, taps=Taps(ring=1, buffer=1)) as lab:
+        await rules(lab, "iptables-restore")
+        async with lab.record() as record:
+            for _ in range(300):
+                with lab["A"].open_socket(kind=socket.SOCK_DGRAM) as sock:  # an entry each
+                    sock.sendto(b"x", ("10.0.0.1", 7))
+            await lab.send("ping")
+        report = lab.check(record, [FIRST])
+    lost = {health.tap: health.lost for health in record.health if health.host == "B"}
+    assert all(lost[tap] > 0 for tap in ("wire", "hooks", "conntrack")), lost
+    assert sum(health.lost for health in record.health) == record.lost
+    verdicts = {check.name: check.verdict for check in report.checks}
+    assert verdicts.pop("ping answered") is Verdict.PASS, "that its sender tells, no tap"
+    assert len(verdicts) == 3
+    assert set(verdicts.values()) == {Verdict.UNPROVEN}
+    assert all(f"B's {tap} tap lost {lost[tap]}" in report.explain() for tap in lost), report.explain()
 
 
 async def test_a_lab_whose_taps_were_taken_away_gets_new_ones_with_the_next_record(lab):
@@ -160,7 +200,7 @@ async def test_counters_read_under_traffic_still_agree_with_the_trace(lab):
         with lab["A"].open_socket(kind=2) as sock:
             while not done.is_set():
                 sock.sendto(b"x", ("10.0.0.1", 7))
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)  # traffic, and no flood: a busy machine's taps would lose some of one
 
     talking = asyncio.create_task(talk())
     for _ in range(3):
@@ -170,6 +210,32 @@ async def test_counters_read_under_traffic_still_agree_with_the_trace(lab):
         assert agree.verdict is Verdict.PASS, agree
     done.set()
     await talking
+
+
+async def test_packets_under_way_when_a_record_ends_are_not_said_to_be_lost(lab):
+    """Taps are read out one after the other while more packets come: what began after the end is not in the record."""
+    await rules(lab, "iptables-nft-restore")
+    done = asyncio.Event()
+
+    async def talk() -> None:
+        with lab["A"].open_socket(kind=2) as sock:
+            while not done.is_set():
+                for _ in range(5):
+                    sock.sendto(b"x", ("10.0.0.1", 7))
+                await asyncio.sleep(0.001)
+
+    talking = asyncio.create_task(talk())
+    ends = Counter()
+    for _ in range(5):
+        async with lab.record() as record:
+            await lab.send("ping")
+        assert not record.lost
+        requests = record.journeys(proto="udp", direction="original", at="A:eth0 out")
+        ends.update(journey.end.kind for journey in requests)
+    done.set()
+    await talking
+    assert ends.keys() == {"delivered"}
+    assert ends["delivered"] > 100
 
 
 async def test_each_end_of_a_wire_has_its_own_mtu_and_interfaces_have_their_sysctls(lab):

@@ -112,6 +112,16 @@ async def test_a_service_that_ends_is_started_again_as_its_policy_says():
         assert (told["done"].state, told["done"].exit_code, told["done"].restarts) == ("ended", 0, 0)
 
 
+async def test_a_service_that_ends_over_and_over_is_said_to_be_restarting():
+    async with lab_of("broken: {command: [sh, -c, 'exit 3'], restart: always}") as lab:
+
+        async def waiting() -> bool:
+            (state,) = lab.services.states()
+            return (state.state, state.exit_code, state.pid) == ("restarting", 3, None) and state.restarts >= 2
+
+        await until(waiting)
+
+
 async def test_a_killed_service_is_ready_again_without_anybody_asking():
     service = 'web: {command: [python3, -m, http.server, "80"], ready: {tcp: 80}, restart: always}'
     async with lab_of(service) as lab:

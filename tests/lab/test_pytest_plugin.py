@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -25,9 +26,9 @@ def suite(pytester: pytest.Pytester, text: str, **files: str) -> pytest.RunResul
 
 
 def test_the_readmes_example_passes(pytester):
-    example, own = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    example, own, questions = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     more = f"    {own}    assert report.verdict == 'pass', report.explain()\n"
-    suite(pytester, example + more).assert_outcomes(passed=1)
+    suite(pytester, example + more + indent(questions, "    ")).assert_outcomes(passed=1)
 
 
 def test_a_lab_may_be_a_file_beside_the_test(pytester, nodeport):

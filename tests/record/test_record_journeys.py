@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from record_scene import (
     BOTH_NATED,
     CLIENT,
@@ -21,6 +23,7 @@ from record_scene import (
 )
 
 from netemu.record.capture import BROADCAST, OTHERHOST
+from netemu.record.journeys import journeys
 from netemu.topology.points import Point
 
 SYN = tcp(CLIENT, SERVICE, "SYN", seq=1, ip_id=1)
@@ -102,6 +105,21 @@ def test_a_second_datagram_in_new_walks_no_chain_once_both_manips_are_set_up(lab
     assert second.walked == frozenset()
     assert [change.by for change in second.rewrites] == ["conntrack", "route", "conntrack", "route"]
     assert second.at(Point("B", stage="prerouting")).ct.ctinfo == "NEW"
+
+
+def test_what_began_after_a_records_end_is_none_of_its_journeys(lab: NodePort):
+    """Taps are read out one after the other: of such a packet one may have seen what the next did not."""
+    lab.first(SYN)
+    lab.later(SYN.but(ip_id=2), new(7, *BOTH_NATED))
+    captures = lab.scene.captures()
+    first, second = journeys(captures, lab.scene.segment_of)
+    for until_ns, expected in (
+        (second.since_ns - 1, [first]),
+        (second.since_ns, [first, second]),
+        (0, [first, second]),
+    ):
+        cut = [replace(capture, until_ns=until_ns) for capture in captures]
+        assert journeys(cut, lab.scene.segment_of) == expected
 
 
 def test_a_port_changed_by_a_null_binding_is_told_so(lab: NodePort):

@@ -22,7 +22,7 @@ HELLO = tcp(CLIENT, SERVICE).tuple
 
 def test_nothing_captured_is_an_empty_record():
     record = build_record([], {})
-    assert (record.journeys, record.flows, record.exchanges, record.sightings, record.lost) == ([], [], [], 0, 0)
+    assert (record.journeys, record.flows, record.exchanges, record.captured, record.lost) == ([], [], [], 0, 0)
     assert build_record([HostCapture("A", {1: "lo"})], {}).journeys == []
 
 
@@ -36,7 +36,7 @@ def test_every_frame_and_every_hook_is_counted_as_a_sighting(lab: NodePort):
     lab.c.wire("eth0", "in", b"\xff" * 60)
     record = lab.scene.record()
     hooks = sum(seen.point.stage is not None for journey in record.journeys for seen in journey.sightings)
-    assert record.sightings == hooks + sum(len(host.frames) for host in lab.scene.hosts)
+    assert record.captured == hooks + sum(len(host.frames) for host in lab.scene.hosts)
 
 
 def test_what_the_taps_lost_is_added_up_and_told_by_host(lab: NodePort):

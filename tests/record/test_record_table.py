@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 
 import pytest
-from record_scene import NodePort
+from record_scene import NodePort, Scene, udp
 from record_scenes import any_captures
 
 from netemu.errors import UsageError
@@ -21,6 +22,9 @@ def told(record: Record) -> list[tuple]:
             *(seen.headers.src, seen.headers.sport, seen.headers.dst, seen.headers.dport),
             *(seen.headers.ttl, seen.headers.length, seen.headers.seq, seen.headers.ack),
             *((seen.ct.state, seen.ct.direction, seen.ct.id) if seen.ct else (None, None, None)),
+            *(seen.point.interface, seen.point.way, seen.point.stage),
+            *(seen.headers.icmp[0] * 256 + seen.headers.icmp[1] if seen.headers.icmp else None, seen.headers.icmp_id),
+            *(journey.end.kind, journey.complete),
         )
         for journey in record.journeys
         for place, seen in enumerate(journey.sightings)
@@ -30,7 +34,7 @@ def told(record: Record) -> list[tuple]:
 @pytest.mark.parametrize("seed", range(6))
 def test_a_frame_tells_what_the_journeys_tell(seed: int):
     record = build_record(*any_captures(random.Random(seed)))
-    assert record.frame.drop("flags").rows() == told(record)
+    assert record.frame.drop("flags", "ip_id", "vlan").rows() == told(record)
 
 
 def test_a_frame_answers_questions(lab: NodePort):
@@ -39,6 +43,33 @@ def test_a_frame_answers_questions(lab: NodePort):
     seen = frame.filter(frame["point"] == "B@prerouting.nat")
     assert seen["dst"].to_list() == ["172.26.0.3", "192.168.0.1", "172.26.0.3"]
     assert seen["ct_state"].to_list() == ["new", "established", "established"]
+
+
+def test_a_frame_tells_ip_ids_and_vlans(scene: Scene):
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    packet = udp("10.0.0.1:1", "10.0.0.2:2", b"?", ip_id=77)
+    a.wire("eth0", "out", packet.frame(bytes.fromhex("81006005")))
+    b.wire("eth0", "in", packet)
+    frame = scene.record().frame
+    assert frame["ip_id"].to_list() == [77, 77]
+    assert frame["vlan"].to_list() == [5, None]
+
+
+def test_a_parquet_file_reads_back_equal(lab: NodePort, tmp_path):
+    import polars as pl
+
+    lab.handshake()
+    record = lab.scene.record()
+    record.write_parquet(str(tmp_path / "nodeport.parquet"))
+    assert pl.read_parquet(tmp_path / "nodeport.parquet").equals(record.frame)
+    assert record.frame.height == len(record.sightings)
+
+
+def test_without_polars_a_parquet_file_is_refused_with_what_installs_it(lab: NodePort, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(UsageError, match=r"pip install 'netemu\[frames\]'"):
+        lab.scene.record().write_parquet(str(tmp_path / "none.parquet"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_captured_is_an_empty_frame():

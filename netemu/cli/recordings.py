@@ -1,0 +1,110 @@
+"""Records kept in files: what `--record` writes, `check --record` reads, and `export` makes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from netemu import Record, Report, Topology, UsageError, check_lab
+from netemu.cli.complaint import discard_output, refuse_terminal
+
+STDOUT = "-"
+
+
+class Kept:
+    """A file that will hold something once it is whole: written beside it, then renamed. Raises UsageError.
+
+    The file beside is made at once, so that a place where nothing can be written is known before there is anything to
+    write. `drop` it when done: a file that was kept stays.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = Path(os.path.realpath(file))
+        if self.file.exists() and not self.file.is_file():
+            raise UsageError(f"{file} is no regular file: name one to write to")
+        self.beside = self.file.with_name(f".{self.file.name[:200]}.{secrets.token_hex(4)}")
+        try:
+            fd = os.open(self.beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self._made = os.fstat(fd).st_ino
+            os.close(fd)
+        except OSError as error:
+            raise UsageError(f"{file} can't be written: {error.strerror}") from error
+
+    def keep(self) -> None:
+        """What was written beside is whole: it takes the file's place. Raises OSError."""
+        self.beside.replace(self.file)
+
+    @property
+    def kept(self) -> bool:
+        """Whether it was, by this process or another."""
+        return self.file.exists() and self.file.stat().st_ino == self._made
+
+    def drop(self) -> None:
+        """Leave nothing beside; once is enough, twice does no harm."""
+        self.beside.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def written(self) -> Iterator[IO[bytes]]:
+        """The open file beside, kept if nothing goes wrong inside the `with`. Raises UsageError where writing does."""
+        try:
+            with self.beside.open("wb") as file:
+                yield file
+            self.keep()
+        except OSError as error:
+            raise UsageError(f"{self.file} can't be written: {error.strerror}") from error
+        finally:
+            self.drop()
+
+    def save(self, record: Record) -> None:
+        """Write a record and keep it. Raises UsageError."""
+        with self.written():
+            record.save(str(self.beside))
+
+
+def load_record(file: str) -> Record:
+    """A saved record. Raises UsageError for a file that can't be read, CaptureError for one that is no record."""
+    try:
+        return Record.load(file)
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}") from error
+
+
+def recorded_report(topology: Topology, file: str) -> Report:
+    """The topology's expectations held against a saved record."""
+    return check_lab(topology, load_record(file))
+
+
+def export(file: str, pcapng: str | None, parquet: str | None) -> None:
+    """Write a saved record as pcapng, as Parquet, or as both; `-` is standard output."""
+    if pcapng is None and parquet is None:
+        raise UsageError("say what to write: --pcapng OUT for Wireshark, --parquet OUT for data frames; - is a pipe")
+    if pcapng == parquet == STDOUT:
+        raise UsageError("only one of the two can go to standard output")
+    if STDOUT in (pcapng, parquet):
+        refuse_terminal()
+    record = load_record(file)
+    if pcapng is not None:
+        with _opened(pcapng) as out:
+            out.writelines(record.pcapng())
+    if parquet is not None:
+        frame = record.frame  # says what is missing before a file is made
+        with _opened(parquet) as out:
+            frame.write_parquet(out)
+
+
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[IO[bytes]]:
+    if file != STDOUT:
+        with Kept(file).written() as out:
+            yield out
+        return
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        discard_output()  # whoever read has seen enough

@@ -1,0 +1,190 @@
+"""`watch`: the journeys of a lab that is up, as they complete, over taps of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from netemu.errors import CaptureError
+from netemu.kernel.features import trace_carries_conntrack
+from netemu.kernel.filters import Matcher
+from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.packet import What
+from netemu.kernel.ring import Ring
+from netemu.kernel.rules import read_rules, tracks
+from netemu.kernel.store import Room
+from netemu.kernel.trace import TraceTap
+from netemu.kernel.tracking import ConntrackTap, dump_entries
+from netemu.kernel.wire import new_nonce
+from netemu.lab.inside import Inside
+from netemu.lab.stream import Socket, Stream
+from netemu.lab.taps import BUFFER, Taps
+from netemu.netfilter.ruleset import Ruleset
+from netemu.record.capture import TAP_TABLE, HostCapture
+from netemu.record.journeys import Journey
+from netemu.record.live import SETTLE_NS, Completed, Live
+from netemu.record.ties import Member
+from netemu.topology.tracing import EVERYTHING, Tracing
+
+PROOF_WITHIN = 2.0
+TICK = 0.05
+"""Seconds until it is seen whether journeys have settled, while there are any."""
+_MANY = 20_000
+"""Trace messages that are taken at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A tap of a watch lost something: what is told from now on may be incomplete."""
+
+    host: str
+    tap: str
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How a watch went: journeys told, and packets or events lost; `why` it ended, as `Captured` has it."""
+
+    journeys: int
+    lost: int
+    why: str
+
+
+class _HostTaps:
+    """The taps of one host."""
+
+    def __init__(self, net: NetworkNamespace, ring: int, tracing: Tracing, room: Room, stack: ExitStack) -> None:
+        ask = not trace_carries_conntrack() and tracks(net)
+        self.net = net
+        self.name = f"{TAP_TABLE}-{secrets.token_hex(4)}"
+        self.ring = Ring(net, What(canaries=False), room, ring)
+        stack.callback(self.ring.close)
+        self.trace = TraceTap(net, BUFFER, ask, room, tracing, self.name)
+        stack.callback(self.trace.close)
+        self.conntrack = ConntrackTap(net, BUFFER, room)
+        stack.callback(self.conntrack.close)
+        self.rules = Ruleset()
+        self.told: dict[str, int] = {}
+        with net.entered():
+            self.interfaces = dict(socket.if_nameindex())
+
+    @property
+    def sockets(self) -> list[Socket]:
+        return [self.ring.sock, self.trace.sock, self.conntrack.sock]
+
+    async def begin(self, hand_over: int) -> list[bytes]:
+        """Be ready; the entries that are there already."""
+        self.ring.open(hand_over)
+        self.rules = await read_rules(self.net)
+        return await dump_entries(self.net) if self.rules.rules else []
+
+    def piece(self, entries: list[bytes]) -> HostCapture:
+        """What came since the last call."""
+        for tap in (self.conntrack, self.trace):  # entries before the packets that they are of
+            while tap.receive() and tap.count < _MANY:
+                pass
+        self.ring.receive()
+        return HostCapture(
+            self.net.name,
+            self.interfaces,
+            self.ring.frames(),
+            self.trace.datagrams(),
+            self.conntrack.datagrams(),
+            entries,
+            self.trace.states,
+            self.rules,
+            self.rules,
+            table=self.name,
+        )
+
+    def losses(self) -> list[Loss]:
+        """What was lost since the last call."""
+        found = []
+        for kind, tap in (("wire", self.ring), ("hook", self.trace), ("conntrack", self.conntrack)):
+            lost = tap.lost()
+            if lost > self.told.get(kind, 0):
+                found.append(Loss(self.net.name, kind, lost - self.told.get(kind, 0)))
+                self.told[kind] = lost
+        return found
+
+
+def watch(
+    here: Inside,
+    out: int,
+    tell: Callable[[Journey | Loss], str],
+    *,
+    segment_of: Mapping[Member, str],
+    tracing: Mapping[str, Tracing],
+    filter: str = "",
+    settle_ns: int = SETTLE_NS,
+    ready: Callable[[], None] = lambda: None,
+) -> Watched:
+    """Write what `tell` makes of each journey and loss to a descriptor, until something ends it.
+
+    `filter` (pcap's language) chooses journeys: those of which a frame, on any wire, fits. `ready` is called once all
+    taps are bound and the hooks' proven. Raises UsageError, CaptureError.
+    """
+    chosen = _Chosen(filter)
+    size, hand_over = Taps().ring_for(len(here.nets))
+    room = Room()
+    with ExitStack() as stack:
+        taps = [_HostTaps(net, size, tracing.get(host, EVERYTHING), room, stack) for host, net in here.nets.items()]
+        entries = asyncio.run(_begin(taps, hand_over))
+        live = Live(segment_of, settle_ns)
+        stream = stack.enter_context(Stream(out, here.holder))
+        ready()
+        count = lost = 0
+        more = True
+        while more:
+            more = stream.wait([sock for each in taps for sock in each.sockets], TICK if live.pending else None)
+            found = live.feed([each.piece(entries.pop(each.net.name, [])) for each in taps], time.monotonic_ns())
+            if not more and stream.why != "reader":
+                found += live.finish()
+            losses = [loss for each in taps for loss in each.losses()]
+            lost += sum(loss.lost for loss in losses)
+            told = [each.journey for each in found if chosen.takes(each)]
+            texts = [*map(tell, losses), *map(tell, told)]
+            if texts and stream.write("".join(texts).encode(errors="replace")) >= 0:
+                count += len(told)
+        return Watched(count, lost, stream.why)
+
+
+async def _begin(taps: list[_HostTaps], hand_over: int) -> dict[str, list[bytes]]:
+    """Bind everything, and see a canary of each hook tap."""
+    entries = await asyncio.gather(*(each.begin(hand_over) for each in taps))
+    nonce = new_nonce()
+    for each in taps:
+        each.trace.send_canary(nonce)
+    proofs = [asyncio.ensure_future(each.trace.proven()) for each in taps]
+    until = time.monotonic() + PROOF_WITHIN
+    while not all(proof.done() for proof in proofs) and time.monotonic() < until:
+        for each in taps:
+            each.trace.receive()
+        await asyncio.wait(proofs, timeout=0.005, return_when=asyncio.ALL_COMPLETED)
+    dead = [each.net.name for each, proof in zip(taps, proofs, strict=True) if not proof.done()]
+    for proof in proofs:
+        proof.cancel()
+    if dead:
+        raise CaptureError(f"host {dead[0]}: the hook tap does not see its own canary")
+    return dict(zip((each.net.name for each in taps), entries, strict=True))
+
+
+class _Chosen:
+    """Which journeys a filter takes."""
+
+    def __init__(self, filter: str) -> None:
+        self.frames = Matcher(filter) if filter else None
+        self.headers = Matcher(filter, raw=True) if filter else None
+
+    def takes(self, completed: Completed) -> bool:
+        if self.frames is None or self.headers is None:
+            return True
+        if not completed.frames:
+            return self.headers.takes(completed.headers)
+        return any(self.frames.takes(frame) for frame in completed.frames)

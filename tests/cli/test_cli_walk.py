@@ -1,0 +1,69 @@
+"""The walk of packets that end on the way: errors as blocks of their own, every end, and what can't be told apart."""
+
+from __future__ import annotations
+
+import io
+
+from record_scene import Scene, icmp_error, tcp, udp
+from rich.console import Console
+
+from netemu import Topology
+from netemu.check.report import check_record
+from netemu.cli.walk import Walk
+
+ASKED = udp("192.168.0.1:4000", "192.168.0.2:53", b"?")
+
+
+def shown(scene: Scene, packet=ASKED) -> str:
+    scene.exchange("ask", "A", packet.tuple)
+    out = io.StringIO()
+    report = check_record("lab", scene.record(), [])
+    Walk(Console(file=out, width=100), report, Topology(name="lab", hosts={"A": {}}), unfold=False).print()
+    return out.getvalue()
+
+
+def test_an_error_is_a_block_of_its_own_and_named_where_the_packet_that_it_quotes_ended():
+    scene = Scene()
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    a.sends(ASKED, "eth0")
+    b.gets("eth0", ASKED).delivered()
+    error = icmp_error("192.168.0.2", "192.168.0.1", 3, ASKED)
+    b.sends(error, "eth0")
+    a.gets("eth0", error).delivered()
+    text = shown(scene)
+    assert "1 request and 0 replies" in text
+    assert "error 1     PORT UNREACHABLE, quotes request 1\n" in text
+    assert "B@input.nat  delivered: PORT UNREACHABLE\n" in text
+
+
+def test_a_broadcast_shows_each_of_its_ends():
+    scene = Scene()
+    a, b, c = (scene.host(name, eth0="lan") for name in "ABC")
+    deny = c.rule("filter", "INPUT", "-A INPUT -j DROP")
+    a.sends(ASKED, "eth0")
+    b.gets("eth0", ASKED).delivered()
+    c.gets("eth0", ASKED).through("prerouting", "prerouting.nat").matches(deny, "drop")
+    text = shown(scene)
+    assert "B@input.nat       delivered\n" in text
+    assert "C@prerouting.nat  dropped by filter INPUT: -A INPUT -j DROP\n" in text
+
+
+def test_packets_told_by_their_order_and_those_that_are_not_say_so():
+    for came, told in ((2, "1 of 2 alike, told by order"), (1, "1 of 2 alike, which one it is can't be told")):
+        scene = Scene()
+        a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+        for number in range(2):
+            a.sends(ASKED, "eth0")
+            if number < came:
+                b.gets("eth0", ASKED).delivered()
+        assert told in shown(scene)
+
+
+def test_a_segment_that_is_sent_again_says_which_it_repeats():
+    scene = Scene()
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    for number in range(2):
+        packet = tcp("192.168.0.1:4000", "192.168.0.2:80", seq=5, ip_id=number)
+        a.sends(packet, "eth0")
+        b.gets("eth0", packet).delivered()
+    assert "sent again: repeats request 1\n" in shown(scene, packet)
