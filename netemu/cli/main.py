@@ -30,9 +30,8 @@ cli.add_section("Bring labs up and down", building.up, building.run, asking.down
 cli.add_section(
     "In a lab that is up", asking.show, asking.exec_, asking.shell, asking.logs, asking.restart, asking.link
 )
-cli.add_section("What was seen", asking.watch, asking.capture, building.check, building.export)
+cli.add_section("What was seen", asking.watch, asking.capture, building.check, building.export, recording.journeys)
 cli.add_section("Topologies", building.validate, building.graph, building.generate, building.schema)
-cli.add_section("Records", recording.journeys)
 cli.add_section("This machine", tending.doctor, tending.wipe, tending.completion)
 
 

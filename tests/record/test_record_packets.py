@@ -17,7 +17,7 @@ from scapy.packet import Raw
 
 from netemu.record.headers import Split, decode, identity, split_frame
 from netemu.record.packets import MALFORMED, OTHER, TRUNCATED, WHOLE, Packets, concatenate, decode_frames, decode_splits
-from netemu.record.rows import digest, ranges, ranks, same_rows, stable_order, whole_digest, windows
+from netemu.record.rows import digest, found_in, ranges, ranks, same_rows, stable_order, whole_digest, windows
 
 ETHER = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
 ICMP_NEXT = b"\x3a"
@@ -206,6 +206,12 @@ def test_ranks_and_ranges_count_as_one_would_by_hand(codes: list[int]):
     column = np.array(codes, np.int64)
     assert ranks(column).tolist() == [codes[:place].count(code) for place, code in enumerate(codes)]
     assert ranges(column * 10, column).tolist() == [code * 10 + k for code in codes for k in range(code)]
+
+
+@given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
+def test_codes_are_found_among_those_known(codes: list[int], known: list[int]):
+    found = found_in(np.array(codes, np.uint64), np.array(known, np.uint64))
+    assert found.tolist() == [code in known for code in codes]
 
 
 @given(st.lists(st.sampled_from([0, 1, 5, 2**63, 2**63 + 1, 2**63 + 2, 2**64 - 1]), max_size=40))
