@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from netemu.record.quotes import Quote
     from netemu.record.record import Record
     from netemu.record.rewrites import Rewrite
-    from netemu.record.sides_walks import SideFlow, SideJourney, Sides
+    from netemu.record.sides.walks import SideFlow, SideJourney, Sides
     from netemu.record.sighting import Sighting
     from netemu.record.tracked import ConntrackEvent
     from netemu.topology.dump import to_yaml
@@ -98,9 +98,9 @@ _HOMES = {
     "Rule": "netemu.netfilter.ruleset",
     "RulesError": "netemu.errors",
     "ServiceError": "netemu.errors",
-    "SideFlow": "netemu.record.sides_walks",
-    "SideJourney": "netemu.record.sides_walks",
-    "Sides": "netemu.record.sides_walks",
+    "SideFlow": "netemu.record.sides.walks",
+    "SideJourney": "netemu.record.sides.walks",
+    "Sides": "netemu.record.sides.walks",
     "Sighting": "netemu.record.sighting",
     "Taps": "netemu.lab.taps",
     "Topology": "netemu.topology.model",

@@ -10,9 +10,9 @@ import struct
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from netemu.record.captured import read_captured
-from netemu.record.sides import Side, read_sides
-from netemu.record.sides_joined import JoinedSides, join_sides
+from netemu.record.sides.captured import read_captured
+from netemu.record.sides.joined import JoinedSides, join_sides
+from netemu.record.sides.side import Side, read_sides
 
 SECOND = 1_000_000_000
 NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from netemu.netfilter.conntrack import Tuple
-from netemu.record.sides_clock import Clock
-from netemu.record.sides_walks import Change, SideFlow, SideJourney, Sides
+from netemu.record.sides.clock import Clock
+from netemu.record.sides.walks import Change, SideFlow, SideJourney, Sides
 
 
 def sides_json(sides: Sides, flow: int | None = None) -> dict[str, Any]:

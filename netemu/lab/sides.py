@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from netemu.errors import UsageError
-from netemu.record.captured import Captured, read_captured
 from netemu.record.pcapng import CaptureFormatError
-from netemu.record.sides import read_sides
-from netemu.record.sides_joined import join_sides
-from netemu.record.sides_walks import Sides
+from netemu.record.sides.captured import Captured, read_captured
+from netemu.record.sides.joined import join_sides
+from netemu.record.sides.side import read_sides
+from netemu.record.sides.walks import Sides
 
 _MOST = 63
 """A side is a bit of a number."""

@@ -48,16 +48,6 @@ live         journeys as they complete, of captured bytes that come piece by pie
 live_flows   which flows those are of
 export       a record as a capture file: one interface a point
 pcapng       pcapng written, pcapng and pcap read: bytes in, bytes out
-captured     capture files in bulk: their packets as columns, whatever the link type
-kept         what a packet keeps through NAT, as a number by which both sides know it
 
-sides          one side of a NAT: what a capture saw at one point, numbered into flows
-sides_flows    which flow of one side is which of another
-sides_packets  which packet of a flow on one side is which on another
-sides_clock    how far apart two files' clocks are
-sides_chain    things of several sides joined pair by pair
-sides_joined   all sides joined: flows, journeys, clocks, as columns
-sides_missing  what became of packets that not every side saw
-sides_mapping  how a NAT maps, in RFC 4787's words, as far as flows tell
-sides_walks    flows and journeys of joined sides, made on demand
+sides/       captures made elsewhere, of any sides of a NAT, joined by what a packet keeps on its way
 """

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from sides_scene import SECOND, Flow, Packet, Way, nat
 
 from netemu.check.sides_report import sides_json
-from netemu.record.captured import read_captured
 from netemu.record.pcapng import CapturedPacket, CaptureInterface, write
-from netemu.record.sides import read_sides
-from netemu.record.sides_chain import Chain
-from netemu.record.sides_joined import JoinedSides, join_sides
-from netemu.record.sides_missing import Missing, missing
-from netemu.record.sides_walks import Sides
+from netemu.record.sides.captured import read_captured
+from netemu.record.sides.chain import Chain
+from netemu.record.sides.joined import JoinedSides, join_sides
+from netemu.record.sides.missing import Missing, missing
+from netemu.record.sides.side import read_sides
+from netemu.record.sides.walks import Sides
 
 NOBODY = ("", 0)
 CLIENT, OTHER, SERVER = ("192.168.1.2", 5000), ("192.168.1.3", 5000), ("198.51.100.7", 80)

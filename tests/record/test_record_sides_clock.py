@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netemu.record.sides_clock import FIRST, Clock, after, estimate
+from netemu.record.sides.clock import FIRST, Clock, after, estimate
 
 SECOND = 1_000_000_000
 

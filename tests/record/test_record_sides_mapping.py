@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from sides_scene import SECOND, Packet, Way, nat
 
-from netemu.record.sides_mapping import mapping_notes
+from netemu.record.sides.mapping import mapping_notes
 
 INNER = ("192.168.1.2", 5000)
 ONE, TWO = "198.51.100.1", "198.51.100.2"

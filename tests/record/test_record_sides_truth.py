@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sides_scene import SECOND, Flow, Packet, Way, nat
 
-from netemu.record.sides_joined import JoinedSides
-from netemu.record.sides_missing import Missing, missing
+from netemu.record.sides.joined import JoinedSides
+from netemu.record.sides.missing import Missing, missing
 
 
 def random_flows(random: Random, sides: int, count: int) -> list[Flow]:

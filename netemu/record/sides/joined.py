@@ -9,11 +9,11 @@ import numpy as np
 
 from netemu.netfilter.conntrack import Tuple
 from netemu.record.rows import Column, ranks
-from netemu.record.sides import Side
-from netemu.record.sides_chain import Chain
-from netemu.record.sides_clock import FIRST, Clock, after, estimate
-from netemu.record.sides_flows import pair_flows
-from netemu.record.sides_packets import PacketPairs, pair_packets
+from netemu.record.sides.chain import Chain
+from netemu.record.sides.clock import FIRST, Clock, after, estimate
+from netemu.record.sides.flows import pair_flows
+from netemu.record.sides.packets import PacketPairs, pair_packets
+from netemu.record.sides.side import Side
 
 _TCP, _SYN, _ACK = 6, 0x02, 0x10
 _SLACK_NS = 1_000_000_000

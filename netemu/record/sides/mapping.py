@@ -15,7 +15,7 @@ import numpy as np
 
 from netemu.netfilter.conntrack import Tuple
 from netemu.record.rows import Column
-from netemu.record.sides_joined import JoinedSides
+from netemu.record.sides.joined import JoinedSides
 
 _SHORTEST_LIFE_NS = 10_000_000_000
 """No NAT in use forgets a mapping so soon (RFC 4787, 4.3, asks for two minutes; Linux has 30 s)."""

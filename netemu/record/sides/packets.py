@@ -12,7 +12,7 @@ import numpy as np
 
 from netemu.record.packets import Packets
 from netemu.record.rows import Column, mix, ranges, stable_order
-from netemu.record.sides import Side
+from netemu.record.sides.side import Side
 
 _TCP = 6
 _KEPT = ("version", "proto", "ip_id", "seq", "ack", "flags", "icmp")

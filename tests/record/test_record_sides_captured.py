@@ -12,9 +12,9 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from netemu.record.captured import COOKED, COOKED2, ETHERNET, NULL, Captured, read_captured
 from netemu.record.packets import decode_frames
 from netemu.record.pcapng import CapturedPacket, CaptureFormatError, CaptureInterface, header, packet, read, write
+from netemu.record.sides.captured import COOKED, COOKED2, ETHERNET, NULL, Captured, read_captured
 
 POINTS = [CaptureInterface("eth0"), CaptureInterface("eth1")]
 PACKET = bytes(IP(src="192.0.2.1", dst="198.51.100.2", ttl=61) / TCP(sport=1234, dport=80, seq=77) / b"payload")

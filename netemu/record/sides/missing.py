@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 from netemu.record.rows import Column, found_in, mix
-from netemu.record.sides_joined import JoinedSides
+from netemu.record.sides.joined import JoinedSides
 
 
 class Missing(IntEnum):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netemu.record.captured import Captured
-from netemu.record.kept import Kept, decode_kept, shortest_cut
 from netemu.record.packets import MALFORMED, Packets
 from netemu.record.rows import Column, mix, stable_order
+from netemu.record.sides.captured import Captured
+from netemu.record.sides.kept import Kept, decode_kept, shortest_cut
 
 _TCP, _SYN, _ACK = 6, 0x02, 0x10
 _ICMP = (1, 58)

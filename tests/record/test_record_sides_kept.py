@@ -8,8 +8,8 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, IPv6
 
-from netemu.record.captured import read_captured
-from netemu.record.kept import Kept, decode_kept, shortest_cut
+from netemu.record.sides.captured import read_captured
+from netemu.record.sides.kept import Kept, decode_kept, shortest_cut
 
 
 def kept(*given: object, most: int | None = None, snap: int = 65535) -> Kept:

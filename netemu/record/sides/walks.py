@@ -12,10 +12,10 @@ import numpy as np
 from netemu.netfilter.conntrack import Direction, Tuple
 from netemu.record.headers import Headers
 from netemu.record.rows import Column
-from netemu.record.sides_clock import Clock
-from netemu.record.sides_joined import JoinedSides
-from netemu.record.sides_mapping import MappingNote, mapping_notes
-from netemu.record.sides_missing import WORDS, Missing, missing
+from netemu.record.sides.clock import Clock
+from netemu.record.sides.joined import JoinedSides
+from netemu.record.sides.mapping import MappingNote, mapping_notes
+from netemu.record.sides.missing import WORDS, Missing, missing
 
 
 @dataclass(frozen=True, slots=True)
