@@ -25,6 +25,7 @@ from netemu.record.passes import HostPasses, passes_and_events
 from netemu.record.quotes import Quote, read_quotes
 from netemu.record.rows import Column
 from netemu.record.ties import Member, Ties, tie
+from netemu.record.tunnels import TunnelHop
 from netemu.record.tuples import digests
 
 LINGER_NS, SETTLE_NS = 50_000_000, 1_000_000_000
@@ -229,6 +230,10 @@ def _renumbered(journey: Journey, ids: Mapping[int, int]) -> Journey:
     def with_id(error: Quote | None) -> Quote | None:
         return next(iter(told([error])), None) if error is not None else None
 
+    def through(hop: TunnelHop) -> TunnelHop | None:
+        carrier = named(hop.carrier)
+        return replace(hop, carrier=carrier) if hop.carrier is None or carrier is not None else None
+
     journey = replace(
         journey,
         ends=tuple(replace(end, error=with_id(end.error)) for end in journey.ends),
@@ -237,6 +242,9 @@ def _renumbered(journey: Journey, ids: Mapping[int, int]) -> Journey:
         errors=told(journey.errors),
         duplicates=named(journey.duplicates),
         retransmits=named(journey.retransmits),
+        tunnels=tuple(hop for hop in map(through, journey.tunnels) if hop is not None),
+        carries=named(journey.carries),
+        carries_among=journey.carries_among if journey.carries is None or named(journey.carries) else 0,
     )
     journey.end = journey.ends[0]
     return journey
