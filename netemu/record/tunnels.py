@@ -50,7 +50,7 @@ class TunnelHop:
 
 @dataclass(frozen=True, slots=True)
 class Tunnels:
-    """One row a hop, in order of `journey`, that of the packet inside; and one a datagram, in order of `outer`, its own.
+    """A row a hop, in order of `journey`, that of the packet inside; and a row a datagram, in order of `outer`, its own.
 
     Journeys are told by their places. A hop has the `position` in `Laid.rows` of the sighting at the tunnel's end, the
     `carrier` (-1: not told), and `among` how many that is told; a datagram has the journey of what it `carries`
