@@ -50,7 +50,7 @@ class TunnelHop:
 
 @dataclass(frozen=True, slots=True)
 class Tunnels:
-    """A row a hop, in order of `journey`, that of the packet inside; and a row a datagram, in order of `outer`, its own.
+    """A row a hop, in order of `journey`, of the packet inside; and a row a datagram, in order of `outer`, its own.
 
     Journeys are told by their places. A hop has the `position` in `Laid.rows` of the sighting at the tunnel's end, the
     `carrier` (-1: not told), and `among` how many that is told; a datagram has the journey of what it `carries`
@@ -198,15 +198,16 @@ def _joined(laid: Laid, seen: Sightings, inner: _Side, outer: _Side) -> Tunnels:
     frames, datagrams = (np.bincount(each, minlength=groups) for each in (of_inner, of_outer))
     one, other = _paired(seen, inner, outer, of_inner, of_outer, groups)
     carried = journey[position[outer.row]]
-    alike = np.where(frames == 1, np.minimum(datagrams, 1), np.where(datagrams > 0, np.maximum(frames, datagrams), 0))
+    first, last = np.full(groups, np.iinfo(np.int64).max), np.full(groups, -1)
+    np.minimum.at(first, of_inner, seen.time_ns[inner.row])
+    np.maximum.at(last, of_outer, seen.time_ns[outer.row])
+    alike = np.where(first <= last, np.maximum(frames, datagrams), 0)  # 0: nothing that could be it
     alone = np.ones(len(inner.row), np.bool_)
     alone[one] = False
-    alone &= inner.known | (datagrams[of_inner] > 0)
+    alone &= inner.known | (alike[of_inner] > 0)
     hop = np.concatenate([one, np.flatnonzero(alone)])
     carrier = np.concatenate([carried[other], np.full(int(alone.sum()), -1)])
-    undecided = (frames == 1) & (datagrams > 1)
-    undecided[of_inner[one]] = False
-    alike[undecided] = datagrams[undecided]
+    alike[of_inner[one[frames[of_inner[one]] == 1]]] = 1  # one frame, in a datagram to each end
     at = position[inner.row[hop]]
     order = np.lexsort((carrier, at))
     order = order[at[order] >= 0]
@@ -222,7 +223,7 @@ def _joined(laid: Laid, seen: Sightings, inner: _Side, outer: _Side) -> Tunnels:
         alike[of_inner[hop[order]]],
         carried[whose],
         inside[whose],
-        np.where(frames > 0, np.maximum(alike, 1), 0)[of_outer[whose]],
+        alike[of_outer[whose]],
     )
 
 
