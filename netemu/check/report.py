@@ -175,6 +175,13 @@ def journey_json(journey: Journey, traffic: str | None = None, around: Surroundi
         "certain": journey.certain,
         "duplicates": journey.duplicates,
         "retransmits": journey.retransmits,
+        "tunnels": [
+            {"at": str(journey.sightings[hop.place].point), "carrier": hop.carrier, "among": hop.among}
+            for hop in journey.tunnels
+        ],
+        "carried_by": list(journey.carried_by),
+        "carries": journey.carries,
+        "carries_among": journey.carries_among,
         "quotes": journey.quotes,
         "error": _error(journey.error) if journey.error is not None else None,
         "errors": [_error(error) for error in journey.errors],

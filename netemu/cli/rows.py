@@ -21,10 +21,15 @@ class Row:
     rewrite: bool = False
 
 
-def rows(journey: Journey, numbers: dict[tuple[str, str], int]) -> list[Row]:
+def _by_id(id: int) -> str:
+    return f"journey {id}"
+
+
+def rows(journey: Journey, numbers: dict[tuple[str, str], int], name_of: Callable[[int], str] = _by_id) -> list[Row]:
     """A packet's walk. Wires are always there; of the hooks, those at which something changed.
 
-    `numbers` gives each rule's number in the listing below the walk, by host and text.
+    `numbers` gives each rule's number in the listing below the walk, by host and text; `name_of` what another journey
+    is called, by its id.
     """
     found: list[Row] = []
     start = journey.start_ns
@@ -45,6 +50,9 @@ def rows(journey: Journey, numbers: dict[tuple[str, str], int]) -> list[Row]:
         shown, ttl = ends, h.ttl
         time = "" if seen.time_ns is None or start is None else str(round((seen.time_ns - start) / 1000))
         found.append(Row(time, str(seen.point), "   ".join(parts)))
+        found += [
+            Row("", "", _carried(hop.carrier, hop.among, name_of)) for hop in journey.tunnels if hop.place == place
+        ]
     if len(journey.ends) > 1:
         return found + [Row("", str(end.at), _ended(end)) for end in journey.ends]
     if journey.end.kind != "delivered" or journey.end.error is not None:
@@ -52,6 +60,15 @@ def rows(journey: Journey, numbers: dict[tuple[str, str], int]) -> list[Row]:
     elif not any(row.text for row in found[-1:]) or not found:
         found.append(Row("", str(journey.end.at), "delivered"))
     return found
+
+
+def _carried(carrier: int | None, among: int, name_of: Callable[[int], str]) -> str:
+    """What carried a packet through the tunnel that it went into."""
+    if carrier is not None:
+        return f"carried by {name_of(carrier)}{f', 1 of {among} alike, told by order' if among > 1 else ''}"
+    if not among:
+        return "in a tunnel, carried by nothing that was seen"
+    return f"in a tunnel, carried by 1 of {among} alike, which one can't be told"
 
 
 def _ended(end: End) -> str:
@@ -113,6 +130,15 @@ def which(journey: Journey, name_of: Callable[[int], str]) -> list[str]:
     return found
 
 
+def carries(journey: Journey, name_of: Callable[[int], str]) -> list[str]:
+    """What is to be said of the packet that a tunnel's datagram carries."""
+    if journey.carries is not None:
+        return [f"carries {name_of(journey.carries)}"]
+    if journey.carries_among:
+        return [f"carries 1 of {journey.carries_among} alike, which one can't be told"]
+    return []
+
+
 def _state(seen: Sighting, journey: Journey) -> str:
     assert seen.ct is not None
     if seen.ct.state == "untracked":
@@ -148,4 +174,6 @@ def likeness(journey: Journey) -> object:
         journey.certain,
         journey.retransmits is not None,
         journey.duplicates is not None,
+        tuple((hop.place, hop.carrier is not None, hop.among > 0) for hop in journey.tunnels),
+        (journey.carries is not None, journey.carries_among > 0),
     )

@@ -30,6 +30,7 @@ forest       from ties to journeys: each start's tree, laid out as one run of si
 journeys     one packet's sightings joined across hosts and rewrites, made on demand
 order        packets told apart by order alone, retransmissions, duplicates
 quotes       ICMP errors joined to the packets that they quote
+tunnels      packets in VXLAN tunnels joined to the datagrams that carry them
 rewrites     what changed between two neighbouring sightings, and by what
 select       which sightings and journeys are asked for: words onto columns of truth values
 expression   the same as text in pcap's manner, read to what it asks

@@ -23,6 +23,7 @@ from netemu.record.rows import Column, ranges
 from netemu.record.select import Words, journeys_where
 from netemu.record.sighting import Sighting
 from netemu.record.ties import Member, Ties, tie
+from netemu.record.tunnels import TunnelHop, Tunnels, read_tunnels
 from netemu.topology.points import Point
 
 EndKind = Literal["delivered", "dropped", "unseen", "reassembled"]
@@ -60,6 +61,10 @@ class Journey:
     can't decide, since their numbers differ on the two sides of a join. `duplicates` is the id of the journey whose
     frame came a second time to begin this one, `retransmits` that of the earlier packet of the same flow and direction
     whose TCP sequence range this one repeats.
+
+    `tunnels` are its hops through VXLAN tunnels, in order; `carried_by` the ids of the journeys of the datagrams that
+    carried it there, where they are known. A datagram of a tunnel `carries` the journey of that id; `carries_among`
+    is how many packets that may be: with `carries` None, more than 0 means that it can't be told which (tunnels.py).
     """
 
     sightings: tuple[Sighting, ...]
@@ -81,6 +86,14 @@ class Journey:
     certain: bool = True
     duplicates: int | None = None
     retransmits: int | None = None
+    tunnels: tuple[TunnelHop, ...] = ()
+    carries: int | None = None
+    carries_among: int = 0
+
+    @property
+    def carried_by(self) -> tuple[int, ...]:
+        """The ids of the journeys of the datagrams that carried this packet through tunnels, hop by hop."""
+        return tuple(hop.carrier for hop in self.tunnels if hop.carrier is not None)
 
     @property
     def first(self) -> Sighting:
@@ -190,6 +203,11 @@ class Journeys(Askable[Journey]):
         found[self.order.duplicates >= 0] = -1  # the network's doing, not the sender's
         return found
 
+    @cached_property
+    def tunnels(self) -> Tunnels:
+        """Which journeys' packets went through tunnels, in which datagrams; worked out when it is first asked for."""
+        return read_tunnels(self.laid, self.seen, self._segment_of)
+
     def met(self) -> Iterable[tuple[RuleTurn, int]]:
         """Each rule and policy that packets met, and how often, over all journeys."""
         hooks = self.laid.rows[self.laid.rows >= self.seen.wires] - self.seen.wires
@@ -234,6 +252,8 @@ class Journeys(Askable[Journey]):
             not self.order.rivals[number],
             _id(self.order.duplicates[number]),
             _id(self.retransmits[number]) if self.numbered else None,
+            self.tunnels.hops(number, start),
+            *self.tunnels.carried(number),
         )
 
     def _ends(self, number: int, start: int, errors: tuple[Quote, ...]) -> tuple[End, ...]:

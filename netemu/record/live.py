@@ -4,7 +4,8 @@ What is not told yet is joined anew with each piece, by the same steps as a whol
 A journey is told when its end was seen and nothing came to it for a while (`linger`: taps hand over at different
 times), or when nothing came to it for as long as a packet may be under way (`settle`). One that shares a tuple with an
 earlier one which is not told yet waits for it, so that flows and nth are as in the whole. An ICMP error names the
-packet that it quotes where both are told together: one that comes later is of a flow of its own.
+packet that it quotes where both are told together: one that comes later is of a flow of its own. A packet in a tunnel
+and the datagram that carries it wait for each other.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from netemu.record.passes import HostPasses, passes_and_events
 from netemu.record.quotes import Quote, read_quotes
 from netemu.record.rows import Column
 from netemu.record.ties import Member, Ties, tie
+from netemu.record.tunnels import TunnelHop
 from netemu.record.tuples import digests
 
 LINGER_NS, SETTLE_NS = 50_000_000, 1_000_000_000
@@ -130,7 +132,7 @@ class Live:
             np.logical_and.reduceat(joined.laid.end != UNSEEN, joined.laid.ends_offset[:-1]) if len(last) else last > 0
         )
         ready = (age >= self.settle_ns) | (ended & (age >= self.linger_ns)) | everything
-        told = self._unheld(joined, ready)
+        told = self._together(joined, ready)
         ids = {number: self._told + place for place, number in enumerate(told.tolist(), 1)}
         completed: dict[int, Completed] = {}
         for number in ids:
@@ -152,6 +154,19 @@ class Live:
         laid = lay_out(ties)
         quotes = read_quotes(captures, laid, ties.sightings)
         return _Joined(ties, laid, Journeys(ties, laid, quotes, self.segment_of), found, pass_of)
+
+    def _together(self, joined: _Joined, ready: Column) -> Column:
+        """Those that are told now: what is in a tunnel and what carries it are told together."""
+        tunnels = joined.journeys.tunnels
+        pairs = np.stack([tunnels.journey, tunnels.carrier])[:, tunnels.carrier >= 0]
+        while True:
+            told = self._unheld(joined, ready)
+            ready = np.zeros(len(ready), np.bool_)
+            ready[told] = True
+            apart = ready[pairs].any(axis=0) & ~ready[pairs].all(axis=0)
+            if not apart.any():
+                return told
+            ready[pairs[:, apart]] = False
 
     def _unheld(self, joined: _Joined, ready: Column) -> Column:
         """Those that are ready, but for those that share a tuple with an earlier one that is not told now."""
@@ -229,6 +244,10 @@ def _renumbered(journey: Journey, ids: Mapping[int, int]) -> Journey:
     def with_id(error: Quote | None) -> Quote | None:
         return next(iter(told([error])), None) if error is not None else None
 
+    def through(hop: TunnelHop) -> TunnelHop | None:
+        carrier = named(hop.carrier)
+        return replace(hop, carrier=carrier) if hop.carrier is None or carrier is not None else None
+
     journey = replace(
         journey,
         ends=tuple(replace(end, error=with_id(end.error)) for end in journey.ends),
@@ -237,6 +256,9 @@ def _renumbered(journey: Journey, ids: Mapping[int, int]) -> Journey:
         errors=told(journey.errors),
         duplicates=named(journey.duplicates),
         retransmits=named(journey.retransmits),
+        tunnels=tuple(hop for hop in map(through, journey.tunnels) if hop is not None),
+        carries=named(journey.carries),
+        carries_among=journey.carries_among if journey.carries is None or named(journey.carries) else 0,
     )
     journey.end = journey.ends[0]
     return journey

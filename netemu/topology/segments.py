@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from netemu.topology.model import Topology, Vxlan
 
 End = tuple[str, str]
 """A host and one of its interfaces."""
+_TUNNEL = re.compile(r"vxlan ([0-9]{1,8})( of .*)?")
 
 
 def split_endpoint(text: str) -> End:
@@ -33,6 +35,12 @@ def segments(topology: Topology) -> dict[str, list[End]]:
             if interface.macvlan is not None and (lower := segment_of.get((host_name, interface.macvlan.dev))):
                 members[lower].append((host_name, name))
     return members
+
+
+def tunnel_number(segment: str) -> int | None:
+    """The number of the VXLAN tunnel that a segment is, by its name; None for one that is none."""
+    told = _TUNNEL.fullmatch(segment)
+    return int(told[1]) if told is not None else None
 
 
 def vxlans(topology: Topology) -> Iterator[tuple[End, Vxlan]]:

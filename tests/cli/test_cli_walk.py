@@ -67,3 +67,36 @@ def test_a_segment_that_is_sent_again_says_which_it_repeats():
         a.sends(packet, "eth0")
         b.gets("eth0", packet).delivered()
     assert "sent again: repeats request 1\n" in shown(scene, packet)
+
+
+INNER = udp("10.42.0.1:4000", "10.42.0.2:53", b"?")
+OUTER = udp("10.0.0.1:50000", "10.0.0.2:4789", b"\x08\0\0\0\0\0\x2a\0" + INNER.frame())
+
+
+def tunnelled(times: int, carried: int) -> Scene:
+    scene = Scene()
+    a, b = (scene.host(name, eth0="lan", vx="vxlan 42") for name in "AB")
+    for number in range(times):
+        a.sends(INNER, "vx")
+        if number < carried:
+            a.sends(OUTER, "eth0")
+            b.gets("eth0", OUTER).delivered()
+            b.gets("vx", INNER).delivered()
+    return scene
+
+
+def test_a_packet_that_goes_into_a_tunnel_names_what_carries_it_there():
+    lines = shown(tunnelled(1, 1), INNER).splitlines()
+    at = next(place for place, line in enumerate(lines) if "A:vx out" in line)
+    assert lines[at + 1].strip() == "carried by request 1 of flow 2"
+
+
+def test_a_datagram_of_a_tunnel_names_the_packet_that_it_carries():
+    assert "carries request 1 of flow 1" in shown(tunnelled(1, 1), OUTER)
+
+
+def test_where_it_cant_be_told_what_carried_a_packet_the_walk_says_so():
+    assert "carried by request 1 of flow 2, 1 of 2 alike, told by order" in shown(tunnelled(2, 2), INNER)
+    assert "in a tunnel, carried by 1 of 2 alike, which one can't be told" in shown(tunnelled(2, 1), INNER)
+    assert "carries 1 of 2 alike, which one can't be told" in shown(tunnelled(2, 1), OUTER)
+    assert "in a tunnel, carried by nothing that was seen" in shown(tunnelled(1, 0), INNER)
