@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from netemu.lab.taps import Taps
     from netemu.lab.watching import Loss, Watched
     from netemu.netfilter.ruleset import Rule
+    from netemu.record.arp import ArpSighting
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
     from netemu.record.journeys import End, Journey
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from netemu.topology.shards import sharded
 
 _HOMES = {
+    "ArpSighting": "netemu.record.arp",
     "CaptureError": "netemu.errors",
     "Captured": "netemu.lab.capturing",
     "Check": "netemu.check.verdict",
@@ -121,6 +123,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArpSighting",
     "CaptureError",
     "Captured",
     "Check",
