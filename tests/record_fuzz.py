@@ -1,8 +1,8 @@
 """Random and mutated frames in great number against the decoders and the joins: what scripts/fuzz runs.
 
 Each frame is read by the column decoders and by the plain ones, which must agree on every header, also on ARP and on
-what VXLAN carries; each batch is then a capture of a host, of which a record is made, and asked for its ARP messages and
-the table of its frames. Nothing may raise.
+what VXLAN carries; each batch is then a capture of a host, of which a record is made, and asked for its ARP messages
+and the table of its frames. Nothing may raise.
 """
 
 from __future__ import annotations
