@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from netemu.lab.taps import Taps
     from netemu.lab.watching import Loss, Watched
     from netemu.netfilter.ruleset import Rule
+    from netemu.record.arp import ArpSighting
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
     from netemu.record.journeys import End, Journey
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from netemu.topology.shards import sharded
 
 _HOMES = {
+    "ArpSighting": "netemu.record.arp",
     "CaptureError": "netemu.errors",
     "Captured": "netemu.lab.capturing",
     "Check": "netemu.check.verdict",
@@ -129,6 +131,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArpSighting",
     "CaptureError",
     "Captured",
     "Check",

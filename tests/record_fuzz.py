@@ -1,7 +1,8 @@
 """Random and mutated frames in great number against the decoders and the joins: what scripts/fuzz runs.
 
-Each frame is read by the column decoder and by the plain one, which must agree on every header; each batch is then a
-capture of a host, of which a record is made. Nothing may raise.
+Each frame is read by the column decoders and by the plain ones, which must agree on every header, also on ARP and on
+what VXLAN carries; each batch is then a capture of a host, of which a record is made, and asked for its ARP messages
+and the table of its frames. Nothing may raise.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import sys
 import time
 
 import numpy as np
-from test_record_packets import compare, decoded, mutated
+from test_record_link import LINK_SEEDS, compare_links
+from test_record_packets import SEEDS, compare, decoded, mutated
 
 from netemu.record.capture import HostCapture
 from netemu.record.frames import Frames, RawFrame
@@ -25,11 +27,15 @@ MARKS = ("whole", "no IP", "truncated", "malformed")
 
 def batch(dice: random.Random, count: int) -> np.ndarray:
     """Hold one batch against both decoders and the joins; how many frames got each mark."""
-    frames = [mutated(dice) for _ in range(count)]
+    frames = [mutated(dice, SEEDS + LINK_SEEDS) for _ in range(count)]
     compare(frames)
+    compare_links(frames)
     raw = [RawFrame(dice.randrange(10**9), dice.randrange(1, 4), dice.randrange(5), frame) for frame in frames]
     record = build_record([HostCapture("A", {1: "lo", 2: "eth0"}, Frames.of(raw))], {("A", "eth0"): "lan"})
     assert sum(len(flow.journeys) for flow in record.flows) == len(record.journeys)
+    table = record.frames_table()
+    assert table.height == count
+    assert table.filter((table["arp_op"] >= 0) & (table["mark"] == "whole")).height == len(list(record.arp))
     return np.bincount(decoded(frames).mark, minlength=len(MARKS))
 
 

@@ -20,6 +20,7 @@ capture      what a host's taps hand over: raw bytes, and what they lost
 headers      link, network and transport headers from bytes, and the key by which a packet is recognised
 rows         many byte strings at once: a flat buffer, numbers as columns, digests to join by
 packets      the same headers of many packets at once, as columns
+link         link headers, ARP and what VXLAN carries, of every frame, as columns on demand
 events       the trace events of a host in bulk, as columns
 sighting     one packet seen at one point
 passes       a host's trace events grouped into packets' passes through its hooks
@@ -34,15 +35,18 @@ tunnels      packets in VXLAN tunnels joined to the datagrams that carry them
 rewrites     what changed between two neighbouring sightings, and by what
 select       which sightings and journeys are asked for: words onto columns of truth values
 expression   the same as text in pcap's manner, read to what it asks
+at           which points are asked for by `at`
 askable      a sequence of all that called gives what is asked for
 seen         all sightings as a sequence, made on demand
 latency      how long packets took from one point to another
 tracked      what conntrack told: entries new, updated and destroyed, and the table at the end
+arp          who asked for whose MAC address, and who answered
 legacy       iptables-legacy's nat rules, which no trace shows: walked and matched by what else tells
 tuples       directed tuples as numbers
 flows        journeys joined to connections, in two directions
 exchange     one traffic item as it went
 table        a record's sightings as a Polars data frame
+frames_table all frames of all wires, IP or not, as a Polars data frame
 record       all of it together
 saved        a record as a file, which loads back equal
 live         journeys as they complete, of captured bytes that come piece by piece

@@ -12,6 +12,7 @@ import numpy as np
 from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Entry
 from netemu.netfilter.ruleset import Rule
+from netemu.record.arp import ArpSightings
 from netemu.record.askable import Askable, ByHand
 from netemu.record.capture import HostCapture, TapHealth
 from netemu.record.exchange import Exchange
@@ -19,6 +20,8 @@ from netemu.record.flows import EntryKey, Flow, Flows, join_flows, read_entries
 from netemu.record.journeys import Journey, Journeys, joined_journeys
 from netemu.record.latency import Latency, latency
 from netemu.record.legacy import settle
+from netemu.record.link import LinkColumns
+from netemu.record.packets import VXLAN_PORT
 from netemu.record.passes import HostPasses, RuleTurn, read_passes
 from netemu.record.saved import Raw, read, write
 from netemu.record.seen import Seen
@@ -41,8 +44,8 @@ class Record:
     that no trace shows (iptables-legacy); `matchable` is how many packets could have matched such a rule of a nat
     table. `captured` counts every frame and every hook sighting, also of packets that are not followed, such as ARP.
 
-    `journeys`, `flows`, `sightings` and `conntrack` are sequences of all; called, they give what is asked for:
-    `record.journeys("tcp and not port 22", at="B@forward")`.
+    `journeys`, `flows`, `sightings`, `conntrack` and `arp` are sequences of all; called, they give what is asked for:
+    `record.journeys("tcp and not port 22", at="B@forward")`. `link` has the link headers of all frames in columns.
     """
 
     journeys: Askable[Journey] = field(default_factory=ByHand)
@@ -57,6 +60,8 @@ class Record:
     captured: int = 0
     raw: Raw = field(default_factory=Raw, compare=False)
     conntrack: ConntrackEvents = field(default_factory=ConntrackEvents, compare=False)
+    link: LinkColumns = field(default_factory=LinkColumns, compare=False)
+    arp: ArpSightings = field(default_factory=ArpSightings, compare=False)
 
     @property
     def sightings(self) -> Askable[Sighting]:
@@ -113,6 +118,19 @@ class Record:
             raise UsageError("a record that was put together by hand has no data frame")
         try:
             return table(self.journeys)
+        except ImportError as error:
+            raise UsageError("a data frame needs polars: pip install 'netemu[frames]'") from error
+
+    def frames_table(self, vxlan_ports: Iterable[int] = (VXLAN_PORT,)) -> pl.DataFrame:
+        """Every frame of every wire, IP or not, as a Polars data frame (frames_table.py names its columns).
+
+        What VXLAN carries to these UDP ports is told beside the frame that carries it. UsageError where polars is not
+        installed, or for what is no port.
+        """
+        from netemu.record.frames_table import frames_table
+
+        try:
+            return frames_table(self.link, vxlan_ports)
         except ImportError as error:
             raise UsageError("a data frame needs polars: pip install 'netemu[frames]'") from error
 
@@ -178,6 +196,7 @@ def build_record(
             entries[capture.host, id] = entry
     flows = join_flows(found, entries)
     found.numbered = True
+    link = LinkColumns(captures)
     record = Record(
         found,
         Flows(flows, found),
@@ -191,6 +210,8 @@ def build_record(
         sum(len(capture.frames) for capture in captures) + int((found.laid.rows >= found.seen.wires).sum()),
         Raw(tuple(captures), segment_of, tuple(exchanges), lab),
         ConntrackEvents.of(captures),
+        link,
+        ArpSightings(link),
     )
     found.flows_named = record.flows_named
     return record

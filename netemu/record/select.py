@@ -16,12 +16,13 @@ import numpy as np
 from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Direction, State
 from netemu.netfilter.messages import PROTOCOLS
+from netemu.record.at import points_at
 from netemu.record.expression import FLAGS, Term, complain, evaluate
 from netemu.record.fragments import is_fragment
 from netemu.record.rewrites import Cause, rewrites
 from netemu.record.rows import Column, mix, ranges
 from netemu.topology.naming import hint
-from netemu.topology.points import HOOK_STAGES, Point
+from netemu.topology.points import Point
 from netemu.topology.values import Endpoint
 
 if TYPE_CHECKING:
@@ -141,28 +142,8 @@ class Rows:
 
     def at(self, value: str | Point) -> Column:
         """Seen at a point, on an interface either way, or anywhere at a host."""
-        fits = self._place(value)
+        fits = points_at(value, self.seen.hosts, self.seen.interfaces)
         return np.array([fits(point) for point in self.seen.points], np.bool_)[self.seen.point]
-
-    def _place(self, value: str | Point) -> Callable[[Point], bool]:
-        text = str(value)
-        host, interface, stage = text, "", ""
-        if "@" in text:
-            host, stage = text.split("@", 1)
-        elif ":" in text:
-            host, _, interface = text.partition(":")
-        interface, _, way = interface.partition(" ")
-        if host not in self.seen.hosts:
-            raise UsageError(f"the record has no host '{host}'{hint(host, self.seen.hosts)}")
-        if stage and stage not in HOOK_STAGES:
-            raise UsageError(f"there is no hook stage '{stage}'{hint(stage, HOOK_STAGES)}")
-        known = self.seen.interfaces(host)
-        if interface and interface not in known:
-            raise UsageError(f"host {host} has no interface '{interface}'{hint(interface, known)}")
-        if way not in ("", "in", "out") or text != text.strip() or text[-1:] in "@:":
-            raise UsageError(f"'{text}' is no point: write 'B:eth0 in', B@prerouting.nat, B:eth0 or B")
-        wanted = {"host": host, "interface": interface, "way": way, "stage": stage}
-        return lambda point: all(getattr(point, part) == asked for part, asked in wanted.items() if asked)
 
     def _at(self, _: str, value: str) -> Column:
         return self.at(value)

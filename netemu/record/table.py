@@ -15,6 +15,8 @@ from netemu.record.rows import Column, mix
 if TYPE_CHECKING:
     import polars as pl
 
+PROTOCOL_NAMES = tuple(PROTOCOLS.get(number, str(number)) for number in range(256))
+
 
 def table(journeys: Journeys) -> pl.DataFrame:
     """One row a sighting, journey by journey, in order; null for what a sighting does not have.
@@ -31,37 +33,36 @@ def table(journeys: Journeys) -> pl.DataFrame:
     packets = seen.packets
     states = seen.states_of(rows)
     hooks = np.where(rows < seen.wires, len(seen.ct), rows - seen.wires)
-    proto = [PROTOCOLS.get(number, str(number)) for number in range(256)]
     columns = {
         "journey": journey + 1,
         "flow": journeys.flow[journey],
         "reply": journeys.reply[journey],
         "nth": journeys.nth[journey],
         "place": np.arange(len(rows)) - laid.offset[:-1][journey],
-        "host": _named([point.host for point in seen.points], seen.point[rows]),
-        "point": _named([str(point) for point in seen.points], seen.point[rows]),
+        "host": named([point.host for point in seen.points], seen.point[rows]),
+        "point": named([str(point) for point in seen.points], seen.point[rows]),
         "time_ns": np.append(seen.time_ns, -1)[np.minimum(rows, seen.wires)],
-        "proto": _named(proto, packets.proto[rows]),
-        "src": _addresses(packets, "src", rows),
+        "proto": named(PROTOCOL_NAMES, packets.proto[rows]),
+        "src": addresses(packets, "src", rows),
         "sport": packets.sport[rows],
-        "dst": _addresses(packets, "dst", rows),
+        "dst": addresses(packets, "dst", rows),
         "dport": packets.dport[rows],
         "ttl": packets.ttl[rows],
         "length": packets.length[rows],
         "seq": packets.seq[rows],
         "ack": packets.ack[rows],
         "flags": packets.flags[rows],
-        "ct_state": _named([state.state for state in seen.states], states),
-        "ct_direction": _named([state.direction for state in seen.states], states),
+        "ct_state": named([state.state for state in seen.states], states),
+        "ct_direction": named([state.direction for state in seen.states], states),
         "ct_id": np.append(seen.ct_id, -1)[hooks],
-        "interface": _named([point.interface for point in seen.points], seen.point[rows]),
-        "way": _named([point.way for point in seen.points], seen.point[rows]),
-        "stage": _named([point.stage for point in seen.points], seen.point[rows]),
+        "interface": named([point.interface for point in seen.points], seen.point[rows]),
+        "way": named([point.way for point in seen.points], seen.point[rows]),
+        "stage": named([point.stage for point in seen.points], seen.point[rows]),
         "icmp": packets.icmp[rows],
         "icmp_id": packets.icmp_id[rows],
         "ip_id": packets.ip_id[rows],
         "vlan": np.where(packets.vlan < 0, -1, packets.vlan & 0xFFF)[rows],
-        "end": _named(ENDS, laid.end[laid.ends_offset[:-1]][journey]),
+        "end": named(ENDS, laid.end[laid.ends_offset[:-1]][journey]),
         "complete": laid.complete[journey],
     }
     nulls = ("time_ns", "sport", "dport", "seq", "ack", "ct_id", "icmp", "icmp_id", "vlan")
@@ -69,17 +70,18 @@ def table(journeys: Journeys) -> pl.DataFrame:
     return frame.with_columns(pl.when(pl.col(name) >= 0).then(pl.col(name)).alias(name) for name in nulls)
 
 
-def _named(names: Sequence[str | None], numbers: Column) -> pl.Series:
+def named(names: Sequence[str | None], numbers: Column) -> pl.Series:
     """What the numbers stand for; -1 stands for nothing."""
     import polars as pl
 
     return pl.Series([*names, None], dtype=pl.String).gather(np.where(numbers < 0, len(names), numbers))
 
 
-def _addresses(packets: Packets, side: str, rows: Column) -> pl.Series:
+def addresses(packets: Packets, side: str, rows: Column) -> pl.Series:
+    """The addresses of one side (`src` or `dst`) as people write them; null where there is no IP header."""
     high, low, version = (getattr(packets, name)[rows] for name in (f"{side}_high", f"{side}_low", "version"))
     _, place, number = np.unique(
         mix(mix(high) + low) ^ version.astype(np.uint64), return_index=True, return_inverse=True
     )
     each = zip(version[place].tolist(), high[place].tolist(), low[place].tolist(), strict=True)
-    return _named([address_text(*address) for address in each], number)
+    return named([address_text(*address) if address[0] else None for address in each], number)

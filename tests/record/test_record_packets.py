@@ -57,11 +57,11 @@ def decoded(frames: list[bytes]) -> Packets:
     return decode_frames(*columns(frames))
 
 
-def mutated(dice: random.Random) -> bytes:
+def mutated(dice: random.Random, seeds: list[bytes] = SEEDS) -> bytes:
     """One of the seeds with some bytes changed, cut, or repeated; or nothing but dice."""
     if dice.random() < 0.1:
         return dice.randbytes(dice.randrange(100))
-    frame = bytearray(dice.choice(SEEDS))
+    frame = bytearray(dice.choice(seeds))
     for _ in range(dice.randrange(4)):
         place = min(int(dice.expovariate(1 / 20)), len(frame) - 1) if frame else 0
         what = dice.randrange(4)
