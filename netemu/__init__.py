@@ -45,9 +45,10 @@ if TYPE_CHECKING:
     from netemu.lab.watching import Loss, Watched
     from netemu.netfilter.ruleset import Rule
     from netemu.record.arp import ArpSighting
+    from netemu.record.ends import End
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
-    from netemu.record.journeys import End, Journey
+    from netemu.record.journeys import Journey
     from netemu.record.latency import Latency
     from netemu.record.quotes import Quote
     from netemu.record.record import Record
@@ -74,7 +75,7 @@ _HOMES = {
     "ConntrackEvent": "netemu.record.tracked",
     "ConntrackExpectation": "netemu.topology.expectation",
     "CounterExpectation": "netemu.topology.expectation",
-    "End": "netemu.record.journeys",
+    "End": "netemu.record.ends",
     "Exchange": "netemu.record.exchange",
     "Feature": "netemu.kernel.doctor",
     "Flow": "netemu.record.flows",

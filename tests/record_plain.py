@@ -15,9 +15,10 @@ from netemu.netfilter.hooks import STAGE
 from netemu.netfilter.messages import TraceEvent
 from netemu.netfilter.ruleset import Rule, Ruleset
 from netemu.record.capture import OTHERHOST, OUTGOING, TAP_TABLE, HostCapture
+from netemu.record.ends import End
 from netemu.record.flows import EntryKey, Flow
 from netemu.record.headers import Split, decode, identity, split_frame
-from netemu.record.journeys import End, Journey
+from netemu.record.journeys import Journey
 from netemu.record.passes import START, Pass, RuleTurn, trace_events
 from netemu.record.rewrites import Rewrite, rewrites
 from netemu.record.sighting import Sighting

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from netemu.record.journeys import End, Journey
+from netemu.record.ends import End
+from netemu.record.journeys import Journey
 from netemu.record.record import Record
 from netemu.record.sighting import Sighting
 

@@ -28,6 +28,7 @@ sightings    everything that was seen, as columns
 fragments    frames that one packet left as, and those that were put together again
 ties         which sightings are of the same packet, in a host and on a wire
 forest       from ties to journeys: each start's tree, laid out as one run of sightings
+ends         how a journey ended, and why
 journeys     one packet's sightings joined across hosts and rewrites, made on demand
 order        packets told apart by order alone, retransmissions, duplicates
 quotes       ICMP errors joined to the packets that they quote

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netemu.netfilter.messages import PROTOCOLS
-from netemu.record.journeys import ENDS, Journeys
+from netemu.record.ends import ENDS
+from netemu.record.journeys import Journeys
 from netemu.record.packets import Packets, address_text
 from netemu.record.rows import Column, mix
 
