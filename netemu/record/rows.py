@@ -127,6 +127,17 @@ def ranks(codes: Column) -> Column:
     return found
 
 
+def numbered(codes: Column) -> Column:
+    """Equal codes get equal numbers, counted from 0."""
+    arranged = stable_order(codes)
+    ordered = codes[arranged]
+    found = np.empty(len(codes), np.int64)
+    changes = np.zeros(len(codes), np.int64)
+    changes[1:] = ordered[1:] != ordered[:-1]
+    found[arranged] = np.cumsum(changes)
+    return found
+
+
 def stable_order(codes: Column) -> Column:
     """The rows by their code, those of equal codes in their order; codes are not negative.
 
