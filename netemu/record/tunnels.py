@@ -163,7 +163,10 @@ def _on_host(
     head = windows(frames.data, start, length, VXLAN_HEADER).astype(np.int64)
     number = head[:, 4] << 16 | head[:, 5] << 8 | head[:, 6]
     own = np.isin(host << 32 | number, known)
-    kept = np.flatnonzero((head[:, 0] & _HAS_NUMBER != 0) & (own | np.isin(seen.packets.dport[suspects], list(ports))))
+    fits = (head[:, 0] & _HAS_NUMBER != 0) & (own | np.isin(seen.packets.dport[suspects], list(ports)))
+    captured = frames.offset[at + 1] - frames.offset[at]
+    fits &= (length == seen.packets.length[suspects]) | (captured < frames.length[at])
+    kept = np.flatnonzero(fits)
     suspects, number, own = suspects[kept], np.where(own, number, _UNKNOWN)[kept], own[kept]
     start, length = start[kept] + VXLAN_HEADER, np.maximum(length[kept] - VXLAN_HEADER, 0)
     sent = seen.packets.length[suspects].astype(np.int64) - VXLAN_HEADER

@@ -216,6 +216,12 @@ def test_frames_of_which_next_to_nothing_was_captured_are_not_told(pair: Scene):
     assert told_of(shortened(pair, 64)) == []
 
 
+def test_a_datagram_that_says_it_is_longer_than_its_frame_carries_nothing_and_spoils_nothing(pair: Scene):
+    pair.hosts[0].wire("eth0", "out", carrying(OTHER.but(payload=b"x" * 100)).frame()[:-90])
+    through(pair, INNER)
+    assert told(pair) == [(2, [("B:vx out", 3, 1)]), (3, 2, 1)]
+
+
 def test_a_record_without_tunnels_has_none(scene: Scene):
     a = scene.host("A", eth0="lan")
     a.sends(INNER, "eth0")
@@ -231,6 +237,21 @@ def test_told_live_both_name_each_other_by_the_ids_that_they_are_told_by(pair: S
     assert [(each.id, each.carried_by, each.carries) for each in found] == [
         (1, (2,), None), (2, (), 1), (3, (4,), None), (4, (), 3)
     ]  # fmt: skip
+
+
+def test_told_live_what_was_told_before_shifts_no_name(pair: Scene):
+    b, c = pair.hosts
+    plain = udp("10.0.0.1:1", "10.0.0.2:2")
+    b.sends(plain, "eth0")
+    c.gets("eth0", plain).delivered()
+    live = Live(pair.segment_of)
+    assert [each.journey.id for each in [*live.feed(pair.captures(), 0), *live.finish()]] == [1]
+    for host in pair.hosts:
+        host.frames.clear()
+        host.trace.clear()
+    through(pair, INNER)
+    found = [each.journey for each in [*live.feed(pair.captures(), 0), *live.finish()]]
+    assert [(each.id, each.carried_by, each.carries) for each in found] == [(2, (3,), None), (3, (), 2)]
 
 
 def test_told_live_a_packet_waits_for_the_datagram_that_carries_it(pair: Scene):
