@@ -67,7 +67,7 @@ def _carried(carrier: int | None, among: int, name_of: Callable[[int], str]) -> 
     if carrier is not None:
         return f"carried by {name_of(carrier)}{f', 1 of {among} alike, told by order' if among > 1 else ''}"
     if not among:
-        return "in a tunnel, carried by nothing that was seen"
+        return "in a tunnel, no whole datagram that carries it was seen"
     return f"in a tunnel, carried by 1 of {among} alike, which one can't be told"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from netemu.record.capture import OTHERHOST, OUTGOING
 from netemu.record.forest import Laid
 from netemu.record.passes import STAGE_CODE, START_CODE
-from netemu.record.rows import Column, mix, stable_order
+from netemu.record.rows import Column, mix, numbered
 from netemu.record.ties import Member, Ties
 from netemu.topology.points import HOOK_STAGES
 
@@ -55,17 +55,6 @@ def order(ties: Ties, laid: Laid, segment_of: Mapping[Member, str]) -> Order:
     )
 
 
-def _numbers(codes: Column) -> Column:
-    """Equal codes get equal numbers, counted from 0."""
-    arranged = stable_order(codes)
-    ordered = codes[arranged]
-    found = np.empty(len(codes), np.int64)
-    changes = np.zeros(len(codes), np.int64)
-    changes[1:] = ordered[1:] != ordered[:-1]
-    found[arranged] = np.cumsum(changes)
-    return found
-
-
 def _on_wires(ties: Ties, segment_of: Mapping[Member, str], alike: Column, rivals: Column) -> tuple[Column, Column]:
     """Mark frames that are equal on their segment; which are, by number, and which of them are at one member."""
     seen = ties.sightings
@@ -77,8 +66,8 @@ def _on_wires(ties: Ties, segment_of: Mapping[Member, str], alike: Column, rival
     loops = np.array([name[1] == "lo" for name in names], np.bool_)
     point = seen.point[: seen.wires]
     code = mix(seen.digest ^ mix(segment.astype(np.uint64)[point], 1))
-    group = _numbers(code)
-    pair = _numbers(mix(code ^ mix(member[point].astype(np.uint64), 2)))
+    group = numbered(code)
+    pair = numbered(mix(code ^ mix(member[point].astype(np.uint64), 2)))
     out = seen.kind == OUTGOING
     came = np.flatnonzero(~out & (seen.kind != OTHERHOST))
     sent = np.bincount(group[out], minlength=int(group.max()) + 1)
@@ -100,7 +89,7 @@ def _in_hosts(ties: Ties, alike: Column, rivals: Column) -> Column:
     seen, passes, wires = ties.sightings, ties.passes, ties.sightings.wires
     key, point = seen.packets.key[:wires], seen.point[:wires]
     code = mix(key ^ mix(point.astype(np.uint64), 3))
-    group = _numbers(code)
+    group = numbered(code)
     frames = np.bincount(group[seen.kind != OTHERHOST], minlength=int(group.max()) + 1)
     tied = np.concatenate([ties.came[ties.came >= 0], ties.left[ties.left >= 0]])
     joined = np.bincount(group[tied], minlength=len(frames))
@@ -175,7 +164,7 @@ def retransmissions(ties: Ties, laid: Laid, flow: Column, reply: Column) -> Colu
     found = np.full(len(laid), -1, np.int64)
     if not len(some):
         return found
-    group = _numbers((flow.astype(np.int64) * 2 + reply)[some].astype(np.uint64))
+    group = numbered((flow.astype(np.int64) * 2 + reply)[some].astype(np.uint64))
     _, first = np.unique(group, return_index=True)
     seq = packets.seq[row[some]]
     place = (seq - seq[first][group] + (1 << 31)) % (1 << 32)  # around the first one's: sequence numbers wrap

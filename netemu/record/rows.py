@@ -136,6 +136,16 @@ def found_in(codes: Column, known: Column) -> Column:
         ordered = codes[order]
         place = np.minimum(np.searchsorted(known, ordered), len(known) - 1)
         found[order] = known[place] == ordered
+
+
+def numbered(codes: Column) -> Column:
+    """Equal codes get equal numbers, counted from 0."""
+    arranged = stable_order(codes)
+    ordered = codes[arranged]
+    found = np.empty(len(codes), np.int64)
+    changes = np.zeros(len(codes), np.int64)
+    changes[1:] = ordered[1:] != ordered[:-1]
+    found[arranged] = np.cumsum(changes)
     return found
 
 

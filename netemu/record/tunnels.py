@@ -22,7 +22,7 @@ import numpy as np
 from netemu.record.capture import OUTGOING
 from netemu.record.forest import Laid
 from netemu.record.packets import VXLAN_HEADER, VXLAN_PORT, locate
-from netemu.record.rows import Column, mix, stable_order, whole_digest, windows
+from netemu.record.rows import Column, mix, numbered, stable_order, whole_digest, windows
 from netemu.record.sightings import Sightings
 from netemu.record.ties import Member
 from netemu.topology.segments import tunnel_number
@@ -163,7 +163,10 @@ def _on_host(
     head = windows(frames.data, start, length, VXLAN_HEADER).astype(np.int64)
     number = head[:, 4] << 16 | head[:, 5] << 8 | head[:, 6]
     own = np.isin(host << 32 | number, known)
-    kept = np.flatnonzero((head[:, 0] & _HAS_NUMBER != 0) & (own | np.isin(seen.packets.dport[suspects], list(ports))))
+    fits = (head[:, 0] & _HAS_NUMBER != 0) & (own | np.isin(seen.packets.dport[suspects], list(ports)))
+    captured = frames.offset[at + 1] - frames.offset[at]
+    fits &= (length == seen.packets.length[suspects]) | (captured < frames.length[at])
+    kept = np.flatnonzero(fits)
     suspects, number, own = suspects[kept], np.where(own, number, _UNKNOWN)[kept], own[kept]
     start, length = start[kept] + VXLAN_HEADER, np.maximum(length[kept] - VXLAN_HEADER, 0)
     sent = seen.packets.length[suspects].astype(np.int64) - VXLAN_HEADER
@@ -192,7 +195,7 @@ def _joined(laid: Laid, seen: Sightings, inner: _Side, outer: _Side) -> Tunnels:
     position = np.full(len(seen), -1, np.int64)
     position[laid.rows] = np.arange(len(laid.rows))
     journey = np.append(np.repeat(np.arange(len(laid)), np.diff(laid.offset)), -1)
-    _, group = np.unique(np.concatenate([inner.code, outer.code]), return_inverse=True)
+    group = numbered(np.concatenate([inner.code, outer.code]))
     of_inner, of_outer = group[: len(inner.row)], group[len(inner.row) :]
     groups = int(group.max(initial=-1)) + 1
     frames, datagrams = (np.bincount(each, minlength=groups) for each in (of_inner, of_outer))
@@ -234,7 +237,8 @@ def _paired(
     frames, datagrams = (np.bincount(each, minlength=groups) for each in (of_inner, of_outer))
     one, other = stable_order(of_inner), stable_order(of_outer)
     as_many = frames == datagrams
-    to_each = (frames == 1) & (datagrams > 1) & _to_several(seen, outer, of_outer, datagrams)
+    to_each = (frames == 1) & (datagrams > 1)
+    to_each &= _to_several(seen, outer.row[to_each[of_outer]], of_outer[to_each[of_outer]], datagrams)
     told = as_many | to_each
     one, other = one[told[of_inner[one]]], other[told[of_outer[other]]]
     one = np.repeat(one, np.where(to_each, datagrams, 1)[of_inner[one]])
@@ -244,8 +248,8 @@ def _paired(
     return one[kept], other[kept]
 
 
-def _to_several(seen: Sightings, outer: _Side, of_outer: Column, datagrams: Column) -> Column:
+def _to_several(seen: Sightings, row: Column, group: Column, datagrams: Column) -> Column:
     """Whether all datagrams of a group go to different addresses: a frame to all ends of a tunnel."""
-    high, low = (getattr(seen.packets, f"dst_{half}")[outer.row].astype(np.uint64) for half in ("high", "low"))
-    both = np.unique(np.stack([of_outer.astype(np.uint64), high, low]), axis=1)[0].astype(np.int64)
+    high, low = (getattr(seen.packets, f"dst_{half}")[row].astype(np.uint64) for half in ("high", "low"))
+    both = np.unique(np.stack([group.astype(np.uint64), high, low]), axis=1)[0].astype(np.int64)
     return np.bincount(both, minlength=len(datagrams)) == datagrams

@@ -210,3 +210,14 @@ def test_a_journey_tells_its_ends_what_quotes_it_and_how_sure_its_joins_are(scen
     assert (about["end"], about["ends"], about["errors"], about["quotes"]) == (end, [end], [said], None)
     assert (error["quotes"], error["error"], error["nth"], error["direction"]) == (1, said, 0, "reply")
     assert [about[key] for key in ("alike", "certain", "duplicates", "retransmits")] == [1, True, None, None]
+
+
+def test_a_packet_in_a_tunnel_and_what_carries_it_name_each_other(scene: Scene):
+    b = scene.host("B", eth0="lan", vx="vxlan 42")
+    inner = udp("10.42.0.1:4000", "10.42.0.2:53", b"?")
+    b.sends(inner, "vx")
+    b.sends(udp("10.0.0.1:50000", "10.0.0.2:4789", b"\x08\0\0\0\0\0\x2a\0" + inner.frame()), "eth0")
+    one, other = report_json(check_record("lab", scene.record(), []))["journeys"]
+    assert one["tunnels"] == [{"at": "B:vx out", "carrier": 2, "among": 1}]
+    assert (one["carried_by"], one["carries"], one["carries_among"]) == ([2], None, 0)
+    assert (other["tunnels"], other["carried_by"], other["carries"], other["carries_among"]) == ([], [], 1, 1)

@@ -99,4 +99,4 @@ def test_where_it_cant_be_told_what_carried_a_packet_the_walk_says_so():
     assert "carried by request 1 of flow 2, 1 of 2 alike, told by order" in shown(tunnelled(2, 2), INNER)
     assert "in a tunnel, carried by 1 of 2 alike, which one can't be told" in shown(tunnelled(2, 1), INNER)
     assert "carries 1 of 2 alike, which one can't be told" in shown(tunnelled(2, 1), OUTER)
-    assert "in a tunnel, carried by nothing that was seen" in shown(tunnelled(1, 0), INNER)
+    assert "in a tunnel, no whole datagram that carries it was seen" in shown(tunnelled(1, 0), INNER)

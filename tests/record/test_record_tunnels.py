@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from record_scene import Host, Packet, Scene, udp
 
 from netemu.record.forest import lay_out
@@ -214,6 +216,12 @@ def test_frames_of_which_next_to_nothing_was_captured_are_not_told(pair: Scene):
     assert told_of(shortened(pair, 64)) == []
 
 
+def test_a_datagram_that_says_it_is_longer_than_its_frame_carries_nothing_and_spoils_nothing(pair: Scene):
+    pair.hosts[0].wire("eth0", "out", carrying(OTHER.but(payload=b"x" * 100)).frame()[:-90])
+    through(pair, INNER)
+    assert told(pair) == [(2, [("B:vx out", 3, 1)]), (3, 2, 1)]
+
+
 def test_a_record_without_tunnels_has_none(scene: Scene):
     a = scene.host("A", eth0="lan")
     a.sends(INNER, "eth0")
@@ -231,6 +239,21 @@ def test_told_live_both_name_each_other_by_the_ids_that_they_are_told_by(pair: S
     ]  # fmt: skip
 
 
+def test_told_live_what_was_told_before_shifts_no_name(pair: Scene):
+    b, c = pair.hosts
+    plain = udp("10.0.0.1:1", "10.0.0.2:2")
+    b.sends(plain, "eth0")
+    c.gets("eth0", plain).delivered()
+    live = Live(pair.segment_of)
+    assert [each.journey.id for each in [*live.feed(pair.captures(), 0), *live.finish()]] == [1]
+    for host in pair.hosts:
+        host.frames.clear()
+        host.trace.clear()
+    through(pair, INNER)
+    found = [each.journey for each in [*live.feed(pair.captures(), 0), *live.finish()]]
+    assert [(each.id, each.carried_by, each.carries) for each in found] == [(2, (3,), None), (3, (), 2)]
+
+
 def test_told_live_a_packet_waits_for_the_datagram_that_carries_it(pair: Scene):
     b, c = pair.hosts
     enters(b, INNER)
@@ -242,3 +265,48 @@ def test_told_live_a_packet_waits_for_the_datagram_that_carries_it(pair: Scene):
     assert live.feed(nothing, 500) == []
     found = [each.journey for each in live.feed(nothing, 1000)]
     assert [(each.carried_by, each.carries) for each in found] == [((2,), None), ((), 1)]
+
+
+def plainly(events: list[tuple[str, int, int]]) -> tuple[dict[int, set[int]], dict[int, int]]:
+    """By places in the events: what carries each frame, and what each datagram carries. One frame, one look."""
+    carried_by: dict[int, set[int]] = {}
+    carries: dict[int, int] = {}
+    for payload in range(3):
+        frames = [place for place, (kind, which, _) in enumerate(events) if (kind, which) == ("frame", payload)]
+        datagrams = [place for place, (kind, which, _) in enumerate(events) if (kind, which) == ("datagram", payload)]
+        ends = {events[place][2] for place in datagrams}
+        pairs = []
+        if len(frames) == len(datagrams):
+            pairs = list(zip(frames, datagrams, strict=True))
+        elif len(frames) == 1 and len(ends) == len(datagrams):
+            pairs = [(frames[0], place) for place in datagrams]
+        if all(one < other for one, other in pairs):
+            for one, other in pairs:
+                carried_by.setdefault(one, set()).add(other)
+                carries[other] = one
+    return carried_by, carries
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("frame", "datagram")), st.integers(0, 2), st.integers(2, 4)), min_size=1, max_size=12
+    )
+)
+@settings(deadline=None)
+def test_whatever_left_in_whichever_order_is_told_as_one_look_at_each_tells_it(events: list[tuple[str, int, int]]):
+    scene = Scene()
+    b = scene.host("B", eth0="lan", vx="vxlan 42")
+    for number, (kind, which, end) in enumerate(events):
+        inner = INNER.but(payload=bytes([which]))
+        if kind == "frame":
+            b.sends(inner, "vx")
+        else:
+            b.sends(carrying(inner, to=f"10.0.0.{end}", ip_id=number), "eth0")
+    carried_by, carries = plainly(events)
+    journeys = scene.record().journeys
+    assert [{id - 1 for id in each.carried_by} for each in journeys] == [
+        carried_by.get(place, set()) for place in range(len(events))
+    ]
+    assert [each.carries and each.carries - 1 for each in journeys] == [
+        carries.get(place) for place in range(len(events))
+    ]

@@ -6,7 +6,7 @@ import pytest
 
 from netemu.topology.load import key_text
 from netemu.topology.model import Topology
-from netemu.topology.segments import segments
+from netemu.topology.segments import segments, tunnel_number
 from netemu.topology.verify import faults
 
 UNDER = {"network": "under"}
@@ -50,6 +50,11 @@ def test_tunnels_of_other_numbers_or_of_hosts_that_do_not_meet_are_segments_of_t
         lab({"vx": {"vxlan": {"id": 1, "remote": "10.9.9.9"}}}, {"vx": {"vxlan": {"id": 1, "remote": "10.9.9.8"}}})
     )
     assert (self_made["vxlan 1"], self_made["vxlan 1 of B"]) == ([("A", "vx")], [("B", "vx")])
+
+
+def test_a_tunnels_number_is_read_off_its_segments_name():
+    assert [tunnel_number(name) for name in ("vxlan 42", "vxlan 7 of B")] == [42, 7]
+    assert [tunnel_number(name) for name in ("lan", "vxlan", "vxlan-42", "link 42", "vxlan x", "")] == [None] * 6
 
 
 def test_ends_of_one_multicast_group_are_one_segment():
