@@ -136,6 +136,7 @@ def found_in(codes: Column, known: Column) -> Column:
         ordered = codes[order]
         place = np.minimum(np.searchsorted(known, ordered), len(known) - 1)
         found[order] = known[place] == ordered
+    return found
 
 
 def numbered(codes: Column) -> Column:
