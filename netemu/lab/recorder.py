@@ -149,10 +149,10 @@ class Recorder:
         """
         await self._quiet()
         await self._prove()
+        until_ns = time.time_ns()  # what began by now has until the last proof to come to its end
         counted_to = {name: taps.trace.count for name, taps in self.taps.items()}
         hosts = list(self.taps.values())
         rules = await asyncio.gather(*(read_rules(taps.net) for taps in hosts))
-        until_ns = time.time_ns()
         await self._prove()
         await side_by_side([tap.drain for taps in hosts for tap in taps.all], _THREADS)
         return [

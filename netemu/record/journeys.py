@@ -186,12 +186,11 @@ class Journeys(Askable[Journey]):
         return read_tunnels(self.laid, self.seen, self._segment_of)
 
     def met(self) -> Iterable[tuple[RuleTurn, int]]:
-        """Each rule and policy that packets met, and how often, over all journeys."""
-        hooks = self.laid.rows[self.laid.rows >= self.seen.wires] - self.seen.wires
-        turns = [ranges(self.seen.turns_first[hooks], self.seen.turns_count[hooks])]
-        turns.append(ranges(self.passes.rest_first[self.laid.passes], self.passes.rest_count[self.laid.passes]))
-        counts = np.bincount(self.seen.turns[np.concatenate(turns)], minlength=len(self.seen.met))
-        return ((turn, count) for turn, count in zip(self.seen.met, counts.tolist(), strict=True) if count)
+        """Each rule and policy that packets met, and how often: also packets that began after the record's end."""
+        seen, passes = self.seen, self.passes
+        turns = [ranges(seen.turns_first, seen.turns_count), ranges(passes.rest_first, passes.rest_count)]
+        counts = np.bincount(seen.turns[np.concatenate(turns)], minlength=len(seen.met))
+        return ((turn, count) for turn, count in zip(seen.met, counts.tolist(), strict=True) if count)
 
     def _make(self, number: int) -> Journey:
         laid, seen = self.laid, self.seen

@@ -97,12 +97,12 @@ async def test_a_rule_that_is_refused_is_quoted_with_its_line_of_the_file():
 
 
 async def test_a_service_that_never_gets_ready_is_told_with_what_it_wrote():
-    command = "command: [sh, -c, 'echo still warming up; exec sleep 60'], ready: {tcp: 81, within: 200ms}"
+    command = "command: [sh, -c, 'echo still warming up; exec sleep 60'], ready: {tcp: 81, within: 2s}"
     text = TWO.replace('command: [python3, -m, http.server, --bind, "::", "80"], ready: {tcp: 80}', command)
     with pytest.raises(ServiceError) as error:
         await up(text)
     assert str(error.value).splitlines() == [
-        "two.yaml:9: hosts.B.services.web: service web on B was not ready within 200ms: nothing listens on tcp 81",
+        "two.yaml:9: hosts.B.services.web: service web on B was not ready within 2s: nothing listens on tcp 81",
         "    still warming up",
     ]
 
