@@ -52,7 +52,7 @@ class OrdinaryUser:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
             **more,
         )

@@ -27,7 +27,7 @@ hosts:
 
 
 def netemu(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*NETEMU, *arguments], capture_output=True, text=True, timeout=60, check=False, **more)
+    return subprocess.run([*NETEMU, *arguments], capture_output=True, text=True, timeout=240, check=False, **more)
 
 
 def left() -> list[str]:
@@ -88,7 +88,7 @@ def test_all_unfolds_every_packet():
 def test_a_terminal_gets_colour():
     script = f"{sys.executable} -m netemu run nodeport"
     done = subprocess.run(
-        ["script", "-qec", script, "/dev/null"], capture_output=True, text=True, timeout=60, check=False
+        ["script", "-qec", script, "/dev/null"], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0
     assert "\x1b[" in done.stdout

@@ -30,7 +30,7 @@ WITHIN = 30.0
 
 
 def netemu(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*NETEMU, *arguments], capture_output=True, text=True, timeout=60, check=False, **more)
+    return subprocess.run([*NETEMU, *arguments], capture_output=True, text=True, timeout=240, check=False, **more)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -40,7 +40,7 @@ links: [{endpoints: ["A:eth1", "B:eth1"]}]
 
 
 def netemu(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*NETEMU, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([*NETEMU, *arguments], capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,7 +16,7 @@ CLIENT, SERVER, OUTER = ("192.168.1.2", 5000), ("198.51.100.7", 80), ("203.0.113
 
 def netemu(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "netemu", *(str(each) for each in arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 def written(made: Way, folder: Path) -> list[Path]:

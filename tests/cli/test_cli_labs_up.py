@@ -24,7 +24,7 @@ hosts:
 
 
 def netemu(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*NETEMU, *arguments], capture_output=True, text=True, timeout=60, check=False, **more)
+    return subprocess.run([*NETEMU, *arguments], capture_output=True, text=True, timeout=240, check=False, **more)
 
 
 def left() -> list[str]:

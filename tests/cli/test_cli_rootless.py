@@ -204,7 +204,7 @@ def forbidden(user: OrdinaryUser, *arguments: str) -> subprocess.CompletedProces
         *arguments,
     ]
     return subprocess.run(
-        command, env=user.environment, cwd="/", capture_output=True, text=True, timeout=60, check=False
+        command, env=user.environment, cwd="/", capture_output=True, text=True, timeout=240, check=False
     )
 
 

@@ -20,7 +20,7 @@ NETEMU = f"{sys.executable} -m netemu"
 
 def shell(line: str, **more) -> subprocess.CompletedProcess[str]:
     command = ["bash", "-c", line.replace("netemu ", f"{NETEMU} ")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **more)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, **more)
 
 
 def left() -> list[str]:
