@@ -30,3 +30,8 @@ def printed(made: Console) -> str:
     """The text that a console collected."""
     assert isinstance(made.file, io.StringIO)
     return made.file.getvalue()
+
+
+def counted(number: int, what: str) -> str:
+    """`1 host`, `2 hosts`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -9,6 +9,7 @@ import click
 
 from netemu import TopologyError, find, generate, load, to_yaml
 from netemu import schema as topology_schema
+from netemu.cli.console import counted
 
 
 def validate(file: str, as_json: bool) -> int:
@@ -26,8 +27,9 @@ def validate(file: str, as_json: bool) -> int:
         click.echo(json.dumps({"file": str(path), "valid": True, "problems": []}))
     else:
         click.echo(
-            f"{path} is fine: {topology.name}, {len(topology.hosts)} hosts, {len(topology.networks)} networks,"
-            f" {len(topology.links)} links, {len(topology.traffic)} traffic items, {len(topology.expect)} expectations"
+            f"{path} is fine: {topology.name}, {counted(len(topology.hosts), 'host')},"
+            f" {counted(len(topology.networks), 'network')}, {counted(len(topology.links), 'link')},"
+            f" {counted(len(topology.traffic), 'traffic item')}, {counted(len(topology.expect), 'expectation')}"
         )
     return 0
 

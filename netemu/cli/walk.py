@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from netemu import Exchange, Flow, Journey, Report, Topology, Verdict, sharded
+from netemu.cli.console import counted
 from netemu.cli.failures import failures
 from netemu.cli.rows import Row, carries, decided, error_words, likeness, rows, which
 
@@ -64,7 +65,8 @@ class Walk:
             for network in topology.networks
         ]
         links = [" to ".join(link.endpoints) for link in topology.links]
-        self._line((f"{len(topology.hosts)} hosts: {'; '.join([*networks, *_fewer(links)])}", "dim"))
+        wired = "; ".join([*networks, *_fewer(links)])
+        self._line((f"{counted(len(topology.hosts), 'host')}{f': {wired}' if wired else ''}", "dim"))
 
     def _exchange(self, exchange: Exchange) -> None:
         flows = self.report.record.flows_of(exchange)
