@@ -32,6 +32,7 @@ class PlainPass(Pass):
 
     arrived: Split | None = None
     left: Split | None = None
+    seen: list[Split] = field(default_factory=list)
 
 
 def plain_passes(capture: HostCapture) -> list[PlainPass]:
@@ -49,6 +50,7 @@ def _see_dropped_output(each: PlainPass) -> None:
     headers = decode(each.arrived) if each.arrived is not None else None
     if each.start == "output" and not each.sightings and headers is not None:
         each.sightings.append(Sighting(Point(each.host, stage="output"), None, headers))
+        each.seen.append(each.arrived)
         each.turns.append([])
 
 
@@ -107,6 +109,7 @@ class _Builder:
             return
         ct = self.states.get((event.chain, event.handle or 0)) if self.states else event.ct
         current.sightings.append(Sighting(Point(self.host, stage=event.chain), None, headers, ct))
+        current.seen.append(packet)
         current.arrived = current.arrived or packet
         current.left = packet
         current.turns.append(current.rest)
@@ -209,17 +212,21 @@ def _join_host(frames: list[_Frame], found: list[PlainPass], interfaces: Mapping
             left = _take(waiting, Point(each.host, leaves_by, "out"), each.left)
             if left is not None:
                 ties.tie_departure(each, left)
-        _name_protocol(each, ties)
+        _past_extensions(each, ties)
 
 
-def _name_protocol(each: PlainPass, ties: _Ties) -> None:
+def _past_extensions(each: PlainPass, ties: _Ties) -> None:
     """Behind IPv6 extension headers the trace does not tell the transport's protocol: the frame does."""
     frame = ties.came(each) or ties.left(each)
     if frame is None or frame.protocol is None:
         return
-    for place, seen in enumerate(each.sightings):
-        headers = replace(seen.headers, proto=frame.sighting.headers.proto)
-        each.sightings[place] = replace(seen, headers=headers)
+    told = frame.sighting.headers
+    for place, packet in enumerate(each.seen):
+        if packet.network[6] in (0, 43, 44, 51, 60) and packet.network[0] >> 4 == 6:
+            headers = decode(replace(packet, protocol=frame.protocol))
+            assert headers is not None
+            headers = replace(headers, length=told.length, fragment=told.fragment)
+            each.sightings[place] = replace(each.sightings[place], headers=headers)
 
 
 def _take(waiting: Mapping[tuple[Point, bytes], deque[_Frame]], point: Point, packet: Split) -> _Frame | None:

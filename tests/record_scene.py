@@ -72,6 +72,8 @@ class Packet:
     icmp: tuple[int, int] = (8, 0)
     options: bytes = b""
     tos: int = 0
+    extensions: tuple[int, bytes] = (0, b"")
+    """IPv6's: the first one's number, and all of them. The trace shows neither them nor the transport's protocol."""
 
     def but(self, **changes) -> Packet:
         return replace(self, **changes)
@@ -104,6 +106,7 @@ class Packet:
         src, dst = ip_address(endpoint(self.src)[0]), ip_address(endpoint(self.dst)[0])
         size, number = len(self.transport), NUMBERS[self.proto]
         if src.version == 6:
+            size, number = (size + len(self.extensions[1]), self.extensions[0] if self.extensions[1] else number)
             return struct.pack("!IHBB", 6 << 28, size, number, self.ttl) + src.packed + dst.packed
         words = 5 + len(self.options) // 4
         head = struct.pack(
@@ -115,7 +118,7 @@ class Packet:
     def frame(self, tags: bytes = b"") -> bytes:
         """The Ethernet frame, as long as the shortest that a wire carries."""
         kind = b"\x86\xdd" if self.network[0] >> 4 == 6 else b"\x08\x00"
-        return (MACS + tags + kind + self.network + self.transport).ljust(60, b"\0")
+        return (MACS + tags + kind + self.network + self.extensions[1] + self.transport).ljust(60, b"\0")
 
 
 def tcp(src: str, dst: str, flags: str = "SYN", **more) -> Packet:

@@ -104,6 +104,8 @@ def _packet(dice: random.Random, port: int) -> Packet:
             udp("192.168.0.2:53", f"192.168.0.1:{port}", b"!"),
             tcp(f"192.168.0.1:{port}", "192.168.0.2:30000", dice.choice(["SYN", "ACK"]), seq=dice.randrange(3)),
             tcp("[fd00::1]:4000", "[fd00::2]:80"),
+            tcp("[fd00::1]:4000", "[fd00::2]:80", extensions=(0, b"\x06" + bytes(7))),
+            udp("[fd00::1]:4000", "[fd00::2]:53", b"?" * 8, extensions=(44, b"\x11\0\0\x01" + bytes(4))),
             echo("192.168.0.1", "192.168.0.2", port, dice.randrange(3)),
             icmp_error("192.168.0.2", "192.168.0.1", 3, asked),
             Packet("igmp", "192.168.0.1", "224.0.0.1", payload=b"x" * 8),

@@ -10,12 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from netemu.record.capture import OUTGOING
+from netemu.record.headers import MORE, OFFSET
 from netemu.record.packets import Packets
 from netemu.record.rows import Column, mix, stable_order
 from netemu.record.sightings import Sightings
-
-MORE, OFFSET = 0x2000, 0x1FFF
-"""IPv4's flag 'more fragments', and the offset in units of eight bytes."""
 
 
 def is_fragment(fragment: Column) -> Column:
@@ -28,6 +26,11 @@ def is_later(fragment: Column) -> Column:
     return (fragment & OFFSET) != 0
 
 
+def _is_part(packets: Packets, rows: Column | slice) -> Column:
+    """Whether each is a fragment that is followed: IPv4's. IPv6's are packets of their own (docs/how-it-works.md)."""
+    return is_fragment(packets.fragment[rows]) & (packets.version[rows] == 4)
+
+
 def left_in_parts(seen: Sightings, last: Column, point: Column, claimed: Column) -> tuple[Column, Column]:
     """Which frames passes left as: pairs of a place in `last` and a frame's row, pass by pass, in order.
 
@@ -35,7 +38,7 @@ def left_in_parts(seen: Sightings, last: Column, point: Column, claimed: Column)
     (-1: not known), `claimed` the frames that are others'. Of packets with the same id the n-th left as the n-th parts.
     """
     packets = seen.packets
-    frames = np.flatnonzero((seen.kind == OUTGOING) & is_fragment(packets.fragment[: seen.wires]) & ~claimed)
+    frames = np.flatnonzero((seen.kind == OUTGOING) & _is_part(packets, slice(seen.wires)) & ~claimed)
     mine = np.flatnonzero(point >= 0)
     if not len(frames) or not len(mine):
         return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -73,7 +76,7 @@ def put_together(seen: Sightings, host: Column, came: Column, last: Column) -> C
     """
     packets = seen.packets
     fragment = np.append(packets.fragment, 0)
-    part = (came >= 0) & is_fragment(fragment[came])
+    part = (came >= 0) & _is_part(packets, came)
     whole = part & (last >= 0) & ~is_fragment(fragment[last])
     stays = np.flatnonzero(part & ((last < 0) | is_fragment(fragment[last])))
     goes_on = np.flatnonzero(whole)

@@ -18,6 +18,8 @@ NETWORK_SEEN = 40
 """How many bytes of the network header the nft trace carries (NFT_TRACETYPE_NETWORK_HSIZE)."""
 TRANSPORT_SEEN = 20
 """How many bytes of the transport header the nft trace carries (NFT_TRACETYPE_TRANSPORT_HSIZE)."""
+MORE, OFFSET = 0x2000, 0x1FFF
+"""IPv4's flag 'more fragments', and the offset in units of eight bytes (RFC 791, 3.1)."""
 
 _TCP_FLAGS = ((0x02, "SYN"), (0x01, "FIN"), (0x04, "RST"), (0x08, "PSH"), (0x10, "ACK"), (0x20, "URG"))
 _ICMP_ECHO = {("icmp", 0), ("icmp", 8), ("icmp6", 128), ("icmp6", 129)}
@@ -30,7 +32,7 @@ class Headers:
     """A packet's network and transport headers. `length` is the payload's, in bytes.
 
     Ports are None where the protocol has none; `flags` are TCP's, in words; `icmp` is (type, code), `icmp_id` an
-    echo's identifier. `fragment` is (offset in bytes, whether more follow) of a part of an IPv4 packet; parts behind
+    echo's identifier. `fragment` is (offset in bytes, whether more follow) of a part of a packet; parts behind
     the first have no ports.
     """
 
@@ -70,12 +72,15 @@ class Split:
     """A packet's network header and as much of its transport header as is there, still as bytes.
 
     `protocol` is the transport's number where IPv6 extension headers lie in between and it is known: a frame tells
-    it, the nft trace does not.
+    it, the nft trace does not. `fragment` and `ident` are what an IPv6 fragment header says: the field as IPv4 has it,
+    and the identification.
     """
 
     network: bytes
     transport: bytes
     protocol: int | None = None
+    fragment: int = 0
+    ident: int = 0
 
 
 def split_frame(frame: bytes) -> Split | None:
@@ -96,18 +101,24 @@ def split_frame(frame: bytes) -> Split | None:
         return Split(frame[start : start + size], frame[start + size : min(end, len(frame))])
     if kind == IPV6 and version == 6 and len(frame) >= start + 40:
         end = start + 40 + int.from_bytes(frame[start + 4 : start + 6], "big")
-        protocol, offset = _past_extensions(frame, frame[start + 6], start + 40)
-        return Split(frame[start : start + 40], frame[offset : min(end, len(frame))], protocol)
+        protocol, offset, fragment, ident = _past_extensions(frame, frame[start + 6], start + 40)
+        return Split(frame[start : start + 40], frame[offset : min(end, len(frame))], protocol, fragment, ident)
     return None
 
 
-def _past_extensions(frame: bytes, protocol: int, offset: int) -> tuple[int | None, int]:
-    """The transport's protocol and place behind IPv6 extension headers (RFC 8200, 4); None where there are none."""
-    first = offset
-    while protocol in _EXTENSIONS and offset + 8 <= len(frame):
+def _past_extensions(frame: bytes, protocol: int, offset: int) -> tuple[int | None, int, int, int]:
+    """The transport's protocol and place behind IPv6 extension headers (RFC 8200, 4); None where there are none.
+
+    Then the fragment header's field and identification. Behind that of a later fragment is no header of any kind (4.5).
+    """
+    first, fragment, ident = offset, 0, 0
+    while protocol in _EXTENSIONS and offset + 8 <= len(frame) and not fragment & OFFSET:
         length = 8 if protocol == _FRAGMENT else (frame[offset + 1] + 1) * 8
+        if protocol == _FRAGMENT:
+            field, ident = struct.unpack_from("!HI", frame, offset + 2)
+            fragment = field >> 3 | (field & 1) << 13
         protocol, offset = frame[offset], offset + length
-    return (protocol if offset > first else None), offset
+    return (protocol if offset > first else None), offset, fragment, ident
 
 
 def decode(packet: Split) -> Headers | None:
@@ -115,22 +126,22 @@ def decode(packet: Split) -> Headers | None:
     network, transport = packet.network, packet.transport
     version = network[0] >> 4 if network else 0
     if version == 4 and len(network) >= 20:
-        total, first = struct.unpack_from("!H", network, 2)[0], struct.unpack_from("!H", network, 6)[0] & 0x3FFF
-        part, first = part_of(first), first & 0x1FFF
+        total, fragment = struct.unpack_from("!H", network, 2)[0], struct.unpack_from("!H", network, 6)[0]
         number, ttl = network[9], network[8]
         src, dst = str(IPv4Address(network[12:16])), str(IPv4Address(network[16:20]))
         size = total - (network[0] & 0xF) * 4
     elif version == 6 and len(network) >= 40:
-        size, number, ttl, first = struct.unpack_from("!H", network, 4)[0], network[6], network[7], 0
-        part = None
+        size, number, ttl = struct.unpack_from("!H", network, 4)[0], network[6], network[7]
+        fragment = packet.fragment
         src, dst = str(IPv6Address(network[8:24])), str(IPv6Address(network[24:40]))
         if packet.protocol is not None:
             number, size = packet.protocol, len(transport)
     else:
         return None
     proto = PROTOCOLS.get(number, str(number))
+    part = part_of(fragment)
     plain = Headers(proto, src, dst, ttl, length=max(size, 0), fragment=part)
-    return plain if first else replace(_transport(plain, transport, size), fragment=part)
+    return plain if fragment & OFFSET else replace(_transport(plain, transport, size), fragment=part)
 
 
 def _transport(h: Headers, data: bytes, size: int) -> Headers:
@@ -161,7 +172,7 @@ def _transport(h: Headers, data: bytes, size: int) -> Headers:
 
 def part_of(fragment: int) -> tuple[int, bool] | None:
     """What IPv4's fragment field says: the offset in bytes and whether more follow; None for a whole packet."""
-    return ((fragment & 0x1FFF) * 8, bool(fragment & 0x2000)) if fragment & 0x3FFF else None
+    return ((fragment & OFFSET) * 8, bool(fragment & MORE)) if fragment & (MORE | OFFSET) else None
 
 
 def flag_words(bits: int) -> str:

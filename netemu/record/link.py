@@ -14,7 +14,7 @@ import numpy as np
 
 from netemu.errors import UsageError
 from netemu.record.capture import OUTGOING, HostCapture
-from netemu.record.headers import ETHERNET, IPV4, IPV6
+from netemu.record.headers import ETHERNET, IPV4, IPV6, OFFSET
 from netemu.record.packets import (
     MALFORMED,
     OTHER,
@@ -41,7 +41,6 @@ _ETHERNET_HARDWARE = (1, 6)
 _UDP, _UDP_HEADER = 17, 8
 _HAS_VNI = 0x08
 """RFC 7348's I flag: without it the header names no network, and the kernel drops the packet (vxlan_rcv)."""
-_EXTENSIONS, _FRAGMENT = (0, 43, 44, 51, 60), 44
 _KINDS = {
     "mark": np.uint8,
     "dst_mac": np.uint64,
@@ -130,7 +129,7 @@ def decode_vxlan(data: Column, starts: Column, ends: Column, ports: Iterable[int
     for begin in range(0, len(starts), AT_ONCE):
         part = slice(begin, begin + AT_ONCE)
         first, end = starts[part].astype(np.int64), ends[part].astype(np.int64)
-        row, vni, inner, stop = _vxlan(data, locate(data, first, end), end, numbers)
+        row, vni, inner, stop = _vxlan(data, locate(data, first, end), numbers)
         found.append(np.stack([begin + row, vni, inner, stop]))
     row, vni, inner, stop = np.concatenate(found, axis=1)
     return Vxlan(row, vni.astype(np.int32), inner, stop, decode_frames(data, inner, stop))
@@ -236,13 +235,13 @@ def _mac(matrix: Column, place: int) -> Column:
     return high << np.uint64(32) | low
 
 
-def _vxlan(data: Column, places: Places, ends: Column, ports: list[int]) -> tuple[Column, Column, Column, Column]:
+def _vxlan(data: Column, places: Places, ports: list[int]) -> tuple[Column, Column, Column, Column]:
     """The rows that hold a VXLAN header, its VNI, and where the frame behind it begins and ends."""
     network = windows(data, places.network, places.network_length, 10)
     is4, is6 = places.network_length >= 20, (places.network_length == 40) & (network[:, 0] >> 4 == 6)
     is4 &= ~is6
     number = np.where(is4, network[:, 9], np.where(places.behind >= 0, places.behind, network[:, 6]))
-    first = is6 | (is4 & ((big_endian(network, 6, 2) & 0x1FFF) == 0))
+    first = (np.where(is4, big_endian(network, 6, 2), places.fragment) & OFFSET) == 0
     wanted = first & (number == _UDP) & (places.transport_length >= _UDP_HEADER + VXLAN_HEADER)
     rows = np.flatnonzero(wanted)
     at, there = places.transport[rows], places.transport_length[rows]
@@ -250,23 +249,6 @@ def _vxlan(data: Column, places: Places, ends: Column, ports: list[int]) -> tupl
     said = big_endian(head, 4, 2).astype(np.int64)
     fits = np.isin(big_endian(head, 2, 2), ports) & (head[:, _UDP_HEADER] & _HAS_VNI > 0)
     fits &= said >= _UDP_HEADER + VXLAN_HEADER
-    extended = np.flatnonzero(fits & (places.behind[rows] >= 0))
-    fits[extended] &= ~_later_fragment(data, places.network[rows[extended]], ends[rows[extended]])
     vni = big_endian(head, 12, 4).astype(np.int64) >> 8
     begin = at + _UDP_HEADER + VXLAN_HEADER
     return rows[fits], vni[fits], begin[fits], (at + np.minimum(said, there))[fits]
-
-
-def _later_fragment(data: Column, network: Column, ends: Column) -> Column:
-    """Whether an IPv6 packet is a fragment but not the first, so that no UDP header is in it (RFC 8200, 4.5)."""
-    found = np.zeros(len(network), np.bool_)
-    protocol, offset = data[network + 6].astype(np.int64), network + 40
-    more = np.flatnonzero(np.isin(protocol, _EXTENSIONS) & (offset + 8 <= ends))
-    while len(more):
-        at = offset[more]
-        fragment = protocol[more] == _FRAGMENT
-        found[more] |= fragment & ((data[at + 2].astype(np.int64) << 8 | data[at + 3]) >> 3 > 0)
-        protocol[more] = data[at]
-        offset[more] += np.where(fragment, 8, (data[at + 1].astype(np.int64) + 1) * 8)
-        more = more[np.isin(protocol[more], _EXTENSIONS) & (offset[more] + 8 <= ends[more])]
-    return found

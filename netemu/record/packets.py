@@ -17,6 +17,7 @@ from netemu.record.headers import (
     IPV4,
     IPV6,
     NETWORK_SEEN,
+    OFFSET,
     TRANSPORT_SEEN,
     VLAN_TAGS,
     Headers,
@@ -29,10 +30,12 @@ WHOLE, OTHER, TRUNCATED, MALFORMED = range(4)
 """A packet's mark: all there; no IP at all (kept as bytes); cut short; headers that contradict themselves."""
 VXLAN_PORT = 4789
 VXLAN_HEADER = 8
+EXTENSIONS = (0, 43, 44, 51, 60)
+"""IPv6's extension headers that are stepped over (RFC 8200, 4)."""
 
 _TCP, _ICMP, _ICMP6 = 6, 1, 58
 _WITH_PORTS = (17, 33, 132, 136)
-_EXTENSIONS, _FRAGMENT = (0, 43, 44, 51, 60), 44
+_FRAGMENT = 44
 _CHECKSUM_AT = {6: 16, 17: 6, 1: 2, 58: 2}
 _KINDS = {
     "mark": np.uint8,
@@ -45,7 +48,7 @@ _KINDS = {
     "dst_high": np.uint64,
     "dst_low": np.uint64,
     "ttl": np.uint8,
-    "ip_id": np.uint16,
+    "ip_id": np.uint32,
     "fragment": np.uint16,
     "sport": np.int32,
     "dport": np.int32,
@@ -66,8 +69,9 @@ class Packets:
     """One row a packet; -1 where a packet has none. `version` is 0 where there is no whole IP header.
 
     Addresses are 128 bits in two halves, an IPv4 address in the lower one. `vlan` is the outermost tag's control
-    information. `fragment` is IPv4's flags and offset. `icmp` is type * 256 + code. `behind` is the protocol behind
-    IPv6 extension headers. `key` is a digest of what one host's wires and hooks know a packet by (headers.identity).
+    information. `fragment` is IPv4's flags and offset, IPv6's as IPv4 would have them; `ip_id` the identification,
+    which in IPv6 only fragments have. `icmp` is type * 256 + code. `behind` is the protocol behind IPv6 extension
+    headers. `key` is a digest of what one host's wires and hooks know a packet by (headers.identity).
     """
 
     mark: Column
@@ -118,7 +122,7 @@ class Packets:
             int(self.length[row]),
             divmod(icmp, 256) if icmp >= 0 else None,
             _some(self.icmp_id[row]),
-            part_of(int(self.fragment[row])) if self.version[row] == 4 else None,
+            part_of(int(self.fragment[row])),
         )
 
     def select(self, rows: Column) -> Packets:
@@ -155,7 +159,8 @@ def _some(value: np.integer) -> int | None:
 class Places:
     """Where each frame's headers are in the flat buffer: start and length of both; no length, no header.
 
-    `cut` tells that bytes are missing at the end, `wrong` that the headers contradict themselves.
+    `cut` tells that bytes are missing at the end, `wrong` that the headers contradict themselves. `fragment` and
+    `ident` are what an IPv6 fragment header says (headers.Split); 0 without one.
     """
 
     network: Column
@@ -167,6 +172,8 @@ class Places:
     vlan: Column
     cut: Column
     wrong: Column
+    fragment: Column
+    ident: Column
 
 
 def decode_frames(data: Column, starts: Column, ends: Column) -> Packets:
@@ -181,17 +188,27 @@ def decode_frames(data: Column, starts: Column, ends: Column) -> Packets:
 
 
 def decode_splits(
-    data: Column, network: Column, network_length: Column, transport: Column, transport_length: Column
+    data: Column,
+    network: Column,
+    network_length: Column,
+    transport: Column,
+    transport_length: Column,
+    behind: Column | None = None,
 ) -> Packets:
-    """Packets whose network and transport headers lie apart, as the nft trace gives them."""
+    """Packets whose network and transport headers lie apart, as the nft trace gives them.
+
+    `behind` is each one's protocol behind IPv6 extension headers, where that is known from elsewhere (-1: none).
+    """
     found = empty(len(network))
     nothing = np.zeros(AT_ONCE, np.int64)
     for begin in range(0, len(network), AT_ONCE):
         part = slice(begin, begin + AT_ONCE)
         none = nothing[: len(network[part])]
         lengths = network_length[part].astype(np.int64), transport_length[part].astype(np.int64)
+        told = none - 1 if behind is None else behind[part].astype(np.int64)
+        flags = none > 0
         places = Places(
-            network[part], lengths[0], transport[part], lengths[1], none - 1, none, none - 1, none > 0, none > 0
+            network[part], lengths[0], transport[part], lengths[1], told, none, none - 1, flags, flags, none, none
         )
         _decode(found, part, data, places)
     return found
@@ -219,7 +236,7 @@ def locate(data: Column, starts: Column, ends: Column) -> Places:
     is4 &= (words >= 20) & (room >= words)
     length = np.where(is4, words, np.where(is6, 40, 0))
     said = np.where(is4, big_endian(head, 2, 2), np.where(is6, big_endian(head, 4, 2) + np.int64(40), 0))
-    behind, transport = _past_extensions(data, np.where(is6, head[:, 6], -1), at + length, ends)
+    behind, transport, fragment, ident = _past_extensions(data, np.where(is6, head[:, 6], -1), at + length, ends)
     stop = np.minimum(at + said, ends)
     is_ip = (kind == IPV4) | (kind == IPV6)
     wrong = is_ip & (room > 0) & (version != np.where(kind == IPV4, 4, 6))
@@ -227,23 +244,34 @@ def locate(data: Column, starts: Column, ends: Column) -> Places:
     wrong |= (kind == IPV4) & (version == 4) & (room > 0) & (words < 20)
     cut = ((is_ip & (length == 0)) | ((length > 0) & (at + said > ends)) | (size < ETHERNET)) & ~wrong
     cut |= np.isin(kind, list(VLAN_TAGS))
-    return Places(
-        at, length, transport, np.where(length > 0, np.maximum(stop - transport, 0), 0), behind, kind, vlan, cut, wrong
-    )
+    there = np.where(length > 0, np.maximum(stop - transport, 0), 0)
+    return Places(at, length, transport, there, behind, kind, vlan, cut, wrong, fragment, ident)
 
 
-def _past_extensions(data: Column, protocol: Column, offset: Column, ends: Column) -> tuple[Column, Column]:
-    """The transport's protocol (-1 without extension headers) and place behind IPv6 extension headers (RFC 8200, 4)."""
+def _past_extensions(
+    data: Column, protocol: Column, offset: Column, ends: Column
+) -> tuple[Column, Column, Column, Column]:
+    """The transport's protocol (-1 without extension headers) and place behind IPv6 extension headers (RFC 8200, 4).
+
+    Then the fragment header's field and identification. Behind that of a later fragment is no header of any kind (4.5).
+    """
     protocol, first = protocol.astype(np.int64), offset
     offset = offset.copy()
-    more = np.flatnonzero(np.isin(protocol, _EXTENSIONS) & (offset + 8 <= ends))
+    fragment, ident = np.zeros((2, len(offset)), np.int64)
+    more = np.flatnonzero(np.isin(protocol, EXTENSIONS) & (offset + 8 <= ends))
     while len(more):
-        at = offset[more]
-        length = np.where(protocol[more] == _FRAGMENT, 8, (data[at + 1].astype(np.int64) + 1) * 8)
+        at, parts = offset[more], protocol[more] == _FRAGMENT
+        if parts.any():
+            head = windows(data, at[parts], np.full(int(parts.sum()), 8), 8)
+            field = big_endian(head, 2, 2).astype(np.int64)
+            fragment[more[parts]] = field >> 3 | (field & 1) << 13
+            ident[more[parts]] = big_endian(head, 4, 4)
+        length = np.where(parts, 8, (data[at + 1].astype(np.int64) + 1) * 8)
         protocol[more] = data[at]
         offset[more] += length
-        more = more[np.isin(protocol[more], _EXTENSIONS) & (offset[more] + 8 <= ends[more])]
-    return np.where(offset > first, protocol, -1), offset
+        goes_on = np.isin(protocol[more], EXTENSIONS) & ((fragment[more] & OFFSET) == 0)
+        more = more[goes_on & (offset[more] + 8 <= ends[more])]
+    return np.where(offset > first, protocol, -1), offset, fragment, ident
 
 
 def _decode(found: Packets, part: slice, data: Column, places: Places) -> None:
@@ -258,7 +286,7 @@ def _decode(found: Packets, part: slice, data: Column, places: Places) -> None:
     number = np.where(is4, network[:, 9], network[:, 6]).astype(np.int16)
     network[is4, 10:12] = 0
     found.key[part] = _identity(network, transport, number, places)
-    fragment = np.where(is4, big_endian(network, 6, 2), 0)
+    fragment = np.where(is4, big_endian(network, 6, 2), places.fragment)
     words = (network[:, 0] & 0xF).astype(np.int64) * 4
     size = np.where(is4, big_endian(network, 2, 2) - words, big_endian(network, 4, 2)).astype(np.int64)
     size = np.where(behind >= 0, places.transport_length, size)
@@ -268,7 +296,7 @@ def _decode(found: Packets, part: slice, data: Column, places: Places) -> None:
     found.proto[part] = np.where(is_ip, number, -1)
     found.behind[part] = behind
     found.ttl[part] = np.where(is4, network[:, 8], np.where(is6, network[:, 7], 0))
-    found.ip_id[part] = np.where(is4, big_endian(network, 4, 2), 0)
+    found.ip_id[part] = np.where(is4, big_endian(network, 4, 2), places.ident)
     found.fragment[part] = fragment
     for side, place in (("src", 12), ("dst", 16)):
         getattr(found, f"{side}_low")[part] = np.where(is4, big_endian(network, place, 4), 0)
@@ -277,7 +305,7 @@ def _decode(found: Packets, part: slice, data: Column, places: Places) -> None:
             getattr(found, f"{side}_high")[part] = np.where(is6, big_endian(network, place, 8), 0)
             low = getattr(found, f"{side}_low")[part]
             low[is6] = big_endian(network, place + 8, 8)[is6]
-    told = is_ip & ((fragment & 0x1FFF) == 0)
+    told = is_ip & ((fragment & OFFSET) == 0)
     overhead = _transport(found, part, transport, told, number, places.transport_length)
     found.length[part] = np.where(is_ip, np.maximum(size - overhead, 0), 0)
     needed = np.where(number == _TCP, 14, np.where(np.isin(number, (*_WITH_PORTS, _ICMP, _ICMP6)), 8, 0))

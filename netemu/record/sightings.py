@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -215,8 +215,9 @@ def _hook_points(found: HostPasses, numbers: PointNumbers) -> Column:
     return np.array(codes, np.int32)[found.stage]
 
 
-def renamed(found: Sightings, rows: Column, proto: Column) -> Sightings:
-    """The sightings with other transport protocols at some rows."""
-    told = found.packets.proto.copy()
-    told[rows] = proto
-    return replace(found, packets=replace(found.packets, proto=told))
+def retold(found: Sightings, rows: Column, columns: Mapping[str, Column]) -> Sightings:
+    """The sightings with other values of their packets' columns at some rows."""
+    told = {name: getattr(found.packets, name).copy() for name in columns}
+    for name, values in columns.items():
+        told[name][rows] = values
+    return replace(found, packets=replace(found.packets, **told))

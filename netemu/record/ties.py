@@ -14,9 +14,10 @@ import numpy as np
 
 from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture
 from netemu.record.fragments import left_in_parts, put_together
+from netemu.record.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.passes import STAGE_CODE, START_CODE, HostPasses
 from netemu.record.rows import Column, mix, ranges, stable_order
-from netemu.record.sightings import PointNumbers, Sightings, joined, renamed, sightings
+from netemu.record.sightings import PointNumbers, Sightings, joined, retold, sightings
 from netemu.topology.points import HOOK_STAGES, Point
 
 Member = tuple[str, str]
@@ -85,7 +86,7 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     leads_count = np.bincount(senders, minlength=seen.wires + len(passes))
     leads = np.concatenate([receivers, parts])[stable_order(senders)]
     together = put_together(seen, passes.host, came, last)
-    seen = _name_protocols(passes, seen, came, left)
+    seen = _past_extensions(found, passes, seen, came, left)
     leads_first = np.cumsum(leads_count) - leads_count
     return Ties(passes, seen, enters, came, left, claimed, leads_first, leads_count, leads, together)
 
@@ -230,12 +231,34 @@ class _Queues:
         return cls(order, code[order[first[place]]], member[order[first[place]]], first[place], count[place])
 
 
-def _name_protocols(passes: Passes, seen: Sightings, came: Column, left: Column) -> Sightings:
-    """Behind IPv6 extension headers the trace does not tell the transport's protocol: the frame does."""
+def _past_extensions(
+    found: Sequence[HostPasses], passes: Passes, seen: Sightings, came: Column, left: Column
+) -> Sightings:
+    """Behind IPv6 extension headers the trace has the transport's header, but not its protocol: the frame tells it.
+
+    Of what was put together on the way the trace shows no extension headers any more.
+    """
+    packets = seen.packets
     frame = np.where(came >= 0, came, left)
     tied = np.flatnonzero(frame >= 0)
-    tied = tied[seen.packets.behind[frame[tied]] >= 0]
-    if not len(tied):
-        return seen
-    rows = ranges(passes.first[tied], passes.count[tied])
-    return renamed(seen, rows, np.repeat(seen.packets.proto[frame[tied]], passes.count[tied]))
+    tied = tied[packets.behind[frame[tied]] >= 0]
+    rows, frames = ranges(passes.first[tied], passes.count[tied]), np.repeat(frame[tied], passes.count[tied])
+    unread = np.isin(packets.proto[rows], EXTENSIONS)
+    rows, frames = rows[unread], frames[unread]
+    before = seen.wires + np.cumsum([0, *(len(each.event) for each in found)])
+    for place, each in enumerate(found):
+        mine = np.flatnonzero((rows >= before[place]) & (rows < before[place + 1]))
+        if len(mine):
+            event = each.event[rows[mine] - before[place]]
+            seen = retold(seen, rows[mine], _reread(each, event, packets, frames[mine]))
+    return seen
+
+
+def _reread(found: HostPasses, event: Column, packets: Packets, frame: Column) -> dict[str, Column]:
+    """What events tell of the transport, by their frames' protocols; the lengths and the fragments are the frames'."""
+    events = found.events
+    parts = (events.network, events.network_length, events.transport, events.transport_length)
+    network, network_length, transport, length = (each[event] for each in parts)
+    read = decode_splits(events.data, network, network_length, transport, length, packets.behind[frame])
+    told = {name: getattr(read, name) for name in ("proto", "sport", "dport", "flags", "seq", "ack", "icmp", "icmp_id")}
+    return told | {name: getattr(packets, name)[frame] for name in ("length", "fragment", "ip_id")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -107,3 +108,42 @@ async def test_a_datagram_of_which_a_fragment_was_dropped_is_delivered_nowhere()
     assert not journey.complete
     assert [end.kind for end in journey.ends] == ["unseen", "dropped", "dropped"]
     assert str(journey.ends[0].at) == "C@prerouting.nat"
+
+
+IPV6 = """
+name: fragments6
+hosts:
+  A:
+    interfaces: {eth0: {addresses: ["fd01::2/64"]}}
+    routes: [{to: default, via: "fd01::1"}]
+  B:
+    forwarding: true
+    interfaces: {eth0: {addresses: ["fd01::1/64"]}, eth1: {addresses: ["fd02::1/64"]}}
+  C:
+    interfaces: {eth0: {addresses: ["fd02::2/64"]}}
+    routes: [{to: default, via: "fd02::1"}]
+links: [{endpoints: ["A:eth0", "B:eth0"]}, {endpoints: ["B:eth1", "C:eth0"]}]
+"""
+
+
+async def test_of_ipv6s_fragments_the_first_has_ports_at_hooks_too_and_none_is_made_up_for_others():
+    """They are not followed: each is a packet of its own, and says where in its datagram it is."""
+    loop = asyncio.get_running_loop()
+    async with Lab(loads(IPV6)[0]) as lab:
+        with lab["C"].open_socket(socket.AF_INET6, 2) as sink, lab["A"].open_socket(socket.AF_INET6, 2) as source:
+            sink.bind(("fd02::2", 7))
+            sink.setblocking(False)
+            source.bind(("fd01::2", 4000))
+            async with lab.record() as record:
+                source.sendto(b"x" * 4000, ("fd02::2", 7))
+                async with asyncio.timeout(10):
+                    assert len(await loop.sock_recv(sink, 65536)) == 4000
+    seen = [each for journey in record.journeys("udp") for each in journey.sightings]
+    assert {(each.headers.sport, each.headers.dport) for each in seen} == {(4000, 7), (None, None)}
+    told = {(str(each.point), each.headers.fragment, each.headers.dport) for each in seen}
+    for point in ON_THE_WAY:
+        mine = {(fragment, port) for name, fragment, port in told if name == point}
+        assert mine == {((0, True), 7), ((1448, True), None), ((2896, False), None)}
+    at_hooks = {(fragment, port) for name, fragment, port in told if name.startswith("B@")}
+    assert at_hooks == {((0, True), 7)}  # of the others the trace tells no addresses
+    assert record.journeys(by="unknown").ids() == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 
 import numpy as np
 import pytest
@@ -41,6 +42,8 @@ SEEDS = [
             ETHER / IP(proto=132) / Raw(b"x" * 24),
             ETHER / IP() / ICMP(type=13) / Raw(b"x" * 24),
             ETHER / Dot1Q(vlan=7) / IP() / UDP(dport=4789) / VXLAN(vni=9) / ETHER / IP() / TCP(),
+            ETHER / IPv6() / IPv6ExtHdrFragment(m=1, id=7) / UDP(sport=1, dport=2) / Raw(b"xyz"),
+            ETHER / IPv6() / IPv6ExtHdrHopByHop() / IPv6ExtHdrFragment(offset=9) / IPv6ExtHdrDestOpt() / Raw(b"xyz"),
         )
     ),
 ]
@@ -98,6 +101,7 @@ def compare(frames: list[bytes]) -> None:
             assert found.mark[row] != WHOLE
             continue
         assert found.behind[row] == (-1 if packet.protocol is None else packet.protocol)
+        assert packet.network[0] >> 4 == 4 or found.ip_id[row] == packet.ident
         known = (identity(packet), len(packet.network), min(len(packet.transport), 20))
         assert keys.setdefault(int(found.key[row]), known) == known
     assert len(set(keys.values())) == len(keys)
@@ -170,6 +174,25 @@ def test_vlan_tags_and_fragments_have_columns_of_their_own():
     assert [value >> 13 for value in found.fragment.tolist()] == [2, 2, 2, 1, 0]
     assert (found.fragment & 0x1FFF).tolist() == [0, 0, 0, 0, 3]
     assert found.ethertype.tolist() == [0x0800] * 5
+
+
+def test_an_ipv6_fragment_tells_where_it_is_and_a_later_one_has_no_ports():
+    packet = udp("[fd00::1]:4000", "[fd00::2]:53", b"?" * 8)
+    later = b"\x11\0" + struct.pack("!HI", 185 << 3 | 1, 0x01020304)
+    last = b"\x3c\0" + struct.pack("!HI", 370 << 3, 0x01020304)  # what looks like another extension header is payload
+    frames = [
+        packet.but(extensions=(44, b"\x11\0\0\x01\x01\x02\x03\x04")).frame(),
+        packet.but(extensions=(44, later)).frame(),
+        packet.but(extensions=(0, b"\x2c" + bytes(7) + last)).frame(),
+        packet.but(extensions=(44, b"\x11" + bytes(7))).frame(),  # an atomic fragment: a whole packet (RFC 6946)
+    ]
+    compare(frames)
+    found = decoded(frames)
+    assert [found.headers(row).fragment for row in range(4)] == [(0, True), (1480, True), (2960, False), None]
+    assert found.ip_id.tolist() == [0x01020304] * 3 + [0]
+    assert found.dport.tolist() == [53, -1, -1, 53]
+    assert found.proto.tolist() == [17, 17, 60, 17]
+    assert found.mark.tolist() == [WHOLE] * 4
 
 
 def test_rows_are_selected_and_put_together_again():
