@@ -29,7 +29,7 @@ traffic:
 """
 WARMING_UP = 8
 STRETCHES = 4
-GROWTH = 8 << 10
+GROWTH = 16 << 10
 """Bytes of memory that a cycle may cost in the best stretch: what leaks does so in each, the allocator in some."""
 
 
