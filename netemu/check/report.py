@@ -95,8 +95,8 @@ def report_json(report: Report) -> dict[str, Any]:
             {
                 "id": flow.id,
                 "host": host,
-                "original": _tuple(entry.original),
-                "reply": _tuple(entry.reply),
+                "original": tuple_json(entry.original),
+                "reply": tuple_json(entry.reply),
                 "status": list(entry.status_names),
                 "state": entry.tcp_state,
                 **{name: told for name in ("mark", "zone") if (told := getattr(entry, name)) is not None},
@@ -244,7 +244,8 @@ def _conntrack(ct: PacketConntrack) -> dict[str, Any]:
     }
 
 
-def _tuple(directed: Tuple) -> dict[str, Any]:
+def tuple_json(directed: Tuple) -> dict[str, Any]:
+    """A directed tuple as plain values."""
     return {
         "proto": directed.proto,
         "src": directed.src,

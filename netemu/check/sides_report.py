@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from netemu.netfilter.conntrack import Tuple
+from netemu.check.report import tuple_json
 from netemu.record.sides.clock import Clock
 from netemu.record.sides.walks import Change, SideFlow, SideJourney, Sides
 
@@ -99,7 +99,7 @@ def _flow(flow: SideFlow) -> dict[str, Any]:
         "weak": flow.weak,
         "ambiguous": flow.unclear,
         "assumed_direction": flow.assumed,
-        "tuples": [{"point": side, **_tuple(directed)} for side, directed in flow.tuples.items()],
+        "tuples": [{"point": side, **tuple_json(directed)} for side, directed in flow.tuples.items()],
         "rewrites": [_change(change) for change in flow.changes],
         "packets": flow.packets,
         "by_order": flow.by_order,
@@ -113,14 +113,4 @@ def _flow(flow: SideFlow) -> dict[str, Any]:
             }
             for hop in flow.hops
         ],
-    }
-
-
-def _tuple(directed: Tuple) -> dict[str, Any]:
-    return {
-        "proto": directed.proto,
-        "src": directed.src,
-        "sport": directed.sport,
-        "dst": directed.dst,
-        "dport": directed.dport,
     }

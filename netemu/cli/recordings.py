@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from netemu import Record, Report, Topology, UsageError, check_lab
+from netemu import CaptureError, Record, Report, Topology, UsageError, check_lab
 from netemu.cli.complaint import discard_output, refuse_terminal
 
 STDOUT = "-"
@@ -67,9 +67,11 @@ class Kept:
 
 
 def load_record(file: str) -> Record:
-    """A saved record. Raises UsageError for a file that can't be read, CaptureError for one that is no record."""
+    """A saved record. Raises UsageError for a file that can't be read, or is no record."""
     try:
         return Record.load(file)
+    except CaptureError as error:
+        raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{file} can't be read: {error.strerror}") from error
 

@@ -122,7 +122,7 @@ def test_a_check_without_a_lab_or_a_record_says_so(tmp_path):
     assert "can't be read: No such file" in done.stderr
     (tmp_path / "junk").write_bytes(b"junk")
     done = netemu("check", "nodeport", "--record", str(tmp_path / "junk"))
-    assert (done.returncode, done.stdout) == (3, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "is no saved record" in done.stderr
 
 
