@@ -45,14 +45,14 @@ if TYPE_CHECKING:
     from netemu.lab.watching import Loss, Watched
     from netemu.netfilter.ruleset import Rule
     from netemu.record.arp import ArpSighting
-    from netemu.record.ends import End
+    from netemu.record.ask.latency import Latency
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
+    from netemu.record.join.ends import End
+    from netemu.record.join.quotes import Quote
+    from netemu.record.join.rewrites import Rewrite
     from netemu.record.journeys import Journey
-    from netemu.record.latency import Latency
-    from netemu.record.quotes import Quote
     from netemu.record.record import Record
-    from netemu.record.rewrites import Rewrite
     from netemu.record.sides.walks import SideFlow, SideJourney, Sides
     from netemu.record.sighting import Sighting
     from netemu.record.tracked import ConntrackEvent
@@ -75,7 +75,7 @@ _HOMES = {
     "ConntrackEvent": "netemu.record.tracked",
     "ConntrackExpectation": "netemu.topology.expectation",
     "CounterExpectation": "netemu.topology.expectation",
-    "End": "netemu.record.ends",
+    "End": "netemu.record.join.ends",
     "Exchange": "netemu.record.exchange",
     "Feature": "netemu.kernel.doctor",
     "Flow": "netemu.record.flows",
@@ -84,7 +84,7 @@ _HOMES = {
     "Journey": "netemu.record.journeys",
     "KernelError": "netemu.errors",
     "Lab": "netemu.lab.lab",
-    "Latency": "netemu.record.latency",
+    "Latency": "netemu.record.ask.latency",
     "Leftover": "netemu.lab.leftovers",
     "Loss": "netemu.lab.watching",
     "MachineError": "netemu.errors",
@@ -94,10 +94,10 @@ _HOMES = {
     "PrivilegeError": "netemu.errors",
     "Process": "netemu.kernel.handle",
     "ProcessFacts": "netemu.kernel.running",
-    "Quote": "netemu.record.quotes",
+    "Quote": "netemu.record.join.quotes",
     "Record": "netemu.record.record",
     "Report": "netemu.check.report",
-    "Rewrite": "netemu.record.rewrites",
+    "Rewrite": "netemu.record.join.rewrites",
     "Rule": "netemu.netfilter.ruleset",
     "RulesError": "netemu.errors",
     "ServiceError": "netemu.errors",

@@ -14,8 +14,8 @@ import sys
 import time
 
 import numpy as np
-from test_record_link import LINK_SEEDS, compare_links
-from test_record_packets import SEEDS, compare, decoded, mutated
+from test_record_decode_link import LINK_SEEDS, compare_links
+from test_record_decode_packets import SEEDS, compare, decoded, mutated
 
 from netemu.record.capture import HostCapture
 from netemu.record.frames import Frames, RawFrame

@@ -1,12 +1,12 @@
-"""Link headers, ARP and VXLAN of one frame, plainly: what the columns of netemu.record.link are held against."""
+"""Link headers, ARP and VXLAN of one frame, plainly: what the columns of netemu.record.decode.link are held against."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from netemu.record.headers import split_frame
-from netemu.record.packets import MALFORMED, OTHER, TRUNCATED, WHOLE
+from netemu.record.decode.headers import split_frame
+from netemu.record.decode.packets import MALFORMED, OTHER, TRUNCATED, WHOLE
 
 TAGS = (0x8100, 0x88A8)
 

@@ -10,19 +10,21 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from record_passes import Pass, trace_events
+
 from netemu.netfilter.conntrack import Direction, Entry, PacketConntrack, Tuple
 from netemu.netfilter.hooks import STAGE
 from netemu.netfilter.messages import TraceEvent
 from netemu.netfilter.ruleset import Rule, Ruleset
-from netemu.record.capture import OTHERHOST, OUTGOING, TAP_TABLE, HostCapture
-from netemu.record.ends import End
+from netemu.record.capture import OTHERHOST, OUTGOING, START, TAP_TABLE, HostCapture
+from netemu.record.decode.headers import Split, decode, identity, split_frame
 from netemu.record.flows import EntryKey, Flow
-from netemu.record.headers import Split, decode, identity, split_frame
+from netemu.record.join.ends import End
+from netemu.record.join.rewrites import Rewrite, rewrites
+from netemu.record.join.ties import Member
+from netemu.record.join.turn import RuleTurn
 from netemu.record.journeys import Journey
-from netemu.record.passes import START, Pass, RuleTurn, trace_events
-from netemu.record.rewrites import Rewrite, rewrites
 from netemu.record.sighting import Sighting
-from netemu.record.ties import Member
 from netemu.topology.points import HOOK_STAGES, Point
 
 
@@ -313,7 +315,7 @@ def _pass_end(node: PlainPass, before: Sighting | None) -> End:
 
 
 def unquoted(journey: Journey) -> Journey:
-    """A journey without what is not joined here: see test_record_quotes.py and test_record_order.py."""
+    """A journey without what is not joined here: see test_record_join_quotes.py and test_record_join_order.py."""
     ends = tuple(replace(end, why=None, error=None) for end in journey.ends)
     unordered = {"alike": 1, "certain": True, "duplicates": None, "retransmits": None}
     return replace(journey, end=ends[0], ends=ends, error=None, quotes=None, errors=(), **unordered)

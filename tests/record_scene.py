@@ -10,7 +10,7 @@ A test tells what happened, host by host, and compares the story that comes out:
     assert scene.stories() == [[..., "A:eth0 out", "B:eth0 in", ..., "delivered at B@input.nat"]]
 
 Numbers are those of linux/netfilter/nf_tables.h and nfnetlink_conntrack.h, written out here once more on purpose: the
-scene is the kernel's side. Its messages were compared with those of Linux 6.18 (test_record_passes.py holds one).
+scene is the kernel's side. Its messages were compared with those of Linux 6.18 (test_record_join_passes.py holds one).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from record_passes import Pass
 from record_scene import (
     BOTH_NATED,
     DNATED,
@@ -23,7 +24,6 @@ from record_scene import (
 
 from netemu.record.capture import BROADCAST, HOST, OTHERHOST, OUTGOING, HostCapture
 from netemu.record.frames import Datagrams, Frames, RawFrame
-from netemu.record.passes import Pass
 
 
 def any_scene(dice: random.Random) -> Scene:

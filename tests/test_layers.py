@@ -158,7 +158,7 @@ def test_a_good_import_is_left_alone(module, line):
     ("module", "line"),
     [
         ("netemu.topology.plan", "import pathlib"),
-        ("netemu.record.packets", "from scapy.layers.inet import IP"),
+        ("netemu.record.decode.packets", "from scapy.layers.inet import IP"),
         ("netemu.record.sighting", "import socket"),
         ("netemu.errors", "from netemu.topology.model import Host"),
         ("netemu.topology.model", "from netemu.netfilter import hooks"),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from netemu.record.decode.packets import Packets, address_text
+from netemu.record.decode.rows import Column, mix, ranges
 from netemu.record.journeys import Chosen
-from netemu.record.packets import Packets, address_text
-from netemu.record.rows import Column, mix, ranges
 from netemu.topology.expectation import PacketExpectation
 from netemu.topology.points import Point
 from netemu.topology.values import Endpoint

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from netemu.record.ends import End
+from netemu.record.join.ends import End
 from netemu.record.journeys import Journey
 from netemu.record.record import Record
 from netemu.record.sighting import Sighting

@@ -12,9 +12,9 @@ from netemu.check.implied import check_answered, check_counters_agree, check_tap
 from netemu.check.packets import check_packets
 from netemu.check.verdict import Check, Verdict, overall
 from netemu.netfilter.conntrack import PacketConntrack, Tuple, status_names
-from netemu.record.ends import End
+from netemu.record.join.ends import End
+from netemu.record.join.quotes import Quote
 from netemu.record.journeys import Journey
-from netemu.record.quotes import Quote
 from netemu.record.record import Record
 from netemu.record.sighting import Sighting
 from netemu.topology.expectation import ConntrackExpectation, CounterExpectation, Expectation, PacketExpectation

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netemu.kernel.blocks import copy_rows
+from netemu.record.decode.rows import stable_order
 from netemu.record.frames import Bytes, Datagrams, offsets
-from netemu.record.rows import stable_order
 
 NARROW = 256
 """Bytes of a place that lies side by side with the others."""

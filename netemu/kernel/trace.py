@@ -20,8 +20,7 @@ from netemu.kernel.store import Room
 from netemu.netfilter.conntrack import DST_NAT_DONE, SRC_NAT_DONE, Direction, PacketConntrack, State
 from netemu.netfilter.hooks import STAGES, START_PRIORITY, STARTS
 from netemu.netfilter.ruleset import listed_rules
-from netemu.record.capture import TAP_TABLE
-from netemu.record.passes import START
+from netemu.record.capture import START, TAP_TABLE
 from netemu.topology.tracing import EVERYTHING, Tracing
 
 _GROUP = 9

@@ -21,8 +21,8 @@ from netemu.lab.inside import Inside
 from netemu.lab.stream import Stream
 from netemu.lab.taps import BUFFER
 from netemu.record.capture import OUTGOING, TAP_TABLE, HostCapture
-from netemu.record.passes import read_passes
-from netemu.record.pcapng import RAW_IP, CapturedPacket, CaptureInterface, header, packet, statistics
+from netemu.record.files.pcapng import RAW_IP, CapturedPacket, CaptureInterface, header, packet, statistics
+from netemu.record.join.passes import read_passes
 from netemu.topology.naming import hint
 from netemu.topology.points import HOOK_STAGES
 from netemu.topology.tracing import EVERYTHING, Tracing

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from netemu.errors import UsageError
-from netemu.record.pcapng import CaptureFormatError
+from netemu.record.files.pcapng import CaptureFormatError
 from netemu.record.sides.captured import Captured, read_captured
 from netemu.record.sides.joined import join_sides
 from netemu.record.sides.side import read_sides

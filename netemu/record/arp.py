@@ -10,11 +10,11 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 
 from netemu.errors import UsageError
-from netemu.record.at import points_at
-from netemu.record.link import ARP_REPLY, ARP_REQUEST, LinkColumns, mac_text, wire_points
-from netemu.record.packets import WHOLE, address_text
-from netemu.record.rows import Column
-from netemu.record.sightings import PointNumbers
+from netemu.record.ask.at import points_at
+from netemu.record.decode.link import ARP_REPLY, ARP_REQUEST, LinkColumns, mac_text, wire_points
+from netemu.record.decode.packets import WHOLE, address_text
+from netemu.record.decode.points import PointNumbers
+from netemu.record.decode.rows import Column
 from netemu.topology.naming import hint
 from netemu.topology.points import Point
 

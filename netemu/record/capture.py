@@ -11,6 +11,8 @@ from netemu.record.frames import Datagrams, Frames
 HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
 """sockaddr_ll's packet types (linux/if_packet.h): OTHERHOST is a flooded frame that is not for this host."""
 
+START = "start-"
+"""The tap chains that switch a packet's trace on are named `start-HOOK`; the others are named after their stage."""
 TAP_TABLE = "netemu"
 """The nft table (family inet) that a lab's own hook taps have; whoever else looks has one named `netemu-` and more."""
 

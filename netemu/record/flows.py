@@ -26,12 +26,12 @@ from netemu.netfilter.messages import (
     conntrack_entry,
     messages,
 )
-from netemu.record.fragments import is_later
+from netemu.record.ask.select import Words, journeys_where
+from netemu.record.decode.rows import Column, mix, ranks, stable_order
+from netemu.record.decode.tuples import digests, digests_of
+from netemu.record.join.fragments import is_later
+from netemu.record.join.sightings import Sightings
 from netemu.record.journeys import Chosen, Journey, Journeys
-from netemu.record.rows import Column, mix, ranks, stable_order
-from netemu.record.select import Words, journeys_where
-from netemu.record.sightings import Sightings
-from netemu.record.tuples import digests, digests_of
 
 EntryKey = tuple[str, int]
 """A (host, conntrack id)."""

@@ -11,19 +11,20 @@ import numpy as np
 
 from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Direction
-from netemu.record.askable import Askable
+from netemu.record.ask.askable import Askable
+from netemu.record.ask.select import Words, journeys_where
 from netemu.record.capture import HostCapture
-from netemu.record.ends import ENDS, End, why_ended
-from netemu.record.forest import Laid, lay_out
-from netemu.record.order import Order, order, retransmissions
-from netemu.record.passes import HostPasses, RuleTurn, read_passes
-from netemu.record.quotes import Quote, Quotes, read_quotes
-from netemu.record.rewrites import Rewrite, matched, rewrites, walked
-from netemu.record.rows import Column, ranges
-from netemu.record.select import Words, journeys_where
+from netemu.record.decode.rows import Column, ranges
+from netemu.record.join.ends import ENDS, End, why_ended
+from netemu.record.join.forest import Laid, lay_out
+from netemu.record.join.order import Order, order, retransmissions
+from netemu.record.join.passes import HostPasses, read_passes
+from netemu.record.join.quotes import Quote, Quotes, read_quotes
+from netemu.record.join.rewrites import Rewrite, matched, rewrites, walked
+from netemu.record.join.ties import Member, Ties, tie
+from netemu.record.join.tunnels import TunnelHop, Tunnels, read_tunnels
+from netemu.record.join.turn import RuleTurn
 from netemu.record.sighting import Sighting
-from netemu.record.ties import Member, Ties, tie
-from netemu.record.tunnels import TunnelHop, Tunnels, read_tunnels
 from netemu.topology.points import Point
 
 

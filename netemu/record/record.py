@@ -13,21 +13,22 @@ from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Entry
 from netemu.netfilter.ruleset import Rule
 from netemu.record.arp import ArpSightings
-from netemu.record.askable import Askable, ByHand
+from netemu.record.ask.askable import Askable, ByHand
+from netemu.record.ask.latency import Latency, latency
+from netemu.record.ask.seen import Seen
+from netemu.record.ask.select import Words, journeys_where
 from netemu.record.capture import HostCapture, TapHealth
+from netemu.record.decode.link import LinkColumns
+from netemu.record.decode.packets import VXLAN_PORT
 from netemu.record.exchange import Exchange
+from netemu.record.files.saved import Raw, read, write
 from netemu.record.flows import EntryKey, Flow, Flows, join_flows, read_entries
+from netemu.record.join.legacy import settle
+from netemu.record.join.passes import HostPasses, read_passes
+from netemu.record.join.ties import Member
+from netemu.record.join.turn import RuleTurn
 from netemu.record.journeys import Journey, Journeys, joined_journeys
-from netemu.record.latency import Latency, latency
-from netemu.record.legacy import settle
-from netemu.record.link import LinkColumns
-from netemu.record.packets import VXLAN_PORT
-from netemu.record.passes import HostPasses, RuleTurn, read_passes
-from netemu.record.saved import Raw, read, write
-from netemu.record.seen import Seen
-from netemu.record.select import Words, journeys_where
 from netemu.record.sighting import Sighting
-from netemu.record.ties import Member
 from netemu.record.tracked import ConntrackEvents
 from netemu.topology.naming import hint
 
@@ -97,9 +98,9 @@ class Record:
 
     def pcapng(self) -> Iterator[bytes]:
         """The record as a capture file for Wireshark, piece by piece: one interface a point."""
-        from netemu.record.export import pcapng
+        from netemu.record.files.export import pcapng
 
-        return pcapng(self)
+        return pcapng(self.raw.captures, self.journeys)
 
     @property
     def lost(self) -> int:
@@ -112,7 +113,7 @@ class Record:
 
         UsageError where polars is not installed, or the journeys are no columns.
         """
-        from netemu.record.table import table
+        from netemu.record.files.table import table
 
         if not isinstance(self.journeys, Journeys):
             raise UsageError("a record that was put together by hand has no data frame")
@@ -127,7 +128,7 @@ class Record:
         What VXLAN carries to these UDP ports is told beside the frame that carries it. UsageError where polars is not
         installed, or for what is no port.
         """
-        from netemu.record.frames_table import frames_table
+        from netemu.record.files.frames_table import frames_table
 
         try:
             return frames_table(self.link, vxlan_ports)

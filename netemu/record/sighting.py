@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from netemu.errors import UsageError
 from netemu.netfilter.conntrack import PacketConntrack
-from netemu.record.headers import Headers
+from netemu.record.decode.headers import Headers
 from netemu.topology.points import Point
 
 if TYPE_CHECKING:

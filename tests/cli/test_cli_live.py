@@ -17,7 +17,7 @@ from ordinary_user import user  # noqa: F401  a fixture
 from scapy.layers.inet import IP, TCP
 from scapy.utils import PcapNgReader
 
-from netemu.record.pcapng import read
+from netemu.record.files.pcapng import read
 
 NETEMU = [sys.executable, "-m", "netemu"]
 NODEPORT = Path(__file__).parent.parent.parent / "topologies" / "nodeport.yaml"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ordinary_user import user  # noqa: F401  a fixture
 
-from netemu.record.pcapng import read
+from netemu.record.files.pcapng import read
 from netemu.record.record import Record
 
 NETEMU = [sys.executable, "-m", "netemu"]

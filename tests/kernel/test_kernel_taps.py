@@ -8,6 +8,7 @@ from collections import Counter
 from ipaddress import ip_address, ip_network
 
 import pytest
+from record_passes import passes, trace_events
 from veth_pair import LEFT, RIGHT, send
 
 from netemu.errors import KernelError
@@ -21,7 +22,6 @@ from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket
 from netemu.netfilter.hooks import STAGES
 from netemu.record.capture import OUTGOING, HostCapture
 from netemu.record.flows import read_entries
-from netemu.record.passes import passes, trace_events
 from netemu.topology.tracing import Tracing
 
 BUFFER = 1 << 20

@@ -18,8 +18,8 @@ from netemu.kernel.ring import Ring
 from netemu.kernel.scapy_socket import PacketSocket
 from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket
 from netemu.record.capture import OTHERHOST, OUTGOING
+from netemu.record.decode.headers import decode, split_frame
 from netemu.record.frames import RawFrame
-from netemu.record.headers import decode, split_frame
 
 Make = Callable[..., FrameSource]
 TINY, ROOMY = 1, 4 << 20

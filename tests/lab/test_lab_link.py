@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from netemu import Lab, Record
-from netemu.record.link import mac_text
+from netemu.record.decode.link import mac_text
 from netemu.topology.load import loads
 
 PAIR = """

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from netemu import Lab, Record, Sides, join_files
+from netemu.record.decode.points import wire_name
 from netemu.record.journeys import Journeys
-from netemu.record.sightings import wire_name
 from netemu.topology.load import loads
 
 SECOND = 1_000_000_000

@@ -7,12 +7,12 @@ from collections import Counter
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from record_passes import passes
 from record_plain import plain_flows, plain_journeys, plain_passes, unquoted
 from record_scenes import any_captures, told_pass
 
 from netemu.record.flows import read_entries
 from netemu.record.journeys import journeys
-from netemu.record.passes import passes
 from netemu.record.record import build_record
 
 DICE = st.integers(0, 2**40).map(random.Random)

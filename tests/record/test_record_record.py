@@ -6,6 +6,7 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_passes import passes
 from record_scene import CLIENT, POD, SERVICE, NodePort, Scene, endpoint, message, tcp, udp
 
 from netemu.netfilter.ruleset import Ruleset
@@ -14,7 +15,6 @@ from netemu.record.exchange import Exchange
 from netemu.record.flows import read_entries
 from netemu.record.frames import Datagrams, Frames, RawFrame
 from netemu.record.journeys import journeys
-from netemu.record.passes import passes
 from netemu.record.record import Record, build_record
 
 HELLO = tcp(CLIENT, SERVICE).tuple

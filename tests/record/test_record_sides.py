@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sides_scene import SECOND, Flow, Packet, Way, nat
 
 from netemu.check.sides_report import sides_json
-from netemu.record.pcapng import CapturedPacket, CaptureInterface, write
+from netemu.record.files.pcapng import CapturedPacket, CaptureInterface, write
 from netemu.record.sides.captured import read_captured
 from netemu.record.sides.chain import Chain
 from netemu.record.sides.joined import JoinedSides, join_sides

@@ -12,8 +12,8 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from netemu.record.packets import decode_frames
-from netemu.record.pcapng import CapturedPacket, CaptureFormatError, CaptureInterface, header, packet, read, write
+from netemu.record.decode.packets import decode_frames
+from netemu.record.files.pcapng import CapturedPacket, CaptureFormatError, CaptureInterface, header, packet, read, write
 from netemu.record.sides.captured import COOKED, COOKED2, ETHERNET, NULL, Captured, read_captured
 
 POINTS = [CaptureInterface("eth0"), CaptureInterface("eth1")]

@@ -11,7 +11,7 @@ from record_scene import NodePort, Packet, Scene, tcp, udp
 from record_scenes import any_captures
 
 from netemu.errors import UsageError
-from netemu.record.headers import Headers
+from netemu.record.decode.headers import Headers
 from netemu.record.record import build_record
 from netemu.record.sighting import Sighting
 from netemu.topology.points import Point

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from netemu.record.pcapng import CaptureFormatError, CaptureInterface
-from netemu.record.rows import Column, windows
+from netemu.record.decode.rows import Column, windows
+from netemu.record.files.pcapng import CaptureFormatError, CaptureInterface
 
 NULL, ETHERNET, LOOP, COOKED, COOKED2 = 0, 1, 108, 113, 276
 RAW = (12, 14, 101, 228, 229)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from netemu.record.rows import Column
+from netemu.record.decode.rows import Column
 
 
 class Chain:

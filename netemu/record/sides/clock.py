@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from netemu.record.rows import Column
+from netemu.record.decode.rows import Column
 
 _LONG_NS = 10_000_000_000
 """A capture shorter than this tells nothing about drift."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netemu.record.rows import Column, found_in, mix, stable_order
+from netemu.record.decode.rows import Column, found_in, mix, stable_order
 from netemu.record.sides.side import Side
 
 _TCP = 6

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from netemu.netfilter.conntrack import Tuple
-from netemu.record.rows import Column, ranks
+from netemu.record.decode.rows import Column, ranks
 from netemu.record.sides.chain import Chain
 from netemu.record.sides.clock import FIRST, Clock, after, estimate
 from netemu.record.sides.flows import pair_flows

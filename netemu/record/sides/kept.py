@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from netemu.record.packets import Packets, Places, decode_frames, locate
-from netemu.record.rows import AT_ONCE, Column, digest, mix, whole_digest, windows
+from netemu.record.decode.packets import Packets, Places, decode_frames, locate
+from netemu.record.decode.rows import AT_ONCE, Column, digest, mix, whole_digest, windows
 
 _TCP, _UDP, _ICMP, _ICMP6 = 6, 17, 1, 58
 _SYN, _ACK = 0x02, 0x10

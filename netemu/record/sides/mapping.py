@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from netemu.netfilter.conntrack import Tuple
-from netemu.record.rows import Column
+from netemu.record.decode.rows import Column
 from netemu.record.sides.joined import JoinedSides
 
 _SHORTEST_LIFE_NS = 10_000_000_000

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from netemu.record.rows import Column, found_in, mix
+from netemu.record.decode.rows import Column, found_in, mix
 from netemu.record.sides.joined import JoinedSides
 
 

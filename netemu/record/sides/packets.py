@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netemu.record.packets import Packets
-from netemu.record.rows import Column, mix, ranges, stable_order
+from netemu.record.decode.packets import Packets
+from netemu.record.decode.rows import Column, mix, ranges, stable_order
 from netemu.record.sides.side import Side
 
 _TCP = 6

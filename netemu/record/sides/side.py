@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netemu.record.packets import MALFORMED, Packets
-from netemu.record.rows import Column, mix, stable_order
+from netemu.record.decode.packets import MALFORMED, Packets
+from netemu.record.decode.rows import Column, mix, stable_order
 from netemu.record.sides.captured import Captured
 from netemu.record.sides.kept import Kept, decode_kept, shortest_cut
 

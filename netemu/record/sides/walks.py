@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 
 from netemu.netfilter.conntrack import Direction, Tuple
-from netemu.record.headers import Headers
-from netemu.record.rows import Column
+from netemu.record.decode.headers import Headers
+from netemu.record.decode.rows import Column
 from netemu.record.sides.clock import Clock
 from netemu.record.sides.joined import JoinedSides
 from netemu.record.sides.mapping import MappingNote, mapping_notes

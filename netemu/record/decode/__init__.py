@@ -1,0 +1,10 @@
+"""Bytes to columns: headers, link headers and trace events of many packets at once; nothing is joined here.
+
+rows         many byte strings at once: a flat buffer, numbers as columns, digests to join by
+headers      link, network and transport headers from bytes, and the key by which a packet is recognised
+packets      the same headers of many packets at once, as columns
+link         link headers, ARP and what VXLAN carries, of every frame, as columns on demand
+events       the trace events of a host in bulk, as columns
+tuples       directed tuples as numbers
+points       points as numbers
+"""

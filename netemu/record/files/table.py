@@ -1,0 +1,88 @@
+"""A record's sightings as a Polars data frame; polars comes with the extra `frames`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from netemu.netfilter.messages import PROTOCOLS
+from netemu.record.decode.packets import Packets, address_text
+from netemu.record.decode.rows import Column, mix
+from netemu.record.join.ends import ENDS
+from netemu.record.journeys import Journeys
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PROTOCOL_NAMES = tuple(PROTOCOLS.get(number, str(number)) for number in range(256))
+
+
+def table(journeys: Journeys) -> pl.DataFrame:
+    """One row a sighting, journey by journey, in order; null for what a sighting does not have.
+
+    Columns: journey, flow, reply, nth, place, host, point, time_ns, proto, src, sport, dst, dport, ttl, length, seq,
+    ack, flags (TCP's bits), ct_state, ct_direction, ct_id, interface, way, stage, icmp (type * 256 + code), icmp_id,
+    ip_id, vlan (the outer tag's id), end (how the journey ended), complete. ImportError where polars is not installed.
+    """
+    import polars as pl
+
+    laid, seen, rows = journeys.laid, journeys.seen, journeys.laid.rows
+    count = np.diff(laid.offset)
+    journey = np.repeat(np.arange(len(laid)), count)
+    packets = seen.packets
+    states = seen.states_of(rows)
+    hooks = np.where(rows < seen.wires, len(seen.ct), rows - seen.wires)
+    columns = {
+        "journey": journey + 1,
+        "flow": journeys.flow[journey],
+        "reply": journeys.reply[journey],
+        "nth": journeys.nth[journey],
+        "place": np.arange(len(rows)) - laid.offset[:-1][journey],
+        "host": named([point.host for point in seen.points], seen.point[rows]),
+        "point": named([str(point) for point in seen.points], seen.point[rows]),
+        "time_ns": np.append(seen.time_ns, -1)[np.minimum(rows, seen.wires)],
+        "proto": named(PROTOCOL_NAMES, packets.proto[rows]),
+        "src": addresses(packets, "src", rows),
+        "sport": packets.sport[rows],
+        "dst": addresses(packets, "dst", rows),
+        "dport": packets.dport[rows],
+        "ttl": packets.ttl[rows],
+        "length": packets.length[rows],
+        "seq": packets.seq[rows],
+        "ack": packets.ack[rows],
+        "flags": packets.flags[rows],
+        "ct_state": named([state.state for state in seen.states], states),
+        "ct_direction": named([state.direction for state in seen.states], states),
+        "ct_id": np.append(seen.ct_id, -1)[hooks],
+        "interface": named([point.interface for point in seen.points], seen.point[rows]),
+        "way": named([point.way for point in seen.points], seen.point[rows]),
+        "stage": named([point.stage for point in seen.points], seen.point[rows]),
+        "icmp": packets.icmp[rows],
+        "icmp_id": packets.icmp_id[rows],
+        "ip_id": packets.ip_id[rows],
+        "vlan": np.where(packets.vlan < 0, -1, packets.vlan & 0xFFF)[rows],
+        "end": named(ENDS, laid.end[laid.ends_offset[:-1]][journey]),
+        "complete": laid.complete[journey],
+    }
+    nulls = ("time_ns", "sport", "dport", "seq", "ack", "ct_id", "icmp", "icmp_id", "vlan")
+    frame = pl.DataFrame(columns)
+    return frame.with_columns(pl.when(pl.col(name) >= 0).then(pl.col(name)).alias(name) for name in nulls)
+
+
+def named(names: Sequence[str | None], numbers: Column) -> pl.Series:
+    """What the numbers stand for; -1 stands for nothing."""
+    import polars as pl
+
+    return pl.Series([*names, None], dtype=pl.String).gather(np.where(numbers < 0, len(names), numbers))
+
+
+def addresses(packets: Packets, side: str, rows: Column) -> pl.Series:
+    """The addresses of one side (`src` or `dst`) as people write them; null where there is no IP header."""
+    high, low, version = (getattr(packets, name)[rows] for name in (f"{side}_high", f"{side}_low", "version"))
+    _, place, number = np.unique(
+        mix(mix(high) + low) ^ version.astype(np.uint64), return_index=True, return_inverse=True
+    )
+    each = zip(version[place].tolist(), high[place].tolist(), low[place].tolist(), strict=True)
+    return named([address_text(*address) if address[0] else None for address in each], number)

@@ -1,0 +1,205 @@
+"""Everything that was seen, as columns: first the IP frames of all hosts' wires, then what their hooks saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from netemu.netfilter.conntrack import PacketConntrack
+from netemu.record.capture import OUTGOING, HostCapture
+from netemu.record.decode.packets import Packets, concatenate, decode_frames
+from netemu.record.decode.points import PointNumbers, wire_name
+from netemu.record.decode.rows import Column, whole_digest
+from netemu.record.join.passes import HostPasses, hook_conntrack
+from netemu.record.join.turn import RuleTurn
+from netemu.record.sighting import Sighting
+from netemu.topology.points import HOOK_STAGES, Point
+
+_BYTE_ORDER: Literal["little", "big"] = "little" if np.little_endian else "big"
+"""netlink's lengths are in the machine's own order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sightings:
+    """One row a sighting; rows below `wires` are frames, in the order of `hosts` and of their taps.
+
+    `point` numbers `points`. Of frames: `time_ns`, `kind` (sockaddr_ll's packet type), `digest` of all of its bytes,
+    and the `frame` of its host's capture that it is. Of hooks, whose rows count from `wires` on: `ct` (-1 or a number
+    of `states`), `ct_id`, the turns before it, which number `met`; where in its host's trace its network header is
+    (`network`), and how much further on its transport header (`transport`, 0 for none). `captures` are in the order
+    of `hosts`.
+    """
+
+    captures: tuple[HostCapture, ...]
+    hosts: tuple[str, ...]
+    points: tuple[Point, ...]
+    wires: int
+    point: Column
+    packets: Packets
+    time_ns: Column
+    kind: Column
+    digest: Column
+    frame: Column
+    ct: Column
+    ct_id: Column
+    turns_first: Column
+    turns_count: Column
+    turns: Column
+    network: Column
+    transport: Column
+    states: tuple[PacketConntrack, ...]
+    met: tuple[RuleTurn, ...]
+
+    def __len__(self) -> int:
+        return len(self.point)
+
+    def sighting(self, row: int) -> Sighting:
+        """One sighting as a value of its own."""
+        headers = self.packets.headers(row)
+        assert headers is not None
+        point, hook = self.points[self.point[row]], row - self.wires
+        if hook < 0:
+            return Sighting(point, int(self.time_ns[row]), headers, None, self, row)
+        ct = hook_conntrack(self.states, int(self.ct[hook]), int(self.ct_id[hook]))
+        return Sighting(point, None, headers, ct, self, row)
+
+    def bytes_of(self, row: int) -> bytes:
+        """A frame as far as it was captured; at a hook the network and transport headers that the trace carries."""
+        capture, hook = self.captures[self.hosts.index(self.points[self.point[row]].host)], row - self.wires
+        if hook < 0:
+            frames, frame = capture.frames, int(self.frame[row])
+            return bytes(frames.data[frames.offset[frame] : frames.offset[frame + 1]])
+        network, transport = int(self.network[hook]), int(self.transport[hook])
+        data = _value(capture.trace.data, network)
+        return data + _value(capture.trace.data, network + transport) if transport else data
+
+    def lengths(self) -> Column:
+        """How many bytes each frame had on its wire."""
+        edges = np.searchsorted(self.host_of_frames(), np.arange(len(self.hosts) + 1))
+        parts = [
+            capture.frames.length[self.frame[first:end]]
+            for capture, first, end in zip(self.captures, edges[:-1], edges[1:], strict=True)
+        ]
+        return joined(parts, np.int32)
+
+    def host_of_frames(self) -> Column:
+        """The number of each frame's host: they stand host by host."""
+        number = {host: place for place, host in enumerate(self.hosts)}
+        hosts = np.array([number[point.host] for point in self.points], np.int64)
+        return hosts[self.point[: self.wires]]
+
+    def interfaces(self, host: str) -> tuple[str, ...]:
+        """The names of a host's interfaces, and of those that frames were seen on."""
+        named = [name for each in self.captures if each.host == host for name in each.interfaces.values()]
+        seen = [point.interface for point in self.points if point.host == host and point.interface is not None]
+        return tuple(dict.fromkeys([*named, *seen]))
+
+    def states_of(self, rows: Column) -> Column:
+        """The number of each row's conntrack state; -1 for none."""
+        return np.append(self.ct, -1)[np.where(rows < self.wires, len(self.ct), rows - self.wires)]
+
+    def turns_of(self, rows: Column) -> tuple[Column, Column]:
+        """The first of the turns before each row, and how many there are."""
+        hooks = np.where(rows < self.wires, len(self.ct), rows - self.wires)
+        return np.append(self.turns_first, 0)[hooks], np.append(self.turns_count, 0)[hooks]
+
+    def turns_before(self, row: int) -> tuple[RuleTurn, ...]:
+        """The rules and policies that the packet met just before a sighting."""
+        hook = row - self.wires
+        return self.turns_between(self.turns_first[hook], self.turns_count[hook]) if hook >= 0 else ()
+
+    def turns_between(self, first: int, count: int) -> tuple[RuleTurn, ...]:
+        """As many turns, from one on."""
+        return tuple(self.met[turn] for turn in self.turns[first : first + count])
+
+
+def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numbers: PointNumbers) -> Sightings:
+    """The wires' and the hooks' sightings of all hosts."""
+    wires = [_wire(capture, numbers) for capture in captures]
+    points = [_hook_points(each, numbers) for each in found]
+    states = dict.fromkeys(state for each in found for state in each.states)
+    state_number = {state: number for number, state in enumerate(states)}
+    turns_before = np.cumsum([0, *(len(each.turns) for each in found)])
+    met_before = np.cumsum([0, *(len(each.met) for each in found)])
+    ct = [
+        np.array([*(state_number[state] for state in each.states), -1], np.int32)[each.ct]  # -1 is the last one
+        for each in found
+    ]
+    packets = concatenate([each[0] for each in wires] + [each.packets for each in found])
+    return Sightings(
+        tuple(captures),
+        tuple(capture.host for capture in captures),
+        tuple(numbers.points),
+        sum(len(each[0]) for each in wires),
+        joined([each[1] for each in wires] + points, np.int32),
+        packets,
+        joined([each[2] for each in wires], np.int64),
+        joined([each[3] for each in wires], np.uint8),
+        joined([each[4] for each in wires], np.uint64),
+        joined([each[5] for each in wires], np.int32),
+        joined(ct, np.int32),
+        joined([each.ct_id for each in found], np.int64),
+        joined([each.turns_first + turns_before[place] for place, each in enumerate(found)], np.int64),
+        joined([each.turns_count for each in found], np.int64),
+        joined([each.turns + met_before[place] for place, each in enumerate(found)], np.int32),
+        joined([each.events.network[each.event] for each in found], np.int64),
+        joined([_transport_behind(each) for each in found], np.int32),
+        tuple(states),
+        tuple(turn for each in found for turn in each.met),
+    )
+
+
+def joined(parts: Sequence[Column], kind: type[np.generic]) -> Column:
+    """All parts' values, one part after another."""
+    return np.concatenate([np.empty(0, kind), *parts]).astype(kind, copy=False)
+
+
+def _wire(capture: HostCapture, numbers: PointNumbers) -> tuple[Packets, Column, Column, Column, Column, Column]:
+    """A host's IP frames: headers, points, times, packet types, digests of all their bytes, which frames they are."""
+    frames = capture.frames
+    starts, ends = frames.offset[:-1], frames.offset[1:]
+    packets = decode_frames(frames.data, starts, ends)
+    kept = np.flatnonzero(packets.version > 0)
+    if len(kept) < len(packets):
+        packets = packets.select(kept)
+    digest = whole_digest(frames.data, starts[kept], (ends - starts)[kept])
+    kind = frames.kind[kept]
+    interfaces, inverse = np.unique(frames.interface[kept], return_inverse=True)
+    both = [
+        [
+            numbers.of(Point(capture.host, wire_name(capture, number), way))
+            for way in ("in", "out")
+        ]
+        for number in interfaces.tolist()
+    ]  # fmt: skip
+    point = np.array(both, np.int32).reshape(-1, 2)[inverse, (kind == OUTGOING).astype(np.int8)]
+    return packets, point, frames.time_ns[kept], kind, digest, kept
+
+
+def _transport_behind(found: HostPasses) -> Column:
+    """How far behind each sighting's network header its transport header is; 0 where it has none."""
+    events, event = found.events, found.event
+    behind = events.transport[event] - events.network[event]
+    return np.where(events.transport_length[event] > 0, behind, 0)
+
+
+def _value(data: Column, start: int) -> bytes:
+    """The value of the netlink attribute that begins there: its length, with its four bytes of head, stands before."""
+    size = int.from_bytes(bytes(data[start - 4 : start - 2]), _BYTE_ORDER) - 4
+    return bytes(data[start : start + size])
+
+
+def _hook_points(found: HostPasses, numbers: PointNumbers) -> Column:
+    codes = [numbers.of(Point(found.host, stage=stage)) for stage in HOOK_STAGES]
+    return np.array(codes, np.int32)[found.stage]
+
+
+def retold(found: Sightings, rows: Column, columns: Mapping[str, Column]) -> Sightings:
+    """The sightings with other values of their packets' columns at some rows."""
+    told = {name: getattr(found.packets, name).copy() for name in columns}
+    for name, values in columns.items():
+        told[name][rows] = values
+    return replace(found, packets=replace(found.packets, **told))

@@ -1,0 +1,5 @@
+"""The same while packets still come: captured bytes go in piece by piece, whole journeys come out.
+
+journeys     journeys as they complete
+flows        which flows those are of
+"""
