@@ -160,12 +160,8 @@ class Record:
             return []
         if exchange.sockets:
             mine = [flow for flow in self.flows if flow.original in exchange.sockets]
-            return [flow for flow in mine if _within(flow, exchange) or flow.journeys[0].start_ns is None]
-        return [
-            flow
-            for flow in self.flows
-            if flow.journeys[0].first.point.host == exchange.host and _within(flow, exchange)
-        ]
+            return [flow for flow in mine if _within(flow, exchange) or flow.undated]
+        return [flow for flow in self.flows if flow.begins_at == exchange.host and _within(flow, exchange)]
 
     def matches(self, host: str) -> dict[tuple[str, str, str, int], int]:
         """How often each rule of a host was seen to match, by the rule's key."""
@@ -236,4 +232,4 @@ def _uncertain(capture: HostCapture, passes: HostPasses) -> dict[tuple[str, str,
 
 
 def _within(flow: Flow, exchange: Exchange) -> bool:
-    return exchange.start_ns <= flow.journeys[0].since_ns <= exchange.end_ns
+    return exchange.start_ns <= flow.since_ns <= exchange.end_ns

@@ -183,7 +183,7 @@ def flag_words(bits: int) -> str:
 def identity(packet: Split) -> bytes:
     """The bytes by which one host's wires and hooks know the same packet.
 
-    Both headers, with zeros for their checksums (a locally made packet has a partial one until it leaves), the transport
+    Both headers, zeros for their checksums (a locally made packet has a partial one until it leaves), the transport
     header cut where the nft trace cuts it. A frame that ends before its checksum is not one that has it.
     """
     network, transport = packet.network[:NETWORK_SEEN], packet.transport[:TRANSPORT_SEEN]

@@ -150,6 +150,19 @@ def numbered(codes: Column) -> Column:
     return found
 
 
+def distinct(codes: Column) -> tuple[Column, Column]:
+    """The first row of each code, and for each row which of these it is like."""
+    if not len(codes) or (codes == codes[0]).all():
+        return np.zeros(min(len(codes), 1), np.int64), np.zeros(len(codes), np.int64)
+    order = stable_order(codes)
+    ordered = codes[order]
+    begins = np.ones(len(codes), np.bool_)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    number = np.empty(len(codes), np.int64)
+    number[order] = np.cumsum(begins) - 1
+    return order[begins], number
+
+
 def stable_order(codes: Column) -> Column:
     """The rows by their code, those of equal codes in their order; codes are not negative.
 
