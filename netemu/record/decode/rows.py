@@ -72,7 +72,17 @@ def digest(matrix: Column, seed: int = 0) -> Column:
 
 def mix(numbers: Column, place: int = 0) -> Column:
     """Each 64-bit number scattered over all 64 bits, differently for each `place`; no two become the same."""
-    mixed = (numbers + np.uint64((place + 1) * _STEP % 2**64)) * _ODD[0]
+    if len(numbers) <= AT_ONCE:
+        return _mixed(numbers, place)
+    found = np.empty(len(numbers), np.uint64)
+    for begin in range(0, len(numbers), AT_ONCE):
+        found[begin : begin + AT_ONCE] = _mixed(numbers[begin : begin + AT_ONCE], place)
+    return found
+
+
+def _mixed(numbers: Column, place: int) -> Column:
+    mixed = numbers + np.uint64((place + 1) * _STEP % 2**64)
+    mixed *= _ODD[0]
     mixed ^= mixed >> np.uint64(29)
     mixed *= _ODD[1]
     mixed ^= mixed >> np.uint64(32)
@@ -83,7 +93,8 @@ def whole_digest(data: Column, starts: Column, lengths: Column) -> Column:
     """`digest` of rows of any length."""
     found = np.zeros(len(starts), np.uint64)
     widths = (lengths + 7) // 8 * 8
-    order = stable_order(widths)
+    alike = not len(widths) or bool((widths == widths[0]).all())
+    order = np.arange(len(widths)) if alike else stable_order(widths)
     edges = np.flatnonzero(np.diff(widths[order], prepend=-1, append=-1))
     for begin, end in pairwise(edges):
         width = int(widths[order[begin]])
