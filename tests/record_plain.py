@@ -21,8 +21,8 @@ from netemu.record.decode.headers import Split, decode, identity, split_frame
 from netemu.record.flows import EntryKey, Flow
 from netemu.record.join.ends import End
 from netemu.record.join.rewrites import Rewrite, rewrites
-from netemu.record.join.ties import Member
 from netemu.record.join.turn import RuleTurn
+from netemu.record.join.wires import Member
 from netemu.record.journeys import Journey
 from netemu.record.sighting import Sighting
 from netemu.topology.points import HOOK_STAGES, Point

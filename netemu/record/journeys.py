@@ -21,9 +21,10 @@ from netemu.record.join.order import Order, order, retransmissions
 from netemu.record.join.passes import HostPasses, read_passes
 from netemu.record.join.quotes import Quote, Quotes, read_quotes
 from netemu.record.join.rewrites import Rewrite, matched, rewrites, walked
-from netemu.record.join.ties import Member, Ties, tie
+from netemu.record.join.ties import Ties, tie
 from netemu.record.join.tunnels import TunnelHop, Tunnels, read_tunnels
 from netemu.record.join.turn import RuleTurn
+from netemu.record.join.wires import Member
 from netemu.record.sighting import Sighting
 from netemu.topology.points import Point
 

@@ -25,8 +25,8 @@ from netemu.record.files.saved import Raw, read, write
 from netemu.record.flows import EntryKey, Flow, Flows, join_flows, read_entries
 from netemu.record.join.legacy import settle
 from netemu.record.join.passes import HostPasses, read_passes
-from netemu.record.join.ties import Member
 from netemu.record.join.turn import RuleTurn
+from netemu.record.join.wires import Member
 from netemu.record.journeys import Journey, Journeys, joined_journeys
 from netemu.record.sighting import Sighting
 from netemu.record.tracked import ConntrackEvents

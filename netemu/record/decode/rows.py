@@ -129,8 +129,7 @@ def ranges(starts: Column, counts: Column) -> Column:
 
 def ranks(codes: Column) -> Column:
     """How many rows of the same code stand before each row."""
-    order = stable_order(codes)
-    ordered = codes[order]
+    order, ordered = arranged(codes)
     begins = np.ones(len(codes), np.bool_)
     begins[1:] = ordered[1:] != ordered[:-1]
     found = np.empty(len(codes), np.int64)
@@ -143,8 +142,7 @@ def found_in(codes: Column, known: Column) -> Column:
     known = np.sort(known)
     found = np.zeros(len(codes), np.bool_)
     if len(known):
-        order = stable_order(codes)
-        ordered = codes[order]
+        order, ordered = arranged(codes)
         place = np.minimum(np.searchsorted(known, ordered), len(known) - 1)
         found[order] = known[place] == ordered
     return found
@@ -152,12 +150,11 @@ def found_in(codes: Column, known: Column) -> Column:
 
 def numbered(codes: Column) -> Column:
     """Equal codes get equal numbers, counted from 0."""
-    arranged = stable_order(codes)
-    ordered = codes[arranged]
+    order, ordered = arranged(codes)
     found = np.empty(len(codes), np.int64)
     changes = np.zeros(len(codes), np.int64)
     changes[1:] = ordered[1:] != ordered[:-1]
-    found[arranged] = np.cumsum(changes)
+    found[order] = np.cumsum(changes)
     return found
 
 
@@ -165,8 +162,7 @@ def distinct(codes: Column) -> tuple[Column, Column]:
     """The first row of each code, and for each row which of these it is like."""
     if not len(codes) or (codes == codes[0]).all():
         return np.zeros(min(len(codes), 1), np.int64), np.zeros(len(codes), np.int64)
-    order = stable_order(codes)
-    ordered = codes[order]
+    order, ordered = arranged(codes)
     begins = np.ones(len(codes), np.bool_)
     begins[1:] = ordered[1:] != ordered[:-1]
     number = np.empty(len(codes), np.int64)
@@ -175,7 +171,12 @@ def distinct(codes: Column) -> tuple[Column, Column]:
 
 
 def stable_order(codes: Column) -> Column:
-    """The rows by their code, those of equal codes in their order; codes are not negative.
+    """The rows by their code, those of equal codes in their order; codes are not negative."""
+    return arranged(codes)[0]
+
+
+def arranged(codes: Column) -> tuple[Column, Column]:
+    """The rows by their code, those of equal codes in their order, and the codes in that order.
 
     numpy sorts numbers ten times faster than it finds their order, so each number is sorted with its row in its lower
     bits. Where a code has no room for that, rows that are alike in its upper bits alone are put right afterwards.
@@ -184,16 +185,20 @@ def stable_order(codes: Column) -> Column:
     bits = np.uint64(len(codes).bit_length())
     row = np.uint64((1 << int(bits)) - 1)
     fits = not len(codes) or int(codes.max()) < 1 << 64 - int(bits)
-    packed = (codes << bits if fits else codes & ~row) | np.arange(len(codes), dtype=np.uint64)
+    packed = codes << bits if fits else codes & ~row
+    packed |= np.arange(len(codes), dtype=np.uint64)
     packed.sort()
     order = (packed & row).view(np.int64)
     if fits:
-        return order
+        packed >>= bits
+        return order, packed
     ordered = codes[order]
     packed &= ~row
     alike = packed[1:] == packed[:-1]
-    if (alike & (ordered[1:] != ordered[:-1])).any():
-        group = np.concatenate([[0], np.cumsum(~alike)])
-        mixed = np.flatnonzero(np.isin(group, group[1:][alike & (ordered[1:] != ordered[:-1])]))
+    alike &= ordered[1:] != ordered[:-1]
+    if alike.any():
+        upper = packed[1:][alike]
+        mixed = np.flatnonzero(found_in(packed, upper))
         order[mixed] = order[mixed][np.lexsort((order[mixed], ordered[mixed]))]
-    return order
+        ordered[mixed] = codes[order[mixed]]
+    return order, ordered
