@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import numpy as np
 
 from netemu.record.decode.packets import Packets
-from netemu.record.decode.rows import Column, mix, ranges
+from netemu.record.decode.rows import Column, mix, ranges, spread
 from netemu.record.join.fragments import is_later
 from netemu.record.journeys import Chosen, Journeys
 from netemu.topology.expectation import PacketExpectation
@@ -34,20 +34,17 @@ def kinds(expectation: PacketExpectation, selected: Chosen) -> Column:
         asked = np.array([point.stage is None for point in seen.points], np.bool_)
     if len(places) == len(laid):
         position = np.flatnonzero(asked[points])
-        packet = np.repeat(np.arange(len(places), dtype=np.int32), count)[position]
+        packet = _whose(position, laid.offset[:-1], count)
     else:
         position = ranges(laid.offset[:-1][places], count)
         there = np.flatnonzero(asked[points[position]])
-        position = position[there]
-        packet = np.repeat(np.arange(len(places), dtype=np.int32), count)[there]
+        position, packet = position[there], _whose(there, np.cumsum(count) - count, count)
     row = laid.rows[position]
-    told: list[Column]
     if expectation.path is not None:
         told = [points[position], is_later(seen.packets.fragment[row])]
-        found = _summed(_mixed(told, len(row)), packet, len(places))
     else:
         told = _told(expectation, selected.journeys, position, row, position == laid.offset[:-1][places][packet])
-        found = _summed(_mixed(told, len(row)), packet, len(places))
+    found = _summed(_mixed(told, len(row)), packet, len(places))
     if arranged is None:
         return found
     in_order = np.empty_like(found)
@@ -55,12 +52,19 @@ def kinds(expectation: PacketExpectation, selected: Chosen) -> Column:
     return in_order
 
 
+def _whose(place: Column, begins: Column, count: Column) -> Column:
+    """Which of several things, that begin there and are so long, each place is of."""
+    if len(place) == len(begins) and (place >= begins).all() and (place < begins + count).all():
+        return np.arange(len(place), dtype=np.int32)  # one of each
+    return spread(count)[place]
+
+
 def _told(
     expectation: PacketExpectation, journeys: Journeys, position: Column, row: Column, first: Column
 ) -> list[Column]:
     """What an expectation looks at, of each sighting at its point; `first` are those that begin their journeys."""
     laid, seen = journeys.laid, journeys.seen
-    before = laid.rows_before(position, first)
+    before = journeys.row_before[position]
     told = [first, seen.packets.ttl[row], is_later(seen.packets.fragment[row]), _changed(seen.packets, row, before)]
     if len(seen) > seen.wires:
         last = laid.rows[np.where(first, position, position - 1)]

@@ -176,6 +176,14 @@ class Journeys(Askable[Journey]):
         return self.seen.point.astype(np.min_scalar_type(len(self.seen.points)))[self.laid.rows]
 
     @cached_property
+    def row_before(self) -> Column:
+        """The row of the sighting before each one in `laid.rows`; its own where it is its journey's first."""
+        laid = self.laid
+        first = np.zeros(len(laid.rows), np.bool_)
+        first[laid.offset[:-1]] = True
+        return laid.rows_before(np.arange(len(laid.rows)), first)
+
+    @cached_property
     def order(self) -> Order:
         """Which journeys were told from each other by their order alone; worked out when it is first asked for."""
         return order(self._ties, self.laid, self._segment_of)

@@ -207,10 +207,11 @@ def decode_frames(data: Column, starts: Column, ends: Column) -> Packets:
         first, end = (each[begin : begin + AT_ONCE].astype(np.int64) for each in (starts, ends))
         mine, columns = regular_frames(data, first, end)
         others = np.flatnonzero(~mine)
-        places = locate(data, first[others], end[others])
         odd = empty(len(others))
-        odd.ethertype[:], odd.vlan[:] = places.ethertype, places.vlan
-        _decode(odd, slice(None), data, places)
+        if len(others):
+            places = locate(data, first[others], end[others])
+            odd.ethertype[:], odd.vlan[:] = places.ethertype, places.vlan
+            _decode(odd, slice(None), data, places)
         found.append(_together(mine, columns, others, odd))
     return concatenate(found)
 
@@ -233,12 +234,13 @@ def decode_splits(
         part = slice(begin, begin + AT_ONCE)
         mine, columns = regular_splits(data, *(each[part].astype(np.int64) for each in given))
         others = np.flatnonzero(~mine)
-        starts, size, transports, there = (each[part][others].astype(np.int64) for each in given)
-        none = np.zeros(len(others), np.int64)
-        told = none - 1 if behind is None else behind[part][others].astype(np.int64)
-        places = Places(starts, size, transports, there, told, none, none - 1, none > 0, none > 0, none, none)
         odd = empty(len(others))
-        _decode(odd, slice(None), data, places)
+        if len(others):
+            starts, size, transports, there = (each[part][others].astype(np.int64) for each in given)
+            none = np.zeros(len(others), np.int64)
+            told = none - 1 if behind is None else behind[part][others].astype(np.int64)
+            places = Places(starts, size, transports, there, told, none, none - 1, none > 0, none > 0, none, none)
+            _decode(odd, slice(None), data, places)
         found.append(_together(mine, columns, others, odd))
     return concatenate(found)
 

@@ -21,8 +21,13 @@ _STEP = 0x165667B19E3779F9
 
 def windows(data: Column, starts: Column, lengths: Column, width: int) -> Column:
     """The first `width` bytes of each row as a matrix, zeros behind a row's end. Rows lie within `data`."""
-    if not len(lengths) or int(lengths.min()) >= width:
+    least = int(lengths.min(initial=width))
+    if least >= width:
         return _taken(data, starts, width)
+    if least > 0 and least == int(lengths.max()):
+        found = np.zeros((len(starts), width), np.uint8)
+        found[:, :least] = _taken(data, starts, least)
+        return found
     found = _taken(data, np.where(lengths > 0, starts, 0), width)
     kept = np.tri(width + 1, width, -1, dtype=np.uint8)
     kept *= 255
@@ -61,7 +66,7 @@ def digest(matrix: Column, seed: int = 0) -> Column:
     Whoever joins by it compares the rows themselves afterwards: an equal number alone proves nothing.
     """
     spare = -matrix.shape[1] % 8
-    if spare or not matrix.flags.c_contiguous:
+    if spare:
         matrix = np.pad(matrix, ((0, 0), (0, spare)))
     words = np.ascontiguousarray(matrix).view(np.uint64)
     total = np.full(len(words), seed, np.uint64)
@@ -122,6 +127,8 @@ def same_rows(data: Column, one: tuple[Column, Column], other: tuple[Column, Col
 
 def ranges(starts: Column, counts: Column) -> Column:
     """Each row's `counts` successive numbers from its start on, all in one column."""
+    if (counts == 1).all():
+        return starts.astype(np.int64)
     total = int(counts.sum())
     ends = np.cumsum(counts)
     return np.arange(total) - np.repeat(ends - counts - starts, counts)
@@ -156,6 +163,16 @@ def numbered(codes: Column) -> Column:
     changes[1:] = ordered[1:] != ordered[:-1]
     found[order] = np.cumsum(changes)
     return found
+
+
+def spread(lengths: Column) -> Column:
+    """For as many things of these lengths as there are, one after the other: whose each place is."""
+    return np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+
+
+def rising(numbers: Column) -> bool:
+    """Whether none is less than the one before it."""
+    return bool((numbers[1:] >= numbers[:-1]).all())
 
 
 def distinct(codes: Column) -> tuple[Column, Column]:

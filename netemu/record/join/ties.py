@@ -15,7 +15,7 @@ import numpy as np
 from netemu.record.capture import OTHERHOST, HostCapture
 from netemu.record.decode.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.decode.points import PointNumbers
-from netemu.record.decode.rows import Column, arranged, mix, ranges, stable_order
+from netemu.record.decode.rows import Column, arranged, mix, ranges
 from netemu.record.join.fragments import left_in_parts, put_together
 from netemu.record.join.passes import HostPasses
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
@@ -91,12 +91,21 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     senders, receivers = senders[follows], receivers[follows]
     senders = np.concatenate([senders, seen.wires + lone[whole]])
     leads_count = np.bincount(senders, minlength=seen.wires + len(passes))
-    leads = np.concatenate([receivers, parts])[stable_order(senders)]
+    leads_first = np.cumsum(leads_count) - leads_count
+    leads = np.empty(len(senders), np.int64)  # one sender's stand together, and in order
+    leads[leads_first[senders] + _ranks_in_runs(senders)] = np.concatenate([receivers, parts])
     together = put_together(seen, passes.host, came, last)
     seen = _past_extensions(found, passes, seen, came, left)
-    leads_first = np.cumsum(leads_count) - leads_count
     whole_ties = (enters, came, left, claimed, leads_first, leads_count, leads, together)
     return Ties(passes, seen, *whole_ties, odd_wires, odd_hosts)
+
+
+def _ranks_in_runs(values: Column) -> Column:
+    """How many equal values stand right before each."""
+    place = np.arange(len(values))
+    begins = np.ones(len(values), np.bool_)
+    begins[1:] = values[1:] != values[:-1]
+    return place - np.maximum.accumulate(np.where(begins, place, 0))
 
 
 def _all_passes(found: Sequence[HostPasses], seen: Sightings) -> Passes:
@@ -181,10 +190,7 @@ def in_order(have: Column, wanted: Column) -> Column:
     """
     asked, want = arranged(wanted)
     place = np.searchsorted(have, want)
-    begins = np.ones(len(want), np.bool_)
-    begins[1:] = want[1:] != want[:-1]
-    if not begins.all():
-        place += np.arange(len(want)) - np.maximum.accumulate(np.where(begins, np.arange(len(want)), 0))
+    place += _ranks_in_runs(want)
     there = np.flatnonzero(place < len(have))
     there = there[have[place[there]] == want[there]]
     found = np.full(len(wanted), -1, np.int64)
