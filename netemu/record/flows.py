@@ -27,8 +27,9 @@ from netemu.netfilter.messages import (
     messages,
 )
 from netemu.record.ask.select import Words, journeys_where
-from netemu.record.decode.rows import Column, mix, ranks, stable_order
-from netemu.record.decode.tuples import digests, digests_of
+from netemu.record.decode.rows import Column, mix, numbered, ranks, spread, stable_order
+from netemu.record.decode.tuples import digests, digests_of, digests_one_way
+from netemu.record.frames import offsets
 from netemu.record.join.fragments import is_later
 from netemu.record.join.sightings import Sightings
 from netemu.record.journeys import Chosen, Journey, Journeys
@@ -143,25 +144,26 @@ class _Shown:
     @classmethod
     def of(cls, journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> _Shown:
         laid, seen = journeys.laid, journeys.seen
-        of_row, inverse_of_row = digests(seen.packets)
+        of_row = digests_one_way(seen.packets)
         carried = _carried(seen, of_row, entries)
         rows, offset = laid.rows, laid.offset
-        journey = np.repeat(np.arange(len(laid)), np.diff(offset))
-        kept = _changes(of_row[rows], journey)
-        kept &= _tells_ports(seen, rows, offset, journey)
-        tuples, inverses, shows = of_row[rows[kept]], inverse_of_row[rows[kept]], journey[kept]
-        hooks = np.flatnonzero(rows >= seen.wires)
+        journey = spread(np.diff(offset))
+        kept = np.flatnonzero(_changes(of_row[rows], journey) & _tells_ports(seen, rows, offset, journey))
+        shows, (tuples, inverses) = journey[kept], digests(seen.packets.select(rows[kept]))
+        hooks = np.flatnonzero(rows >= seen.wires) if (carried >= 0).any() else rows[:0]
         hooks = hooks[carried[rows[hooks] - seen.wires] >= 0]
         numbers = carried[rows[hooks] - seen.wires]
         changed = _changes(numbers, journey[hooks])
         numbers, carries = numbers[changed], journey[hooks][changed]
-        tuples_offset, entries_offset = (np.searchsorted(each, np.arange(len(laid) + 1)) for each in (shows, carries))
+        tuples_offset, entries_offset = (offsets(np.bincount(each, minlength=len(laid))) for each in (shows, carries))
         signature = _summed(tuples, shows, tuples_offset, 3) ^ _summed(
             numbers.astype(np.uint64), carries, entries_offset, 5
         )
-        kept = np.setdiff1d(np.arange(len(laid)), journeys.quotes.journey, assume_unique=True)
+        counted = np.ones(len(laid), np.bool_)
+        counted[journeys.quotes.journey] = False
+        kept = np.flatnonzero(counted)
         like = np.full(len(laid), -1, np.int64)
-        _, like[kept] = np.unique(signature[kept], return_inverse=True)
+        like[kept] = numbered(signature[kept])
         alike = kept[stable_order(like[kept])]
         first = np.searchsorted(like[alike], np.arange(like.max(initial=-1) + 2))
         return cls(tuples, inverses, tuples_offset, numbers, entries_offset, like, alike, first)
@@ -169,8 +171,11 @@ class _Shown:
 
 def _tells_ports(seen: Sightings, rows: Column, offset: Column, journey: Column) -> Column:
     """False for fragments without ports on journeys that begin with the whole packet, or with its first."""
-    later = is_later(seen.packets.fragment[rows])
-    return ~later | later[offset[:-1]][journey] if len(rows) else later
+    later = is_later(seen.packets.fragment)
+    if not later.any():
+        return np.ones(len(rows), np.bool_)
+    later = later[rows]
+    return ~later | later[offset[:-1]][journey]
 
 
 def _changes(values: Column, journey: Column) -> Column:

@@ -25,8 +25,8 @@ def windows(data: Column, starts: Column, lengths: Column, width: int) -> Column
     if least >= width:
         return _taken(data, starts, width)
     if least > 0 and least == int(lengths.max()):
-        found = np.zeros((len(starts), width), np.uint8)
-        found[:, :least] = _taken(data, starts, least)
+        found = _taken(data, starts, width)
+        found[:, least:] = 0
         return found
     found = _taken(data, np.where(lengths > 0, starts, 0), width)
     kept = np.tri(width + 1, width, -1, dtype=np.uint8)
@@ -99,13 +99,14 @@ def whole_digest(data: Column, starts: Column, lengths: Column) -> Column:
     found = np.zeros(len(starts), np.uint64)
     widths = (lengths + 7) // 8 * 8
     alike = not len(widths) or bool((widths == widths[0]).all())
-    order = np.arange(len(widths)) if alike else stable_order(widths)
-    edges = np.flatnonzero(np.diff(widths[order], prepend=-1, append=-1))
+    order = widths[:0] if alike else stable_order(widths)
+    edges = [0, len(widths)] if alike else np.flatnonzero(np.diff(widths[order], prepend=-1, append=-1)).tolist()
     for begin, end in pairwise(edges):
-        width = int(widths[order[begin]])
-        step = max(AT_ONCE * 64 // (width + 64), 1)
+        width = int(widths[begin if alike else order[begin]]) if end > begin else 0
+        step = max(AT_ONCE * 8 // (width + 8), 1)
         for some in range(begin, end, step):
-            rows = order[some : min(some + step, end)]
+            part = slice(some, min(some + step, end))
+            rows = part if alike else order[part]
             matrix = windows(data, starts[rows], lengths[rows], width)
             found[rows] = mix(digest(matrix) ^ lengths[rows].astype(np.uint64), 99)
     return found
@@ -163,6 +164,18 @@ def numbered(codes: Column) -> Column:
     changes[1:] = ordered[1:] != ordered[:-1]
     found[order] = np.cumsum(changes)
     return found
+
+
+def constant(value: Any, kind: type[np.generic], count: int) -> Column:
+    """A column that has the same value in each row: it takes no memory, and is read-only."""
+    found: Column = np.ndarray((count,), kind, np.array([value], kind), 0, (0,))
+    found.flags.writeable = False
+    return found
+
+
+def is_constant(column: Column) -> bool:
+    """Whether a column is one that `constant` made."""
+    return column.strides == (0,)
 
 
 def spread(lengths: Column) -> Column:
