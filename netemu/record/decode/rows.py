@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 Column = np.ndarray[Any, np.dtype[Any]]
 """One value a row."""
@@ -37,20 +36,27 @@ def windows(data: Column, starts: Column, lengths: Column, width: int) -> Column
 
 def _taken(data: Column, starts: Column, width: int) -> Column:
     """`width` bytes from each start on; zeros behind the buffer's end."""
-    if not len(starts):
-        return np.empty((0, width), np.uint8)
     last = len(data) - width
     near_end = starts > last
     if not near_end.any():
-        return sliding_window_view(data, width)[starts]
+        return _copied(data, starts, width)
     tail_from = max(last + 1, 0)
     tail = np.concatenate([data[tail_from:], np.zeros(width, np.uint8)])
     found = np.empty((len(starts), width), np.uint8)
-    found[near_end] = sliding_window_view(tail, width)[starts[near_end] - tail_from]
+    found[near_end] = _copied(tail, starts[near_end] - tail_from, width)
     if last >= 0:
         inside = ~near_end
-        found[inside] = sliding_window_view(data, width)[starts[inside]]
+        found[inside] = _copied(data, starts[inside], width)
     return found
+
+
+def _copied(data: Column, starts: Column, width: int) -> Column:
+    """The bytes from each start on, which are all there: numpy copies them fastest as one thing each."""
+    if not len(starts):
+        return np.empty((0, width), np.uint8)
+    flat = np.ascontiguousarray(data)
+    things = np.ndarray((len(flat) - width + 1,), f"V{width}", flat, 0, (1,))
+    return things[starts].view(np.uint8).reshape(len(starts), width)
 
 
 def big_endian(matrix: Column, place: int, size: int) -> Column:
