@@ -77,7 +77,8 @@ def digest(matrix: Column, seed: int = 0) -> Column:
     words = np.ascontiguousarray(matrix).view(np.uint64)
     total = np.full(len(words), seed, np.uint64)
     for place in range(words.shape[1]):
-        total = mix(total ^ words[:, place], place)
+        total ^= words[:, place]
+        total = mix(total, place)
     return total
 
 
