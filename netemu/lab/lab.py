@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -225,7 +226,9 @@ class Lab:
         if item is None:
             there = [item.name for item in self.topology.traffic]
             raise UsageError(f"lab {self.topology.name} has no traffic item '{name}'{hint(name, there)}")
+        since = self.recorder.told(item.source)
         exchange = await send(self[item.source], item)
+        exchange = replace(exchange, events=(since, self.recorder.told(item.source)))
         if self._recording is not None:
             self._recording.exchanges.append(exchange)
         return exchange

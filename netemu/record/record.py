@@ -160,11 +160,11 @@ class Record:
             return []
         if exchange.sockets:
             mine = [flow for flow in self.flows if flow.original in exchange.sockets]
-            return [flow for flow in mine if _within(flow, exchange) or flow.journeys[0].start_ns is None]
+            return [flow for flow in mine if _began_in(flow, exchange)]
         return [
             flow
             for flow in self.flows
-            if flow.journeys[0].first.point.host == exchange.host and _within(flow, exchange)
+            if flow.journeys[0].first.point.host == exchange.host and _began_in(flow, exchange)
         ]
 
     def matches(self, host: str) -> dict[tuple[str, str, str, int], int]:
@@ -235,5 +235,13 @@ def _uncertain(capture: HostCapture, passes: HostPasses) -> dict[tuple[str, str,
     return dict(counts)
 
 
-def _within(flow: Flow, exchange: Exchange) -> bool:
-    return exchange.start_ns <= flow.journeys[0].since_ns <= exchange.end_ns
+def _began_in(flow: Flow, exchange: Exchange) -> bool:
+    """Whether a flow began in an exchange's time; what no wire saw: in its stretch of the trace, if that is known."""
+    journey = flow.journeys[0]
+    if journey.start_ns is None:
+        place = journey.first.place_in_trace
+        if exchange.events is not None and place is not None:
+            return exchange.events[0] <= place < exchange.events[1]
+        if exchange.sockets:
+            return True
+    return exchange.start_ns <= journey.since_ns <= exchange.end_ns
