@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Literal
 
-from netemu.kernel import interfaces, qdisc, routing
+from netemu.kernel import interfaces, offloads, qdisc, routing
 from netemu.kernel import rtnetlink as rt
 from netemu.kernel.interfaces import End, Mode
 from netemu.kernel.namespace import NetworkNamespace
@@ -136,6 +136,10 @@ class Links:
     def set_mac(self, name: str, mac: str) -> Request:
         """Change an interface's MAC address."""
         return self._change(f"mac {mac} of {name}", interfaces.change(self.index[name], mac=mac))
+
+    def switch_off(self, wanted: Mapping[str, Collection[str]]) -> None:
+        """Switch off, at once, every offload of these interfaces but those wanted for each. Raises KernelError."""
+        offloads.switch_off(self.requests.sock, self.net.name, wanted)
 
     def add_address(self, name: str, address: IPv4Interface | IPv6Interface) -> Request:
         """An address that is usable at once: without duplicate address detection."""

@@ -102,14 +102,14 @@ class Rtnetlink:
         self._sequence = 0
         self._queued: list[Request] = []
         with net.entered():
-            self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
-        self._sock.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+            self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self.sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        self.sock.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
 
     def close(self) -> None:
         """Close the socket; what is queued is dropped. Once is enough, twice does no harm."""
         self._queued = []
-        self._sock.close()
+        self.sock.close()
 
     def queue(self, what: str, kind: int, body: bytes, flags: int = 0, hints: dict[int, str] | None = None) -> Request:
         """Queue a request. `what` names it in a refusal, `hints` say more for some error numbers."""
@@ -184,7 +184,7 @@ class Rtnetlink:
             flags = _REQUEST | request.flags | (_ACK if ack and position == ends else 0)
             parts += (_HEADER.pack(16 + len(request.body), request.kind, flags, self._sequence, 0), request.body)
         try:
-            self._sock.send(b"".join(parts))
+            self.sock.send(b"".join(parts))
         except OSError as error:
             raise KernelError(f"host {self.net.name}: {batch[0].what}: {error.strerror}") from error
         return self._sequence
@@ -192,7 +192,7 @@ class Rtnetlink:
     def _answers(self) -> Iterator[tuple[int, int, int, bytes]]:
         """Kind, flags, number and payload of message after message, for as long as somebody asks."""
         while True:
-            datagram = self._sock.recv(_DATAGRAM)
+            datagram = self.sock.recv(_DATAGRAM)
             offset = 0
             while offset + 16 <= len(datagram):
                 length, kind, flags, number, _ = _HEADER.unpack_from(datagram, offset)

@@ -13,7 +13,6 @@ from netemu.errors import KernelError, TopologyError
 from netemu.kernel.links import Links
 from netemu.kernel.making import make_namespaces
 from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.offloads import switch_off
 from netemu.kernel.qdisc import Shape
 from netemu.kernel.rtnetlink import RefusedError, Request
 from netemu.kernel.sysctl import ProcView, read_sysctls, write_sysctls
@@ -163,7 +162,7 @@ class Wiring:
             if step.offloads is not True:
                 made.setdefault(step.host, {})[step.interface] = step.offloads or ()
         for name, interfaces in made.items():
-            switch_off(self.links[name].net, interfaces)
+            self.links[name].switch_off(interfaces)
 
     def addresses(self, group: Iterable[steps.AddAddress]) -> None:
         """Queue addresses: they go out with what sets their interfaces up."""
