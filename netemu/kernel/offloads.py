@@ -35,20 +35,26 @@ _NEEDS: dict[str, tuple[Offload, ...]] = {"sg": ("tx",), "tso": ("sg", "tx"), "g
 """What goes takes those with it that need it (netdev_fix_features in net/core/dev.c)."""
 
 
-def switch_off(sock: socket.socket, host: str, interfaces: Mapping[str, Collection[str]]) -> None:
+def switch_off(sock: socket.socket, host: str, interfaces: Mapping[str, Collection[Offload]]) -> None:
     """Switch off every offload of these interfaces, but those wanted for each, and what they need.
 
     `sock` is any socket of the host's namespace. Raises KernelError.
     """
     for interface, wanted in interfaces.items():
-        kept = {*wanted, *(other for name in wanted for other in _NEEDS.get(name, ()))}
         try:
-            goes = [feature for name, feature in _features().items() if name not in kept]
-            blocks = [struct.pack("=II", sum(parts), 0) for parts in zip(*goes, strict=True)]
-            _ask(sock, interface, struct.pack("=II", _SET_FEATURES, len(blocks)) + b"".join(blocks))
+            _ask(sock, interface, _request(frozenset(wanted)))
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise KernelError(f"{host}:{interface}: offloads: {error.strerror}") from error
+
+
+@cache
+def _request(wanted: frozenset[Offload]) -> bytes:
+    """What asks for that: struct ethtool_sfeatures."""
+    kept = {*wanted, *(other for name in wanted for other in _NEEDS.get(name, ()))}
+    goes = [feature for name, feature in _features().items() if name not in kept]
+    blocks = [struct.pack("=II", sum(parts), 0) for parts in zip(*goes, strict=True)]
+    return struct.pack("=II", _SET_FEATURES, len(blocks)) + b"".join(blocks)
 
 
 @cache

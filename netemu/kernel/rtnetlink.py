@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from netemu.errors import KernelError
@@ -68,6 +69,18 @@ def attributes(payload: bytes, offset: int) -> dict[int, bytes]:
     return found
 
 
+def first(payload: bytes, offset: int, wanted: int) -> bytes | None:
+    """One attribute of a message, without a look at those after it; None if it is not there."""
+    while offset + 4 <= len(payload):
+        length, kind = _ATTRIBUTE.unpack_from(payload, offset)
+        if length < 4:
+            break
+        if kind & 0x3FFF == wanted:
+            return payload[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return None
+
+
 class RefusedError(KernelError):
     """The kernel refused one request: which, and its error number."""
 
@@ -97,11 +110,12 @@ class Request:
 class Rtnetlink:
     """One rtnetlink socket of a namespace, with a queue of requests."""
 
-    def __init__(self, net: NetworkNamespace) -> None:
+    def __init__(self, net: NetworkNamespace, *, inside: bool = False) -> None:
+        """With `inside` the calling thread is in that namespace already."""
         self.net = net
         self._sequence = 0
         self._queued: list[Request] = []
-        with net.entered():
+        with nullcontext() if inside else net.entered():
             self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self.sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self.sock.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)

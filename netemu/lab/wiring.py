@@ -17,6 +17,7 @@ from netemu.kernel.qdisc import Shape
 from netemu.kernel.rtnetlink import RefusedError, Request
 from netemu.kernel.sysctl import ProcView, read_sysctls, write_sysctls
 from netemu.topology import steps
+from netemu.topology.interface import Offload
 from netemu.topology.load import Source
 from netemu.topology.routing import table_number
 from netemu.topology.shaping import LinkProperties
@@ -65,12 +66,12 @@ class Wiring:
             with ProcView() as proc:
                 for net in nets:
                     try:
-                        self.links[net.name] = Links(net)
+                        self.links[net.name] = Links(net, inside=True)
                     except BaseException:
                         net.close()
                         raise
                     wanted = [step for step in sysctls.get(net.name, ()) if fresh.get(step.name) != step.value]
-                    proc.write(net, [(step.name, step.value, step.wanted) for step in wanted])
+                    proc.write(net, [(step.name, step.value, step.wanted) for step in wanted], inside=True)
                     loop.call_soon_threadsafe(self.advance, 1)
 
         before = list(self.links)
@@ -157,7 +158,7 @@ class Wiring:
 
     def _offloads(self, group: Iterable[steps.MakeEnd | steps.MakeTunnel | steps.MakeMacvlan]) -> None:
         """Switch off what is to be off of interfaces that were just made."""
-        made: dict[str, dict[str, tuple[str, ...]]] = {}
+        made: dict[str, dict[str, tuple[Offload, ...]]] = {}
         for step in group:
             if step.offloads is not True:
                 made.setdefault(step.host, {})[step.interface] = step.offloads or ()
