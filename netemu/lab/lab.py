@@ -19,7 +19,6 @@ from typing import Any, Self
 from netemu.check.lab import check_lab
 from netemu.check.report import Report
 from netemu.errors import TopologyError, UsageError
-from netemu.kernel.features import require_nf_tables
 from netemu.kernel.pidspace import PidSpace
 from netemu.kernel.userspace import enter_user_namespace
 from netemu.lab.build import Builder
@@ -126,9 +125,8 @@ class Lab:
 
     async def _build(self) -> None:
         enter_user_namespace()
-        require_nf_tables()
         steps = plan(self.topology)
-        require_all(steps, self.source)
+        require_all(steps, self.source, taps=self._taps_from_start)
         self._stack.callback(self._give_folder_back)
         self.pids = PidSpace()
         self._stack.push_async_callback(self.pids.close)
