@@ -21,8 +21,8 @@ from netemu.record.decode.headers import Split, decode, identity, split_frame
 from netemu.record.flows import EntryKey, Flow
 from netemu.record.join.ends import End
 from netemu.record.join.rewrites import Rewrite, rewrites
-from netemu.record.join.ties import Member
 from netemu.record.join.turn import RuleTurn
+from netemu.record.join.wires import Member
 from netemu.record.journeys import Journey
 from netemu.record.sighting import Sighting
 from netemu.topology.points import HOOK_STAGES, Point
@@ -369,8 +369,8 @@ class _Joiner:
         for key in keys:
             self.tracked[key] = flow
             flow.entries.setdefault(key[0], self.entries[key])
-        for seen in journey.sightings:
-            self._note(flow, direction, seen.headers.tuple)
+        for directed in _shown(journey):
+            self._note(flow, direction, directed)
         for key in keys:
             entry = self.entries[key]
             self._note(flow, "original", entry.original)
@@ -394,16 +394,12 @@ class _Joiner:
             if key in self.tracked:
                 flow = self.tracked[key]
                 direction = next(
-                    (
-                        hit[1]
-                        for seen in journey.sightings
-                        if (hit := self.tuples.get(seen.headers.tuple)) and hit[0] is flow
-                    ),
+                    (hit[1] for each in _shown(journey) if (hit := self.tuples.get(each)) and hit[0] is flow),
                     "original",
                 )
                 return flow, direction
-        for seen in journey.sightings:
-            hit = self.tuples.get(seen.headers.tuple)
+        for directed in _shown(journey):
+            hit = self.tuples.get(directed)
             if hit is not None and not any(self._other_entry(hit[0], key) for key in keys):
                 return hit
         original = journey.first.headers.tuple
@@ -429,3 +425,13 @@ class _Joiner:
             return
         self.tuples[directed] = (flow, direction)
         self.tuples[directed.inverse] = (flow, "reply" if direction == "original" else "original")
+
+
+def _shown(journey: Journey) -> list[Tuple]:
+    """The tuples that a journey shows; a later fragment, which has no ports, shows its packet's, which came before."""
+
+    def later(seen: Sighting) -> bool:
+        return seen.headers.fragment is not None and seen.headers.fragment[0] > 0
+
+    seen = [each for each in journey.sightings if later(journey.first) or not later(each)]
+    return [each.headers.tuple for each in seen]

@@ -2,6 +2,7 @@
 
 verdict      pass, fail or unproven, and one check's result
 packets      expectations about packets
+selections   the packets that expectations select
 alike        which packets an expectation can't tell apart: one of them is judged for all
 entries      expectations about conntrack entries and rule counters
 implied      what is checked of every record: that traffic was answered, that counters and trace agree

@@ -7,11 +7,14 @@ kind. So each packet of a kind gets the verdict of any other.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import numpy as np
 
-from netemu.record.decode.packets import Packets, address_text
-from netemu.record.decode.rows import Column, mix, ranges
-from netemu.record.journeys import Chosen
+from netemu.record.decode.packets import Packets
+from netemu.record.decode.rows import Column, mix, ranges, spread
+from netemu.record.join.fragments import is_later
+from netemu.record.journeys import Chosen, Journeys
 from netemu.topology.expectation import PacketExpectation
 from netemu.topology.points import Point
 from netemu.topology.values import Endpoint
@@ -21,34 +24,73 @@ def kinds(expectation: PacketExpectation, selected: Chosen) -> Column:
     """A number for each selected packet; those with equal numbers are alike to this expectation."""
     journeys = selected.journeys
     laid, seen = journeys.laid, journeys.seen
-    count = np.diff(laid.offset)[selected.places]
-    position = ranges(laid.offset[:-1][selected.places], count)
-    packet = np.repeat(np.arange(len(selected)), count)
+    points, arranged = journeys.point_at, selected.arranged
+    places = selected.places if arranged is None else selected.places[arranged]
+    count = laid.offset[1:][places] - laid.offset[:-1][places]
+    if expectation.path is None:
+        wanted = Point.parse(str(expectation.at))
+        asked = np.array([point == wanted for point in seen.points], np.bool_)
+    else:
+        asked = np.array([point.stage is None for point in seen.points], np.bool_)
+    if len(places) == len(laid):
+        position = np.flatnonzero(asked[points])
+        packet = _whose(position, laid.offset[:-1], count)
+    else:
+        position = ranges(laid.offset[:-1][places], count)
+        there = np.flatnonzero(asked[points[position]])
+        position, packet = position[there], _whose(there, np.cumsum(count) - count, count)
     row = laid.rows[position]
     if expectation.path is not None:
-        wires = row < seen.wires
-        return _summed(mix(seen.point[row[wires]].astype(np.uint64)), packet[wires], len(selected))
-    wanted = Point.parse(str(expectation.at))
-    there = np.array([point == wanted for point in seen.points], np.bool_)[seen.point[row]]
-    position, packet, row = position[there], packet[there], row[there]
-    first = position == laid.offset[selected.places][packet]
-    last = laid.rows[np.where(first, position, position - 1)]
-    before = laid.rows_before(position, first)
-    told = [first, seen.states_of(row), seen.states_of(last), seen.states_of(before), seen.packets.ttl[row]]
-    told += [_changed(seen.packets, row, before), _turns(seen.turns, *seen.turns_of(row))]
+        told = [points[position], is_later(seen.packets.fragment[row])]
+    else:
+        told = _told(expectation, selected.journeys, position, row, position == laid.offset[:-1][places][packet])
+    found = _summed(_mixed(told, len(row)), packet, len(places))
+    if arranged is None:
+        return found
+    in_order = np.empty_like(found)
+    in_order[arranged] = found
+    return in_order
+
+
+def _whose(place: Column, begins: Column, count: Column) -> Column:
+    """Which of several things, that begin there and are so long, each place is of."""
+    if len(place) == len(begins) and (place >= begins).all() and (place < begins + count).all():
+        return np.arange(len(place), dtype=np.int32)  # one of each
+    return spread(count)[place]
+
+
+def _told(
+    expectation: PacketExpectation, journeys: Journeys, position: Column, row: Column, first: Column
+) -> list[Column]:
+    """What an expectation looks at, of each sighting at its point; `first` are those that begin their journeys."""
+    laid, seen = journeys.laid, journeys.seen
+    before = journeys.row_before[position]
+    told = [first, seen.packets.ttl[row], is_later(seen.packets.fragment[row]), _changed(seen.packets, row, before)]
+    if len(seen) > seen.wires:
+        last = laid.rows[np.where(first, position, position - 1)]
+        told += [seen.states_of(row), seen.states_of(last), seen.states_of(before)]
+        told.append(_turns(seen.turns, *seen.turns_of(row)))
     for side in ("src", "dst"):
         asked = getattr(expectation, side)
         if asked is not None:
             told.append(_fits(Endpoint.parse(asked), seen.packets, side, row))
-    number = np.zeros(len(row), np.uint64)
+    return told
+
+
+def _mixed(told: list[Column], rows: int) -> Column:
+    """A number for each row, of all columns; what is the same in all rows tells none apart."""
+    number = np.zeros(rows, np.uint64)
     for place, column in enumerate(told):
-        number = mix(number ^ column.astype(np.uint64), place)
-    return _summed(number, packet, len(selected))
+        if rows and (column != column[0]).any():
+            number = mix(number ^ column.astype(np.uint64), place)
+    return number
 
 
 def _summed(values: Column, packet: Column, packets: int) -> Column:
-    """A number for each packet, of its values in their order."""
-    begins = np.searchsorted(packet, np.arange(packets))
+    """A number for each packet, of its values in their order; `packet` does not fall."""
+    if len(values) == packets and (packet[1:] > packet[:-1]).all():
+        return values  # one each
+    begins = np.searchsorted(packet, np.arange(packets, dtype=packet.dtype))
     place = np.arange(len(values)) - begins[packet] if len(packet) else packet
     total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mix(values + place.astype(np.uint64)))])
     ends = np.append(begins[1:], len(values))
@@ -57,15 +99,24 @@ def _summed(values: Column, packet: Column, packets: int) -> Column:
 
 def _changed(packets: Packets, row: Column, before: Column) -> Column:
     """Which of source, destination and TTL are not what they were at the sighting before, as bits."""
-    found = (packets.ttl[row] != packets.ttl[before]).astype(np.int64)
-    for side, port in (("src", "sport"), ("dst", "dport")):
-        columns = (getattr(packets, name) for name in (f"{side}_high", f"{side}_low", port, "version"))
-        found = found * 2 + np.any([column[row] != column[before] for column in columns], axis=0)
+    found = np.zeros(len(row), np.uint8)
+    moved = np.flatnonzero(row != before)
+    if len(moved):
+        row, before = (each if len(moved) == len(found) else each[moved] for each in (row, before))
+        bits = (packets.ttl[row] != packets.ttl[before]).astype(np.uint8)
+        bits |= (packets.version[row] != packets.version[before]).astype(np.uint8) << 1
+        for bit, side, port in ((2, "src", "sport"), (3, "dst", "dport")):
+            for name in (f"{side}_high", f"{side}_low", port):
+                column = getattr(packets, name)
+                bits |= (column[row] != column[before]).astype(np.uint8) << bit
+        found[moved] = bits
     return found
 
 
 def _turns(turns: Column, first: Column, count: Column) -> Column:
     """A number for the turns before each sighting."""
+    if not count.any():
+        return np.zeros(len(count), np.uint64)
     whose = np.repeat(np.arange(len(first)), count)
     return _summed(turns[ranges(first, count)].astype(np.uint64), whose, len(first))
 
@@ -76,13 +127,9 @@ def _fits(asked: Endpoint, packets: Packets, side: str, row: Column) -> Column:
     if asked.port is not None:
         fits &= getattr(packets, "sport" if side == "src" else "dport")[row] == asked.port
     if asked.address is not None:
-        high, low, version = (
-            getattr(packets, f"{side}_high")[row],
-            getattr(packets, f"{side}_low")[row],
-            packets.version[row],
-        )
-        whole = mix(mix(high) + low) ^ version.astype(np.uint64)
-        _, place, inverse = np.unique(whole, return_index=True, return_inverse=True)
-        each = zip(version[place].tolist(), high[place].tolist(), low[place].tolist(), strict=True)
-        fits &= np.array([address_text(*address) == asked.address for address in each], np.bool_)[inverse]
+        address = ip_address(asked.address)  # Endpoint.parse wrote it as it is written
+        fits &= packets.version[row] == address.version
+        fits &= getattr(packets, f"{side}_low")[row] == np.uint64(int(address) & 0xFFFFFFFFFFFFFFFF)
+        if address.version == 6:
+            fits &= getattr(packets, f"{side}_high")[row] == np.uint64(int(address) >> 64)
     return fits

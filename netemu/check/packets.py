@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from netemu.check.alike import kinds
 from netemu.check.explain import Surroundings, last_seen, looks
+from netemu.check.selections import Selections
 from netemu.check.verdict import Check, Verdict, believed
-from netemu.netfilter.conntrack import Direction
 from netemu.netfilter.hooks import STAGE
+from netemu.record.decode.rows import Column, distinct, found_in
 from netemu.record.exchange import Exchange
 from netemu.record.journeys import Chosen, Journey
 from netemu.record.record import Record
@@ -24,8 +25,14 @@ UNKNOWN = "unknown"
 _ORDER = {Verdict.FAIL: 0, Verdict.UNPROVEN: 1, Verdict.PASS: 2}
 
 
-def check_packets(expectation: PacketExpectation, record: Record, around: Surroundings) -> Check:
-    """Hold one expectation against every packet that it selects; the first that parts from it decides."""
+def check_packets(
+    expectation: PacketExpectation, record: Record, around: Surroundings, selections: Selections | None = None
+) -> Check:
+    """Hold one expectation against every packet that it selects; the first that parts from it decides.
+
+    `selections` are those that were made of this record for other expectations.
+    """
+    selections = selections or Selections(record)
     name = _name(expectation)
     point = expectation.at or (expectation.path or ("",))[0]
     exchange = record.exchange(expectation.traffic)
@@ -33,14 +40,14 @@ def check_packets(expectation: PacketExpectation, record: Record, around: Surrou
         return Check(name, Verdict.UNPROVEN, point, reason=f"traffic {expectation.traffic} was not sent in this record")
     places = expectation.path or (point,)
     touched = {exchange.host, *(Point.parse(place).host for place in places)}
-    selected = _selected(expectation, record, exchange)
+    selected = selections.packets(exchange, expectation.packet)
     if not selected:
-        reason = _nothing(expectation, record, exchange, around)
+        reason = _nothing(expectation, selections, exchange, around)
         return believed(Check(name, Verdict.UNPROVEN, point, _asked(expectation), reason=reason), record, touched)
     judge = _judge_path if expectation.path is not None else _judge_point
     if isinstance(selected, Chosen):
         decisive = _decisive(expectation, selected, lambda journey: judge(expectation, journey, record, around))
-        touched |= selected.hosts()
+        touched |= selected.hosts
         decisive = replace(decisive, journeys=selected.ids())
     else:
         results = [judge(expectation, journey, record, around) for journey in selected]
@@ -57,12 +64,15 @@ def _decisive(expectation: PacketExpectation, selected: Chosen, judge: Callable[
     all of them were asked, it is unproven; where all were asked, it does not matter which of them is which.
     """
     journeys, rivals = selected.journeys, selected.journeys.order.rivals
-    unsure = np.unique(rivals[selected.places])
-    among = np.flatnonzero((rivals != 0) & np.isin(rivals, unsure)) if unsure.any() else np.empty(0, np.int64)
-    asked = Chosen(journeys, np.concatenate([selected.places, np.setdiff1d(among, selected.places)]))
-    _, first, kind = np.unique(kinds(expectation, asked), return_index=True, return_inverse=True)
+    unsure = rivals[selected.places] if rivals.any() else rivals[:0]
+    if not unsure.any():
+        first, _ = distinct(kinds(expectation, selected))
+        order = np.array([_ORDER[judge(journeys[place]).verdict] for place in selected.places[first]], np.int64)
+        return judge(journeys[selected.places[first[order == order.min()].min()]])
+    asked = Chosen(journeys, np.concatenate([selected.places, _others_among(rivals, unsure, selected.places)]))
+    first, kind = distinct(kinds(expectation, asked))
     order = np.array([_ORDER[judge(journeys[place]).verdict] for place in asked.places[first]], np.int64)[kind]
-    _, number = np.unique(rivals[asked.places], return_inverse=True)
+    _, number = distinct(rivals[asked.places])
     best, worst = np.full(number.max() + 1, -1, np.int64), np.full(number.max() + 1, len(_ORDER), np.int64)
     np.maximum.at(best, number, order)
     np.minimum.at(worst, number, order)
@@ -84,20 +94,16 @@ def _name(expectation: PacketExpectation) -> str:
     return f"{expectation.traffic} {expectation.packet} {where}"
 
 
-def _selected(expectation: PacketExpectation, record: Record, exchange: Exchange) -> Sequence[Journey]:
-    side, _, which = expectation.packet.partition(".")
-    direction: Direction = "original" if side == "request" else "reply"
-    wanted: dict[str, tuple[int, int | None]] = {"first": (1, 1), "nth": (2, None), "all": (1, None)}
-    low, high = wanted.get(which) or (int(which), int(which))
-    packets = [flow.packets(direction) for flow in record.flows_of(exchange)]
-    chosen = Chosen.of(packets)
-    if chosen is not None:
-        return chosen.counting(low, high)
-    return [each for some in packets for each in some if low <= each.nth <= (high or each.nth)]
+def _others_among(rivals: Column, unsure: Column, selected: Column) -> Column:
+    """The places of packets that are not selected, and that one of those selected may have been taken for."""
+    some = np.flatnonzero(rivals)
+    chosen = np.zeros(len(rivals), np.bool_)
+    chosen[selected] = True
+    return some[found_in(rivals[some], unsure[unsure != 0]) & ~chosen[some]]
 
 
-def _nothing(expectation: PacketExpectation, record: Record, exchange: Exchange, around: Surroundings) -> str:
-    requests = [journey for flow in record.flows_of(exchange) for journey in flow.packets("original")]
+def _nothing(expectation: PacketExpectation, selections: Selections, exchange: Exchange, around: Surroundings) -> str:
+    requests = selections.packets(exchange, "request.all")
     if not requests:
         return f"no packet of {exchange.name} was seen"
     return f"no {expectation.packet} was seen; request {requests[-1].nth} was {last_seen(requests[-1], around)}"

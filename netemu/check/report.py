@@ -10,6 +10,7 @@ from netemu.check.entries import check_counter, check_entry
 from netemu.check.explain import Surroundings, suspects, why
 from netemu.check.implied import check_answered, check_counters_agree, check_taps
 from netemu.check.packets import check_packets
+from netemu.check.selections import Selections
 from netemu.check.verdict import Check, Verdict, overall
 from netemu.netfilter.conntrack import PacketConntrack, Tuple, status_names
 from netemu.record.join.ends import End
@@ -58,9 +59,10 @@ def check_record(
     """Hold every expectation, and what is implied of every record, against `record`."""
     around = replace(around or Surroundings(), suspects=suspects(record))
     checks = [check_answered(exchange, record, around) for exchange in record.exchanges]
+    selections = Selections(record)
     for expectation in expectations:
         if isinstance(expectation, PacketExpectation):
-            checks.append(check_packets(expectation, record, around))
+            checks.append(check_packets(expectation, record, around, selections))
         elif isinstance(expectation, ConntrackExpectation):
             checks.append(check_entry(expectation, record))
         elif isinstance(expectation, CounterExpectation):

@@ -26,7 +26,7 @@ from netemu.lab.stream import Socket, Stream
 from netemu.lab.taps import BUFFER, Taps
 from netemu.netfilter.ruleset import Ruleset
 from netemu.record.capture import TAP_TABLE, HostCapture
-from netemu.record.join.ties import Member
+from netemu.record.join.wires import Member
 from netemu.record.journeys import Journey
 from netemu.record.live.journeys import SETTLE_NS, Completed, Live
 from netemu.topology.tracing import EVERYTHING, Tracing

@@ -52,6 +52,27 @@ class Flow:
             return self.journeys.going(direction).counting(1, None)
         return [journey for journey in self.journeys if journey.direction == direction and journey.quotes is None]
 
+    @property
+    def since_ns(self) -> int:
+        """When its first packet began, as `Journey.since_ns` has it."""
+        if isinstance(self.journeys, Chosen):
+            return int(self.journeys.journeys.laid.since_ns[self.journeys.places[0]])
+        return self.journeys[0].since_ns
+
+    @property
+    def begins_at(self) -> str:
+        """The host that its first packet was first seen at."""
+        if isinstance(self.journeys, Chosen):
+            return self.journeys.journeys.first_host(self.journeys.places[0])
+        return self.journeys[0].first.point.host
+
+    @property
+    def undated(self) -> bool:
+        """Whether no sighting of its first packet has a time."""
+        if isinstance(self.journeys, Chosen):
+            return not self.journeys.journeys.on_a_wire(self.journeys.places[0])
+        return self.journeys[0].start_ns is None
+
 
 class Flows(list[Flow]):
     """A record's flows, in order of time; called, those of which a journey fits a text and all words."""

@@ -14,16 +14,17 @@ from netemu.netfilter.conntrack import Direction
 from netemu.record.ask.askable import Askable
 from netemu.record.ask.select import Words, journeys_where
 from netemu.record.capture import HostCapture
-from netemu.record.decode.rows import Column, ranges
+from netemu.record.decode.rows import Column, ranges, stable_order
 from netemu.record.join.ends import ENDS, End, why_ended
 from netemu.record.join.forest import Laid, lay_out
 from netemu.record.join.order import Order, order, retransmissions
 from netemu.record.join.passes import HostPasses, read_passes
 from netemu.record.join.quotes import Quote, Quotes, read_quotes
 from netemu.record.join.rewrites import Rewrite, matched, rewrites, walked
-from netemu.record.join.ties import Member, Ties, tie
+from netemu.record.join.ties import Ties, tie
 from netemu.record.join.tunnels import TunnelHop, Tunnels, read_tunnels
 from netemu.record.join.turn import RuleTurn
+from netemu.record.join.wires import Member
 from netemu.record.sighting import Sighting
 from netemu.topology.points import Point
 
@@ -170,6 +171,19 @@ class Journeys(Askable[Journey]):
         return f"<{len(self)} journeys>"
 
     @cached_property
+    def point_at(self) -> Column:
+        """The number of the point of each sighting in `laid.rows`, in as few bytes as it takes."""
+        return self.seen.point.astype(np.min_scalar_type(len(self.seen.points)))[self.laid.rows]
+
+    @cached_property
+    def row_before(self) -> Column:
+        """The row of the sighting before each one in `laid.rows`; its own where it is its journey's first."""
+        laid = self.laid
+        first = np.zeros(len(laid.rows), np.bool_)
+        first[laid.offset[:-1]] = True
+        return laid.rows_before(np.arange(len(laid.rows)), first)
+
+    @cached_property
     def order(self) -> Order:
         """Which journeys were told from each other by their order alone; worked out when it is first asked for."""
         return order(self._ties, self.laid, self._segment_of)
@@ -185,6 +199,15 @@ class Journeys(Askable[Journey]):
     def tunnels(self) -> Tunnels:
         """Which journeys' packets went through tunnels, in which datagrams; worked out when it is first asked for."""
         return read_tunnels(self.laid, self.seen, self._segment_of)
+
+    def first_host(self, place: int) -> str:
+        """The host that one of them was first seen at."""
+        return self.seen.points[self.seen.point[self.laid.rows[self.laid.offset[place]]]].host
+
+    def on_a_wire(self, place: int) -> bool:
+        """Whether a wire saw one of them anywhere on its way."""
+        rows = self.laid.rows[self.laid.offset[place] : self.laid.offset[place + 1]]
+        return bool((rows < self.seen.wires).any())
 
     def met(self) -> Iterable[tuple[RuleTurn, int]]:
         """Each rule and policy that packets met, and how often: also packets that began after the record's end."""
@@ -275,21 +298,34 @@ class Chosen(Sequence[Journey]):
             return None
         return cls(chosen[0].journeys, np.concatenate([each.places for each in chosen]))
 
+    @cached_property
+    def arranged(self) -> Column | None:
+        """Their order by their places; None where they are in that order."""
+        return None if (self.places[1:] > self.places[:-1]).all() else stable_order(self.places)
+
     def counting(self, low: int, high: int | None) -> Chosen:
         """Those whose nth lies between two numbers, both included; without an upper one, from `low` on."""
         nth = self.journeys.nth[self.places]
         return Chosen(self.journeys, self.places[(nth >= low) & (nth <= (high or nth))])
 
-    def hosts(self) -> set[str]:
+    @cached_property
+    def hosts(self) -> frozenset[str]:
         """The hosts that these packets were seen at."""
         laid, seen = self.journeys.laid, self.journeys.seen
-        begins = laid.offset[:-1][self.places]
-        rows = laid.rows[ranges(begins, laid.offset[1:][self.places] - begins)]
-        return {seen.points[point].host for point in np.unique(seen.point[rows]).tolist()}
+        there, points = np.zeros(len(seen.points), np.bool_), self.journeys.point_at
+        if len(self) < len(laid):
+            begins = laid.offset[:-1][self.places]
+            points = points[ranges(begins, laid.offset[1:][self.places] - begins)]
+        there[points] = True
+        return frozenset(point.host for point, been in zip(seen.points, there.tolist(), strict=True) if been)
+
+    @cached_property
+    def _ids(self) -> tuple[int, ...]:
+        return tuple((self.places + 1).tolist())
 
     def ids(self) -> tuple[int, ...]:
         """Their ids."""
-        return tuple((self.places + 1).tolist())
+        return self._ids
 
     def going(self, direction: Direction) -> Chosen:
         """Those of one direction."""

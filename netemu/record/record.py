@@ -25,8 +25,8 @@ from netemu.record.files.saved import Raw, read, write
 from netemu.record.flows import EntryKey, Flow, Flows, join_flows, read_entries
 from netemu.record.join.legacy import settle
 from netemu.record.join.passes import HostPasses, read_passes
-from netemu.record.join.ties import Member
 from netemu.record.join.turn import RuleTurn
+from netemu.record.join.wires import Member
 from netemu.record.journeys import Journey, Journeys, joined_journeys
 from netemu.record.sighting import Sighting
 from netemu.record.tracked import ConntrackEvents
@@ -161,11 +161,7 @@ class Record:
         if exchange.sockets:
             mine = [flow for flow in self.flows if flow.original in exchange.sockets]
             return [flow for flow in mine if _began_in(flow, exchange)]
-        return [
-            flow
-            for flow in self.flows
-            if flow.journeys[0].first.point.host == exchange.host and _began_in(flow, exchange)
-        ]
+        return [flow for flow in self.flows if flow.begins_at == exchange.host and _began_in(flow, exchange)]
 
     def matches(self, host: str) -> dict[tuple[str, str, str, int], int]:
         """How often each rule of a host was seen to match, by the rule's key."""
@@ -237,11 +233,10 @@ def _uncertain(capture: HostCapture, passes: HostPasses) -> dict[tuple[str, str,
 
 def _began_in(flow: Flow, exchange: Exchange) -> bool:
     """Whether a flow began in an exchange's time; what no wire saw: in its stretch of the trace, if that is known."""
-    journey = flow.journeys[0]
-    if journey.start_ns is None:
-        place = journey.first.place_in_trace
+    if flow.undated:
+        place = flow.journeys[0].first.place_in_trace
         if exchange.events is not None and place is not None:
             return exchange.events[0] <= place < exchange.events[1]
         if exchange.sockets:
             return True
-    return exchange.start_ns <= journey.since_ns <= exchange.end_ns
+    return exchange.start_ns <= flow.since_ns <= exchange.end_ns

@@ -1,8 +1,9 @@
 """What it takes to make journeys of what taps saw, and to hold ten expectations against them: no kernel needed.
 
-One UDP packet from A through router B to C, and as many more of its kind as asked, differing in ports, IP ids and
-payload: its frames at four wire points, and the trace of B's hooks as Linux 6.18 sends it, all made up beforehand.
-Each size is measured in a process of its own, so that its peak memory is its own.
+Two cases, each of one UDP packet and as many more of its kind as asked, differing in ports, IP ids and payload, all
+made up beforehand. `wires`: A sends to a group, and B, C and D get it: four wire points and nothing else. `hooks`: A
+sends through router B to C: four wire points, and the trace of B's hooks as Linux 6.18 sends it. Each size is measured
+in a process of its own, so that its peak memory is its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +28,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from record_scene import Scene, attribute, u32, udp  # noqa: E402
 
 from netemu.check.report import check_record  # noqa: E402
-from netemu.record.capture import HostCapture  # noqa: E402
+from netemu.record.capture import MULTICAST, HostCapture  # noqa: E402
 from netemu.record.frames import Datagrams, Frames, offsets  # noqa: E402
 from netemu.record.record import Exchange, build_record  # noqa: E402
 from netemu.topology.expectation import PacketExpectation  # noqa: E402
@@ -34,8 +36,23 @@ from netemu.topology.expectation import PacketExpectation  # noqa: E402
 SECONDS, MOST_MIB, TSHARK, GROWTH = 10.0, 2048, 10.0, 1.3
 """For a million packets at four points, or as many sightings at more of them: seconds and memory. How many times as
 fast as tshark, on as many frames; and how much longer a sighting may take than in another size."""
+SIZES = {"wires": (2500, 25_000, 250_000, 1_000_000), "hooks": (1100, 10_000, 100_000, 450_000)}
+"""How many packets are measured of each case: 10,000 to 4 million sightings."""
 PORT, IP_ID, PAYLOAD, TRACE_ID = 0x1234, 0x4321, b"MARKMARK", 0x0FEDCBA9
-EXPECTED = (
+EXPECTED: dict[str, tuple[dict[str, Any], ...]] = {}
+EXPECTED["wires"] = (
+    {"at": "A:eth0 out", "ttl": 64},
+    {"at": "A:eth0 out", "src": "10.0.0.1:*"},
+    {"at": "A:eth0 out", "dst": "239.1.1.1:53"},
+    {"at": "B:eth0 in", "dst": "239.1.1.1:53"},
+    {"at": "B:eth0 in", "ct": "none"},
+    {"at": "C:eth0 in", "ttl": 64},
+    {"at": "C:eth0 in", "src": "10.0.0.1:*", "dst": "239.1.1.1:53"},
+    {"at": "D:eth0 in", "src": "10.0.0.1:*"},
+    {"at": "D:eth0 in", "dst": "239.1.1.1:53", "ttl": 64},
+    {"path": ("A:eth0 out", "B:eth0 in", "C:eth0 in", "D:eth0 in")},
+)
+EXPECTED["hooks"] = (
     {"at": "A:eth0 out", "ttl": 64},
     {"at": "A:eth0 out", "src": "10.0.0.1:*"},
     {"at": "B:eth0 in", "dst": "10.0.1.2:53"},
@@ -49,14 +66,27 @@ EXPECTED = (
 )
 
 
-def made_up(packets: int, flows: int) -> tuple[list[HostCapture], dict[tuple[str, str], str]]:
-    """The captures of all hosts."""
+def one_packet(case: str) -> Scene:
+    """What the taps see of one packet."""
     scene = Scene()
+    if case == "wires":
+        a, *others = (scene.host(name, eth0="lan") for name in "ABCD")
+        packet = udp(f"10.0.0.1:{PORT}", "239.1.1.1:53", PAYLOAD + bytes(10), ip_id=IP_ID)
+        a.wire("eth0", "out", packet)
+        for each in others:
+            each.wire("eth0", "in", packet, MULTICAST)
+        return scene
     a, b, c = scene.host("A", eth0="lan"), scene.host("B", eth0="lan", eth1="wan"), scene.host("C", eth0="wan")
     packet = udp(f"10.0.0.1:{PORT}", "10.0.1.2:53", PAYLOAD + bytes(10), ip_id=IP_ID)
     a.wire("eth0", "out", packet)
     c_gets = b.gets("eth0", packet, "eth1", id=TRACE_ID).forwarded().packet
     c.wire("eth0", "in", c_gets)
+    return scene
+
+
+def made_up(case: str, packets: int, flows: int) -> tuple[list[HostCapture], dict[tuple[str, str], str]]:
+    """The captures of all hosts."""
+    scene = one_packet(case)
     number = np.arange(packets)
     marks = [
         (PORT.to_bytes(2, "big"), 10000 + number % flows, 2),
@@ -94,19 +124,19 @@ def _many(data: bytes, marks: list[tuple[bytes, np.ndarray, int]], packets: int)
     return rows
 
 
-def measure(packets: int, flows: int) -> dict[str, float]:
+def measure(case: str, packets: int, flows: int) -> dict[str, float]:
     """One size, in this process."""
-    captures, segment_of = made_up(packets, flows)
+    captures, segment_of = made_up(case, packets, flows)
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     cpu, clock = time.process_time(), time.perf_counter()
     record = build_record(captures, segment_of, [Exchange("load", "A", "", 0, 10**18)])
     joined = time.process_time()
-    expectations = [PacketExpectation(traffic="load", packet="request.all", **each) for each in EXPECTED]
+    expectations = [PacketExpectation(traffic="load", packet="request.all", **each) for each in EXPECTED[case]]
     report = check_record("load", record, expectations)
     end, wall = time.process_time(), time.perf_counter() - clock
     packet_checks = [check for check in report.checks if check.journeys]
     assert len(record.journeys) == packets, "not every packet is one journey"
-    assert [str(check.verdict) for check in packet_checks] == ["pass"] * len(EXPECTED), report.explain()
+    assert [str(check.verdict) for check in packet_checks] == ["pass"] * len(expectations), report.explain()
     return {
         "packets": packets,
         "sightings": record.captured,
@@ -123,7 +153,7 @@ def measure(packets: int, flows: int) -> dict[str, float]:
 
 def tshark(packets: int, flows: int) -> float:
     """Seconds that tshark takes to print six fields of one of the four files: the frames at one point."""
-    captures, _ = made_up(packets, flows)
+    captures, _ = made_up("wires", packets, flows)
     (a,) = [capture for capture in captures if capture.host == "A"]
     with NamedTemporaryFile(suffix=".pcap") as file:
         file.write(struct.pack("=IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 1 << 16, 1))
@@ -150,57 +180,73 @@ def grown(found: list[dict[str, float]]) -> float:
     return found[-1]["us_a_sighting"] / min(each["us_a_sighting"] for each in found)
 
 
-def missed_goals(found: list[dict[str, float]], tshark_s: float | None) -> list[str]:
+def missed_goals(case: str, found: list[dict[str, float]], tshark_s: float | None) -> list[str]:
     """Which goals are missed, in words. Of other than four million sightings, their share of the seconds is asked."""
     missed = []
     largest = found[-1]
     millions = largest["sightings"] / 1e6
     due = SECONDS * millions / 4
     if largest["wall_s"] > due:
-        missed.append(f"{largest['wall_s']:.1f} s for {millions:.2g} million sightings, more than {due:.1f}")
+        missed.append(f"{case}: {largest['wall_s']:.1f} s for {millions:.2g} million sightings, more than {due:.1f}")
     if largest["peak_mib"] > MOST_MIB:
-        missed.append(f"{largest['peak_mib']:,.0f} MiB for {millions:.2g} million sightings, more than {MOST_MIB:,}")
+        missed.append(
+            f"{case}: {largest['peak_mib']:,.0f} MiB for {millions:.2g} million sightings, more than {MOST_MIB:,}"
+        )
     if grown(found) > GROWTH:
-        missed.append(f"a sighting takes {grown(found):.2f} times what it takes in another size, more than {GROWTH}")
+        missed.append(
+            f"{case}: a sighting takes {grown(found):.2f} times what it takes in another size, more than {GROWTH}"
+        )
     if tshark_s is not None and tshark_s < TSHARK * largest["wall_s"]:
         times = tshark_s / largest["wall_s"]
-        missed.append(f"{times:.2f} times as fast as tshark reading one of the four files, not {TSHARK}")
+        missed.append(f"{case}: {times:.2f} times as fast as tshark reading one of the four files, not {TSHARK:.0f}")
     return missed
+
+
+def sizes_of(case: str, asked: argparse.Namespace) -> list[dict[str, float]]:
+    """Each size of a case in a process of its own, told as it comes."""
+    found = []
+    for packets in asked.packets or SIZES[case]:
+        command = [sys.executable, __file__, "--here", "--packets", str(packets), "--flows", str(asked.flows)]
+        command += ["--case", case]
+        found.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+        if not asked.json:
+            each = found[-1]
+            print(
+                f"{case}  {each['packets']:>9} packets  {each['sightings']:>9} sightings  {each['cpu_s']:7.2f} s CPU"
+                f" ({each['checks_cpu_s']:.2f} s of it ten expectations)  {each['wall_s']:7.2f} s"
+                f"  {each['us_a_sighting']:5.2f} us a sighting  {each['peak_mib']:>6} MiB",
+                flush=True,
+            )
+    if not asked.json:
+        print(f"{case}  a sighting of the largest size takes {grown(found):.2f} times the least of all (aim {GROWTH})")
+    return found
 
 
 def main() -> int:
     """Each size in a process of its own."""
-    asked = argparse.ArgumentParser(prog="scripts/bench analysis", description=__doc__)
-    asked.add_argument("--json", action="store_true")
-    asked.add_argument("--packets", type=int, nargs="+", default=[1100, 10_000, 100_000, 450_000])
-    asked.add_argument("--flows", type=int, default=100)
-    asked.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    options = asked.parse_args()
-    if options.here:
-        print(json.dumps(measure(options.packets[0], options.flows)))
+    parser = argparse.ArgumentParser(prog="scripts/bench analysis", description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--case", choices=tuple(SIZES), help="one case alone")
+    parser.add_argument("--packets", type=int, nargs="+", help="other sizes")
+    parser.add_argument("--flows", type=int, default=100)
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.here:
+        print(json.dumps(measure(asked.case, asked.packets[0], asked.flows)))
         return 0
-    found = []
-    for packets in options.packets:
-        command = [sys.executable, __file__, "--here", "--packets", str(packets), "--flows", str(options.flows)]
-        found.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
-        if not options.json:
-            each = found[-1]
-            print(
-                f"{each['packets']:>9} packets  {each['sightings']:>9} sightings  {each['cpu_s']:7.2f} s CPU"
-                f" ({each['checks_cpu_s']:.2f} s of it ten expectations)  {each['wall_s']:7.2f} s"
-                f"  {each['us_a_sighting']:5.2f} us a sighting  {each['peak_mib']:>6} MiB"
-            )
-    theirs = tshark(options.packets[-1], options.flows) if shutil.which("tshark") else None
-    missed = missed_goals(found, theirs)
-    if options.json:
-        print(json.dumps({"sizes": found, "tshark_s": theirs, "missed": missed}))
+    cases = [asked.case] if asked.case else list(SIZES)
+    found = {case: sizes_of(case, asked) for case in cases}
+    wires = found.get("wires")
+    theirs = tshark(int(wires[-1]["packets"]), asked.flows) if wires and shutil.which("tshark") else None
+    missed = [each for case in cases for each in missed_goals(case, found[case], theirs if case == "wires" else None)]
+    if asked.json:
+        print(json.dumps({"sizes": found.get("hooks", []), "wires": wires or [], "tshark_s": theirs, "missed": missed}))
         return bool(missed)
-    print(f"a sighting of the largest size takes {grown(found):.2f} times the least of all sizes (aim {GROWTH})")
-    if theirs is None:
-        print("tshark is not installed, so not measured: apt-get install -y --no-install-recommends tshark")
-    else:
-        times = theirs / found[-1]["wall_s"]
+    if theirs is not None and wires:
+        times = theirs / wires[-1]["wall_s"]
         print(f"tshark -T fields, one of the four files: {theirs:.1f} s, {times:.2f} times netemu's (aim {TSHARK:.0f})")
+    elif wires:
+        print("tshark is not installed, so not measured: apt-get install -y --no-install-recommends tshark")
     for each in missed:
         print(f"missed: {each}")
     return bool(missed)

@@ -36,6 +36,8 @@ def test_journeys_are_those_of_the_plain_joins(dice: random.Random):
 @settings(max_examples=100, deadline=None)
 @example(random.Random(2_314_065))  # a rule matched a packet that no stage and no wire saw
 @example(random.Random(267_001_031_490))  # a packet's entry takes back tuples that the packet itself does not show
+@example(random.Random(836))  # a damaged frame says that more fragments follow, and is as long as the packet
+@example(random.Random(1977))  # a frame without ports, after a later fragment of a packet with the same addresses
 @given(DICE)
 def test_flows_are_those_of_the_plain_joins(dice: random.Random):
     captures, segment_of = any_captures(dice)

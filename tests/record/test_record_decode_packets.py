@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -250,3 +251,26 @@ def test_codes_are_found_among_those_known(codes: list[int], known: list[int]):
 def test_a_stable_order_is_one_whatever_the_codes(codes: list[int]):
     found = stable_order(np.array(codes, np.uint64))
     assert found.tolist() == sorted(range(len(codes)), key=codes.__getitem__)
+
+
+def test_a_packet_is_read_the_same_in_any_company():
+    """Regular packets are read at fixed places (regular.py) if no others are among them, or beside them."""
+    syn, question = tcp("10.0.0.1:1", "10.0.0.2:2", ip_id=9), udp("10.0.0.1:1", "10.0.0.2:2", b"question" * 3)
+    regular = [syn.frame(), question.frame(), syn.but(ttl=3, seq=7, flags="ACK").frame()]
+    odd = [b"", syn.frame()[:40], tcp("[fd00::1]:4000", "[fd00::2]:80").frame(), syn.but(options=b"\1" * 4).frame()]
+    together = decoded([*odd, *regular])
+    for place, frame in enumerate([*odd, *regular]):
+        alone = decoded([frame])
+        for column in fields(Packets):
+            mine, theirs = getattr(alone, column.name), getattr(together, column.name)
+            assert mine[0] == theirs[place], column.name
+            assert mine.dtype == theirs.dtype, column.name
+
+
+def test_what_is_the_same_in_all_packets_is_kept_once():
+    found = decoded([udp("10.0.0.1:1", "10.0.0.2:2", b"question").but(ip_id=number).frame() for number in range(1000)])
+    assert found.select(np.array([3, 5])).ip_id.tolist() == [3, 5]
+    once = [each.name for each in fields(Packets) if getattr(found, each.name).strides == (0,)]
+    assert {"version", "src_high", "src_low", "vlan", "seq", "mark"} <= set(once)
+    assert found.select(np.array([3, 5])).src_low.strides == (0,)
+    assert len(found.select(np.array([], np.int64)).version) == 0

@@ -183,15 +183,15 @@ def flag_words(bits: int) -> str:
 def identity(packet: Split) -> bytes:
     """The bytes by which one host's wires and hooks know the same packet.
 
-    Both headers without their checksums (a locally made packet has a partial one until it leaves), the transport
-    header cut where the nft trace cuts it.
+    Both headers, zeros for their checksums (a locally made packet has a partial one until it leaves), the transport
+    header cut where the nft trace cuts it. A frame that ends before its checksum is not one that has it.
     """
     network, transport = packet.network[:NETWORK_SEEN], packet.transport[:TRANSPORT_SEEN]
     if network[0] >> 4 == 4:
-        number, network = network[9], network[:10] + network[12:]
+        number, network = network[9], network[:10] + bytes(2) + network[12:]
     else:
         number = network[6]
     where = _CHECKSUM.get(PROTOCOLS.get(number, ""))
     if where is not None:
-        transport = transport[:where] + transport[where + 2 :]
+        transport = transport[:where] + bytes(len(transport[where : where + 2])) + transport[where + 2 :]
     return network + transport

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from netemu.record.decode.headers import (
     flag_words,
     part_of,
 )
+from netemu.record.decode.regular import regular_frames, regular_splits, seen_lengths
 from netemu.record.decode.rows import AT_ONCE, Column, big_endian, digest, windows
 
 WHOLE, OTHER, TRUNCATED, MALFORMED = range(4)
@@ -37,7 +39,7 @@ _TCP, _ICMP, _ICMP6 = 6, 1, 58
 _WITH_PORTS = (17, 33, 132, 136)
 _FRAGMENT = 44
 _CHECKSUM_AT = {6: 16, 17: 6, 1: 2, 58: 2}
-_KINDS = {
+_KINDS: dict[str, type[np.generic]] = {
     "mark": np.uint8,
     "ethertype": np.uint16,
     "vlan": np.int32,
@@ -127,14 +129,36 @@ class Packets:
 
     def select(self, rows: Column) -> Packets:
         """These rows alone, in the order given."""
-        return Packets(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
+        return Packets(**{each.name: _chosen(getattr(self, each.name), rows) for each in fields(self)})
 
 
 def concatenate(parts: list[Packets]) -> Packets:
-    """The rows of all parts, one after another."""
-    if not parts:
+    """The rows of all parts, one after another. What is the same in all of them takes no memory, and is read-only."""
+    some = [part for part in parts if len(part)]
+    if not some:
         return empty(0)
-    return Packets(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _KINDS})
+    return Packets(**{name: _joined([getattr(part, name) for part in some], kind) for name, kind in _KINDS.items()})
+
+
+def _constant(value: Any, kind: type[np.generic], count: int) -> Column:
+    return np.broadcast_to(np.asarray(value, kind), count)
+
+
+def _is_constant(column: Column) -> bool:
+    return column.strides == (0,)
+
+
+def _chosen(column: Column, rows: Column) -> Column:
+    if _is_constant(column) and rows.dtype != np.bool_:
+        return np.broadcast_to(column[:1].reshape(()), len(rows)) if len(rows) else column[:0]
+    return column[rows]
+
+
+def _joined(columns: list[Column], kind: type[np.generic]) -> Column:
+    value = columns[0][0]
+    if all(_is_constant(column) and column[0] == value for column in columns):
+        return _constant(value, kind, sum(map(len, columns)))
+    return np.concatenate(columns)
 
 
 def empty(count: int) -> Packets:
@@ -178,13 +202,18 @@ class Places:
 
 def decode_frames(data: Column, starts: Column, ends: Column) -> Packets:
     """The Ethernet frames that lie in a flat buffer, each from its start to its end."""
-    found = empty(len(starts))
+    found = []
     for begin in range(0, len(starts), AT_ONCE):
-        part = slice(begin, begin + AT_ONCE)
-        places = locate(data, starts[part].astype(np.int64), ends[part].astype(np.int64))
-        found.ethertype[part], found.vlan[part] = places.ethertype, places.vlan
-        _decode(found, part, data, places)
-    return found
+        first, end = (each[begin : begin + AT_ONCE].astype(np.int64) for each in (starts, ends))
+        mine, columns = regular_frames(data, first, end)
+        others = np.flatnonzero(~mine)
+        odd = empty(len(others))
+        if len(others):
+            places = locate(data, first[others], end[others])
+            odd.ethertype[:], odd.vlan[:] = places.ethertype, places.vlan
+            _decode(odd, slice(None), data, places)
+        found.append(_together(mine, columns, others, odd))
+    return concatenate(found)
 
 
 def decode_splits(
@@ -199,19 +228,38 @@ def decode_splits(
 
     `behind` is each one's protocol behind IPv6 extension headers, where that is known from elsewhere (-1: none).
     """
-    found = empty(len(network))
-    nothing = np.zeros(AT_ONCE, np.int64)
+    found = []
+    given = (network, network_length, transport, transport_length)
     for begin in range(0, len(network), AT_ONCE):
         part = slice(begin, begin + AT_ONCE)
-        none = nothing[: len(network[part])]
-        lengths = network_length[part].astype(np.int64), transport_length[part].astype(np.int64)
-        told = none - 1 if behind is None else behind[part].astype(np.int64)
-        flags = none > 0
-        places = Places(
-            network[part], lengths[0], transport[part], lengths[1], told, none, none - 1, flags, flags, none, none
-        )
-        _decode(found, part, data, places)
-    return found
+        mine, columns = regular_splits(data, *(each[part].astype(np.int64) for each in given))
+        others = np.flatnonzero(~mine)
+        odd = empty(len(others))
+        if len(others):
+            starts, size, transports, there = (each[part][others].astype(np.int64) for each in given)
+            none = np.zeros(len(others), np.int64)
+            told = none - 1 if behind is None else behind[part][others].astype(np.int64)
+            places = Places(starts, size, transports, there, told, none, none - 1, none > 0, none > 0, none, none)
+            _decode(odd, slice(None), data, places)
+        found.append(_together(mine, columns, others, odd))
+    return concatenate(found)
+
+
+def _together(mine: Column, columns: dict[str, Column], others: Column, odd: Packets) -> Packets:
+    """The packets that are regular and the others, in their order."""
+    found: dict[str, Column] = {}
+    for name, kind in _KINDS.items():
+        column = columns.get(name)
+        if column is None:
+            column = _constant(-1 if name in _NONE else 0, kind, len(mine) - len(others))
+        if len(others):
+            both = np.empty(len(mine), kind)
+            both[mine], both[others] = column, getattr(odd, name)
+            column = both
+        elif len(column) and (column == column[0]).all():
+            column = _constant(column[0], kind, len(column))
+        found[name] = column
+    return Packets(**found)
 
 
 def locate(data: Column, starts: Column, ends: Column) -> Places:
@@ -339,8 +387,7 @@ def _identity(network: Column, transport: Column, number: Column, places: Places
     bare = np.concatenate([network[:, :20], transport], axis=1)
     for protocol, where in _CHECKSUM_AT.items():
         bare[number == protocol, 20 + where : 22 + where] = 0
-    seen = np.minimum(places.network_length, NETWORK_SEEN) << 8 | np.minimum(places.transport_length, TRANSPORT_SEEN)
-    found = digest(bare, 1) ^ seen.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    found = digest(bare, 1) ^ seen_lengths(places.network_length, places.transport_length)
     longer = np.flatnonzero(places.network_length > 20)
     found[longer] ^= digest(network[longer, 20:], 2)
     return found

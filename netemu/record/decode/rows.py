@@ -21,8 +21,13 @@ _STEP = 0x165667B19E3779F9
 
 def windows(data: Column, starts: Column, lengths: Column, width: int) -> Column:
     """The first `width` bytes of each row as a matrix, zeros behind a row's end. Rows lie within `data`."""
-    if not len(lengths) or int(lengths.min()) >= width:
+    least = int(lengths.min(initial=width))
+    if least >= width:
         return _taken(data, starts, width)
+    if least > 0 and least == int(lengths.max()):
+        found = np.zeros((len(starts), width), np.uint8)
+        found[:, :least] = _taken(data, starts, least)
+        return found
     found = _taken(data, np.where(lengths > 0, starts, 0), width)
     kept = np.tri(width + 1, width, -1, dtype=np.uint8)
     kept *= 255
@@ -61,7 +66,7 @@ def digest(matrix: Column, seed: int = 0) -> Column:
     Whoever joins by it compares the rows themselves afterwards: an equal number alone proves nothing.
     """
     spare = -matrix.shape[1] % 8
-    if spare or not matrix.flags.c_contiguous:
+    if spare:
         matrix = np.pad(matrix, ((0, 0), (0, spare)))
     words = np.ascontiguousarray(matrix).view(np.uint64)
     total = np.full(len(words), seed, np.uint64)
@@ -72,7 +77,17 @@ def digest(matrix: Column, seed: int = 0) -> Column:
 
 def mix(numbers: Column, place: int = 0) -> Column:
     """Each 64-bit number scattered over all 64 bits, differently for each `place`; no two become the same."""
-    mixed = (numbers + np.uint64((place + 1) * _STEP % 2**64)) * _ODD[0]
+    if len(numbers) <= AT_ONCE:
+        return _mixed(numbers, place)
+    found = np.empty(len(numbers), np.uint64)
+    for begin in range(0, len(numbers), AT_ONCE):
+        found[begin : begin + AT_ONCE] = _mixed(numbers[begin : begin + AT_ONCE], place)
+    return found
+
+
+def _mixed(numbers: Column, place: int) -> Column:
+    mixed = numbers + np.uint64((place + 1) * _STEP % 2**64)
+    mixed *= _ODD[0]
     mixed ^= mixed >> np.uint64(29)
     mixed *= _ODD[1]
     mixed ^= mixed >> np.uint64(32)
@@ -83,7 +98,8 @@ def whole_digest(data: Column, starts: Column, lengths: Column) -> Column:
     """`digest` of rows of any length."""
     found = np.zeros(len(starts), np.uint64)
     widths = (lengths + 7) // 8 * 8
-    order = stable_order(widths)
+    alike = not len(widths) or bool((widths == widths[0]).all())
+    order = np.arange(len(widths)) if alike else stable_order(widths)
     edges = np.flatnonzero(np.diff(widths[order], prepend=-1, append=-1))
     for begin, end in pairwise(edges):
         width = int(widths[order[begin]])
@@ -111,6 +127,8 @@ def same_rows(data: Column, one: tuple[Column, Column], other: tuple[Column, Col
 
 def ranges(starts: Column, counts: Column) -> Column:
     """Each row's `counts` successive numbers from its start on, all in one column."""
+    if (counts == 1).all():
+        return starts.astype(np.int64)
     total = int(counts.sum())
     ends = np.cumsum(counts)
     return np.arange(total) - np.repeat(ends - counts - starts, counts)
@@ -118,8 +136,7 @@ def ranges(starts: Column, counts: Column) -> Column:
 
 def ranks(codes: Column) -> Column:
     """How many rows of the same code stand before each row."""
-    order = stable_order(codes)
-    ordered = codes[order]
+    order, ordered = arranged(codes)
     begins = np.ones(len(codes), np.bool_)
     begins[1:] = ordered[1:] != ordered[:-1]
     found = np.empty(len(codes), np.int64)
@@ -132,8 +149,7 @@ def found_in(codes: Column, known: Column) -> Column:
     known = np.sort(known)
     found = np.zeros(len(codes), np.bool_)
     if len(known):
-        order = stable_order(codes)
-        ordered = codes[order]
+        order, ordered = arranged(codes)
         place = np.minimum(np.searchsorted(known, ordered), len(known) - 1)
         found[order] = known[place] == ordered
     return found
@@ -141,17 +157,43 @@ def found_in(codes: Column, known: Column) -> Column:
 
 def numbered(codes: Column) -> Column:
     """Equal codes get equal numbers, counted from 0."""
-    arranged = stable_order(codes)
-    ordered = codes[arranged]
+    order, ordered = arranged(codes)
     found = np.empty(len(codes), np.int64)
     changes = np.zeros(len(codes), np.int64)
     changes[1:] = ordered[1:] != ordered[:-1]
-    found[arranged] = np.cumsum(changes)
+    found[order] = np.cumsum(changes)
     return found
 
 
+def spread(lengths: Column) -> Column:
+    """For as many things of these lengths as there are, one after the other: whose each place is."""
+    return np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+
+
+def rising(numbers: Column) -> bool:
+    """Whether none is less than the one before it."""
+    return bool((numbers[1:] >= numbers[:-1]).all())
+
+
+def distinct(codes: Column) -> tuple[Column, Column]:
+    """The first row of each code, and for each row which of these it is like."""
+    if not len(codes) or (codes == codes[0]).all():
+        return np.zeros(min(len(codes), 1), np.int64), np.zeros(len(codes), np.int64)
+    order, ordered = arranged(codes)
+    begins = np.ones(len(codes), np.bool_)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    number = np.empty(len(codes), np.int64)
+    number[order] = np.cumsum(begins) - 1
+    return order[begins], number
+
+
 def stable_order(codes: Column) -> Column:
-    """The rows by their code, those of equal codes in their order; codes are not negative.
+    """The rows by their code, those of equal codes in their order; codes are not negative."""
+    return arranged(codes)[0]
+
+
+def arranged(codes: Column) -> tuple[Column, Column]:
+    """The rows by their code, those of equal codes in their order, and the codes in that order.
 
     numpy sorts numbers ten times faster than it finds their order, so each number is sorted with its row in its lower
     bits. Where a code has no room for that, rows that are alike in its upper bits alone are put right afterwards.
@@ -160,16 +202,20 @@ def stable_order(codes: Column) -> Column:
     bits = np.uint64(len(codes).bit_length())
     row = np.uint64((1 << int(bits)) - 1)
     fits = not len(codes) or int(codes.max()) < 1 << 64 - int(bits)
-    packed = (codes << bits if fits else codes & ~row) | np.arange(len(codes), dtype=np.uint64)
+    packed = codes << bits if fits else codes & ~row
+    packed |= np.arange(len(codes), dtype=np.uint64)
     packed.sort()
     order = (packed & row).view(np.int64)
     if fits:
-        return order
+        packed >>= bits
+        return order, packed
     ordered = codes[order]
     packed &= ~row
     alike = packed[1:] == packed[:-1]
-    if (alike & (ordered[1:] != ordered[:-1])).any():
-        group = np.concatenate([[0], np.cumsum(~alike)])
-        mixed = np.flatnonzero(np.isin(group, group[1:][alike & (ordered[1:] != ordered[:-1])]))
+    alike &= ordered[1:] != ordered[:-1]
+    if alike.any():
+        upper = packed[1:][alike]
+        mixed = np.flatnonzero(found_in(packed, upper))
         order[mixed] = order[mixed][np.lexsort((order[mixed], ordered[mixed]))]
-    return order
+        ordered[mixed] = codes[order[mixed]]
+    return order, ordered

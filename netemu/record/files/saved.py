@@ -23,7 +23,7 @@ from netemu.netfilter.ruleset import Rule, Ruleset
 from netemu.record.capture import HostCapture, TapHealth
 from netemu.record.exchange import Exchange
 from netemu.record.frames import Datagrams, Frames
-from netemu.record.join.ties import Member
+from netemu.record.join.wires import Member
 
 FORMAT, VERSION = "netemu record", 1
 _ABOUT = "record.json"

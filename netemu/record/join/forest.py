@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from netemu.record.capture import OTHERHOST
-from netemu.record.decode.rows import Column, ranges, stable_order
+from netemu.record.decode.rows import Column, ranges, rising, spread, stable_order
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
 from netemu.record.join.ties import Passes, Ties
 
@@ -68,6 +68,7 @@ class _Level:
 
     node: Column
     parent: Column
+    own: Column
     children: Column
     size: Column
     at: Column
@@ -80,17 +81,29 @@ class _Forest:
     def __init__(self, ties: Ties) -> None:
         passes, wires = ties.passes, ties.sightings.wires
         self.wires = wires
-        self.own = np.concatenate([np.ones(wires, np.int64), passes.count])
-        self.row = np.concatenate([np.arange(wires), passes.first])
+        self.passes = passes
         single = np.concatenate([np.where(ties.enters >= 0, ties.enters + wires, -1), ties.left])
         self.children = np.where(single >= 0, 1, ties.leads_count)
         self.single = single
         self.first_lead = ties.leads_first
         self.leads = ties.leads
 
-    def below(self, node: Column) -> Column:
-        """All that the nodes lead to, node by node."""
-        count = self.children[node]
+    def own(self, node: Column) -> Column:
+        """How many sightings each node has."""
+        is_pass = np.flatnonzero(node >= self.wires)
+        found = np.ones(len(node), np.int64)
+        found[is_pass] = self.passes.count[node[is_pass] - self.wires]
+        return found
+
+    def row(self, node: Column) -> Column:
+        """The row of each node's first sighting."""
+        is_pass = np.flatnonzero(node >= self.wires)
+        found = node.copy()
+        found[is_pass] = self.passes.first[node[is_pass] - self.wires]
+        return found
+
+    def below(self, node: Column, count: Column) -> Column:
+        """All that the nodes lead to, node by node; `count` is how much that is."""
         if (count <= 1).all() and (self.single[node[count == 1]] >= 0).all():
             return self.single[node[count == 1]]
         found = np.repeat(self.single[node], count)
@@ -109,7 +122,9 @@ def lay_out(ties: Ties, until_ns: int = 0) -> Laid:
     forest = _Forest(ties)
     levels = _levels(forest, starts)
     for level, below in zip(levels[-2::-1], levels[:0:-1], strict=True):
-        np.add.at(level.size, below.parent, below.size)
+        total = np.append(0, np.cumsum(below.size))
+        ends = np.cumsum(level.children)
+        level.size += total[ends] - total[ends - level.children]
     size = levels[0].size
     offset = np.append(np.cumsum(size) - size, size.sum())
     rows = np.empty(offset[-1], np.int64)
@@ -117,8 +132,8 @@ def lay_out(ties: Ties, until_ns: int = 0) -> Laid:
     apart: list[tuple[Column, Column]] = []
     levels[0].at, levels[0].before = offset[:-1], np.full(len(starts), -1, np.int64)
     for step, level in enumerate(levels):
-        own = forest.own[level.node]
-        rows[ranges(level.at, own)] = ranges(forest.row[level.node], own)
+        own = level.own
+        rows[ranges(level.at, own)] = ranges(forest.row(level.node), own)
         is_pass = level.node >= forest.wires
         # twice the position, so that a pass that saw nothing stands behind the frame before it
         gone.append((level.at[is_pass] * 2 - (own[is_pass] == 0), level.node[is_pass] - forest.wires))
@@ -129,7 +144,7 @@ def lay_out(ties: Ties, until_ns: int = 0) -> Laid:
             _place_below(level, levels[step + 1], own)
     passes = _sorted(gone)
     branches = _sorted(apart)
-    ends_offset, leaf, last = _leaves(forest, levels)
+    ends_offset, leaf, last = _leaves(levels)
     end, end_turn = _ends(ties, forest, leaf)
     ends_offset, kept = _without_parts(ends_offset, end == REASSEMBLED)
     last, end, end_turn = last[kept], end[kept], end_turn[kept]
@@ -154,7 +169,12 @@ def _starts(ties: Ties) -> tuple[Column, Column]:
     host = np.searchsorted(_frames_before(ties), frames, "right") - 1
     nodes = np.concatenate([frames, begun + seen.wires])
     time = np.concatenate([seen.time_ns[frames], since[begun]])
-    order = np.lexsort((nodes, nodes >= seen.wires, np.concatenate([host, passes.host[begun]]), time))
+    if len(begun):
+        order = stable_order(np.concatenate([host, passes.host[begun]]))  # frames stand before passes, both in order
+        nodes, time = nodes[order], time[order]
+    if rising(time):
+        return nodes, time
+    order = stable_order(time - time.min())
     return nodes[order], time[order]
 
 
@@ -173,39 +193,48 @@ def _levels(forest: _Forest, starts: Column) -> list[_Level]:
     levels: list[_Level] = []
     while len(node) or not levels:
         children = forest.children[node]
-        levels.append(_Level(node, parent, children, forest.own[node].copy(), nothing, nothing))
-        parent = np.repeat(np.arange(len(node)), children)
-        node = forest.below(node)
+        own = forest.own(node)
+        levels.append(_Level(node, parent, own, children, own.copy(), nothing, nothing))
+        parent = spread(children)
+        node = forest.below(node, children)
     return levels
 
 
 def _place_below(level: _Level, below: _Level, own: Column) -> None:
     """Where the runs of the next step's nodes begin, and which sighting is before each."""
+    ahead = level.at + own
+    if len(below.parent) == len(level.node) and (level.children == 1).all():
+        below.at, below.before = ahead, np.where(own > 0, ahead - 1, level.before)
+        return
     earlier = np.cumsum(below.size) - below.size
     first = (np.cumsum(level.children) - level.children)[below.parent]
-    below.at = (level.at + own)[below.parent] + earlier - earlier[first]
-    below.before = np.where(own > 0, level.at + own - 1, level.before)[below.parent]
+    below.at = ahead[below.parent] + earlier - earlier[first]
+    below.before = np.where(own > 0, ahead - 1, level.before)[below.parent]
 
 
 def _sorted(pairs: list[tuple[Column, Column]]) -> tuple[Column, Column]:
     keys, values = (np.concatenate([np.empty(0, np.int64), *(pair[side] for pair in pairs)]) for side in (0, 1))
+    if rising(keys):
+        return keys, values
     order = stable_order(keys)
     return keys[order], values[order]
 
 
-def _leaves(forest: _Forest, levels: list[_Level]) -> tuple[Column, Column, Column]:
+def _leaves(levels: list[_Level]) -> tuple[Column, Column, Column]:
     """The nodes of each journey that lead nowhere, in order, and the position of the last sighting up to each."""
     found: list[tuple[Column, Column, Column]] = []
     journey = np.arange(len(levels[0].node))
     for level in levels:
         ends = np.flatnonzero(level.children == 0)
-        own = forest.own[level.node[ends]]
+        own = level.own[ends]
         last = np.where(own > 0, level.at[ends] + own - 1, level.before[ends])
         found.append((journey[ends], level.node[ends], last))
         journey = np.repeat(journey, level.children)
     whose, leaf, last = (np.concatenate([each[column] for each in found]) for column in range(3))
-    order = stable_order(last)
     offset = np.append(0, np.cumsum(np.bincount(whose, minlength=len(levels[0].node))))
+    if rising(last):
+        return offset, leaf, last
+    order = stable_order(last)
     return offset, leaf[order], last[order]
 
 

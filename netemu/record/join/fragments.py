@@ -51,6 +51,8 @@ def left_in_parts(seen: Sightings, last: Column, point: Column, claimed: Column)
     for place, code in zip(mine.tolist(), _at(packets, last[mine], point[mine]).tolist(), strict=True):
         if (rows := waiting.get(code)) is not None:
             run = _run(rows, int(offset[last[place]]), bool(more[last[place]]), offset, more)
+            if run and not more[last[place]] and more[run[0]] and packets.length[run[0]] >= packets.length[last[place]]:
+                continue  # as much as the whole packet, and yet more to follow: a damaged frame, and no part of it
             found += [(place, row) for row in run]
     pairs = np.array(found, np.int64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]

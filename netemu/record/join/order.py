@@ -16,7 +16,8 @@ from netemu.record.capture import OTHERHOST, OUTGOING
 from netemu.record.decode.rows import Column, mix, numbered
 from netemu.record.join.forest import Laid
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
-from netemu.record.join.ties import Member, Ties
+from netemu.record.join.ties import Ties
+from netemu.record.join.wires import Member, Segments
 from netemu.topology.points import HOOK_STAGES
 
 _LEAVES = [STAGE_CODE[stage] for stage in HOOK_STAGES if stage.startswith("postrouting")]
@@ -40,115 +41,135 @@ class Order:
 def order(ties: Ties, laid: Laid, segment_of: Mapping[Member, str]) -> Order:
     """How far each journey of a record is told from others by more than its order."""
     seen = ties.sightings
-    if not len(laid) or not seen.wires:
-        return Order(np.ones(len(laid), np.int64), np.zeros(len(laid), np.uint64), np.full(len(laid), -1, np.int64))
-    alike, rivals = np.ones(len(seen), np.int64), np.zeros(len(seen), np.uint64)
-    wire, pair = _on_wires(ties, segment_of, alike, rivals)
-    host = _in_hosts(ties, alike, rivals)
+    found = Order(np.ones(len(laid), np.int64), np.zeros(len(laid), np.uint64), np.full(len(laid), -1, np.int64))
+    alone = _alone(ties)
+    if not len(laid) or not any(map(len, (ties.odd_wires, ties.odd_hosts, *alone))):
+        return found  # all is told by bytes and headers
+    marks = _Marks(np.ones(len(seen), np.int64), np.zeros(len(seen), np.uint64))
+    wires = _on_wires(ties, Segments.of(seen, segment_of), marks)
+    hosts = _in_hosts(ties, alone, marks)
     begins = laid.offset[:-1]
-    of_journey = rivals[laid.rows]
+    of_journey = marks.rivals[laid.rows]
     first = np.minimum.reduceat(np.where(of_journey != 0, np.arange(len(of_journey)), len(of_journey)), begins)
-    return Order(
-        np.maximum.reduceat(alike[laid.rows], begins),
-        np.append(of_journey, np.uint64(0))[first],
-        _duplicates(ties, laid, wire, pair, host),
-    )
+    found.alike[:] = np.maximum.reduceat(marks.alike[laid.rows], begins)
+    found.rivals[:] = np.append(of_journey, np.uint64(0))[first]
+    _duplicates(ties, laid, wires, hosts, found.duplicates)
+    return found
 
 
-def _on_wires(ties: Ties, segment_of: Mapping[Member, str], alike: Column, rivals: Column) -> tuple[Column, Column]:
-    """Mark frames that are equal on their segment; which are, by number, and which of them are at one member."""
-    seen = ties.sightings
-    names = [(point.host, str(point.interface)) for point in seen.points]
-    segments = [segment_of.get(member, f"{member[0]} {member[1]}") for member in names]
-    segment = np.array([{name: n for n, name in enumerate(dict.fromkeys(segments))}[each] for each in segments])
-    numbers = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    member = np.array([numbers[name] for name in names], np.int64)
-    loops = np.array([name[1] == "lo" for name in names], np.bool_)
-    point = seen.point[: seen.wires]
-    code = mix(seen.digest ^ mix(segment.astype(np.uint64)[point], 1))
+def _alone(ties: Ties) -> tuple[Column, Column]:
+    """The passes that should have come from a frame, and those that should have become one, of which none was found."""
+    seen, passes = ties.sightings, ties.passes
+    from_wire = (passes.start == START_CODE["prerouting"]) & (passes.arrived != 0) & (ties.came < 0)
+    to_wire = np.isin(passes.last_stage, _LEAVES) & (ties.left < 0)
+    came, left = (np.flatnonzero(each & (passes.count > 0)) for each in (from_wire, to_wire))
+    # ip_mc_output's copy of a broadcast for the host itself: never on a wire
+    looped = np.array([str(each.stage).startswith("postrouting") for each in seen.points], np.bool_)
+    return came, left[~looped[seen.point[passes.first[left]]]] if len(left) else left
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """Of each sighting, `alike` and `rivals` as of a journey."""
+
+    alike: Column
+    rivals: Column
+
+
+@dataclass(frozen=True, slots=True)
+class _Equal:
+    """Some frames (`rows`, in order) that are equal to others, the number of what each is, and which `sent` it."""
+
+    rows: Column
+    group: Column
+    sent: Column
+
+
+def _on_wires(ties: Ties, segments: Segments, marks: _Marks) -> _Equal:
+    """Mark frames that are equal on their segment, beyond one that left and one at a member; which are at one member.
+
+    `sent` of what is returned is whether any of the equal frames left.
+    """
+    seen, rows = ties.sightings, ties.odd_wires
+    if not len(rows):
+        return _Equal(rows, rows, np.empty(0, np.bool_))
+    member, loops = (each[seen.point[rows]] for each in (segments.member, segments.loops))
+    code = segments.codes(seen, rows)
     group = numbered(code)
-    pair = numbered(mix(code ^ mix(member[point].astype(np.uint64), 2)))
-    out = seen.kind == OUTGOING
-    came = np.flatnonzero(~out & (seen.kind != OTHERHOST))
+    pair = numbered(mix(code ^ mix(member.astype(np.uint64), 2)))
+    out = seen.kind[rows] == OUTGOING
+    came = np.flatnonzero(~out & (seen.kind[rows] != OTHERHOST))
     sent = np.bincount(group[out], minlength=int(group.max()) + 1)
     own = np.bincount(pair[out], minlength=int(pair.max()) + 1)
     here = np.bincount(pair[came], minlength=len(own))[pair[came]]
-    from_others = sent[group[came]] - np.where(loops[point[came]], 0, own[pair[came]])
+    from_others = sent[group[came]] - np.where(loops[came], 0, own[pair[came]])
     joins = from_others > 0
     size = np.ones(len(sent), np.int64)
     np.maximum.at(size, group[came[joins]], np.maximum(here, from_others)[joins])
     unsure = np.zeros(len(sent), np.bool_)
     unsure[group[came[joins & (here != from_others)]]] = True
-    alike[: seen.wires] = size[group]
-    rivals[: seen.wires] = np.where(unsure[group], code | np.uint64(1), 0)
-    return group, pair
+    marks.alike[rows] = size[group]
+    marks.rivals[rows] = np.where(unsure[group], code | np.uint64(1), 0)
+    return _Equal(rows, pair, sent[group] > 0)
 
 
-def _in_hosts(ties: Ties, alike: Column, rivals: Column) -> Column:
-    """Mark frames and passes that are equal where they were joined; the frames' groups by number."""
+def _in_hosts(ties: Ties, alone_each_way: tuple[Column, Column], marks: _Marks) -> _Equal:
+    """Mark frames and passes that are equal where they were joined; which frames are, by number."""
     seen, passes, wires = ties.sightings, ties.passes, ties.sightings.wires
-    key, point = seen.packets.key[:wires], seen.point[:wires]
-    code = mix(key ^ mix(point.astype(np.uint64), 3))
-    group = numbered(code)
-    frames = np.bincount(group[seen.kind != OTHERHOST], minlength=int(group.max()) + 1)
     tied = np.concatenate([ties.came[ties.came >= 0], ties.left[ties.left >= 0]])
-    joined = np.bincount(group[tied], minlength=len(frames))
-    unsure = (joined > 0) & (frames != joined)
-    size = np.where(joined > 0, np.maximum(frames, joined), 1)
-    alike[:wires] = np.maximum(alike[:wires], size[group])
-    rivals[:wires] = np.where((rivals[:wires] == 0) & unsure[group], code | np.uint64(1), rivals[:wires])
-    hosts = {host: number for number, host in enumerate(seen.hosts)}
-    of_point = np.array([hosts[each.host] for each in seen.points], np.int64)[point]
-    first = np.append(seen.point, 0)[np.where(passes.count > 0, passes.first, len(seen.point))]
-    looped = np.array([str(each.stage).startswith("postrouting") for each in seen.points], np.bool_)[first]
-    looped &= passes.count > 0  # ip_mc_output's copy of a broadcast for the host itself: never on a wire
+    leads = np.zeros(wires, np.bool_)  # of each frame, whether one that has its headers was tied to a pass
+    leads[tied] = True
+    rows, group = ties.odd_hosts, np.empty(0, np.int64)
+    if len(rows):
+        code = mix(seen.packets.key[rows] ^ mix(seen.point[rows].astype(np.uint64), 3))
+        group = numbered(code)
+        frames = np.bincount(group)
+        joined = np.bincount(group[leads[rows]], minlength=len(frames))
+        unsure = (joined > 0) & (frames != joined)
+        size = np.where(joined > 0, np.maximum(frames, joined), 1)
+        marks.alike[rows] = np.maximum(marks.alike[rows], size[group])
+        fresh = (marks.rivals[rows] == 0) & unsure[group]
+        marks.rivals[rows] = np.where(fresh, code | np.uint64(1), marks.rivals[rows])
+        leads[rows] = joined[group] > 0
     last = np.where(passes.count > 0, passes.first + passes.count - 1, 0)
-    for out, keys, lone in (
-        (False, passes.arrived, (passes.start == START_CODE["prerouting"]) & (passes.arrived != 0) & (ties.came < 0)),
-        (True, seen.packets.key[last], np.isin(passes.last_stage, _LEAVES) & (ties.left < 0) & ~looped),
-    ):
-        alone = np.flatnonzero(lone & (passes.count > 0))
-        side = np.flatnonzero((seen.kind == OUTGOING) == out)
-        side = side[joined[group[side]] > 0]
-        if not len(alone) or not len(side):
+    for out, alone in zip((False, True), alone_each_way, strict=True):
+        side = np.flatnonzero(((seen.kind == OUTGOING) == out) & leads) if len(alone) else alone
+        if not len(side):
             continue
+        hosts = {host: number for number, host in enumerate(seen.hosts)}
+        of_point = np.array([hosts[each.host] for each in seen.points], np.int64)
+        keys = seen.packets.key[last[alone]] if out else passes.arrived[alone]
         codes, mine = (
             mix(each ^ mix(host.astype(np.uint64), 4)) | np.uint64(1)
-            for each, host in ((key[side], of_point[side]), (keys[alone], passes.host[alone]))
+            for each, host in ((seen.packets.key[side], of_point[seen.point[side]]), (keys, passes.host[alone]))
         )
         side_unsure = np.isin(codes, mine)
-        rivals[side[side_unsure]] = codes[side_unsure]
+        marks.rivals[side[side_unsure]] = codes[side_unsure]
         counted = dict(zip(*np.unique(mine, return_counts=True), strict=True))
-        alike[side[side_unsure]] += np.array([counted[each] for each in codes[side_unsure]], np.int64)
+        marks.alike[side[side_unsure]] += np.array([counted[each] for each in codes[side_unsure]], np.int64)
         known = np.isin(mine, codes)
-        rivals[passes.first[alone[known]]] = mine[known]
-        alike[passes.first[alone[known]]] = 2
-    return group
+        marks.rivals[passes.first[alone[known]]] = mine[known]
+        marks.alike[passes.first[alone[known]]] = 2
+    return _Equal(rows, group, seen.kind[rows] == OUTGOING)
 
 
-def _duplicates(ties: Ties, laid: Laid, wire: Column, pair: Column, host: Column) -> Column:
+def _duplicates(ties: Ties, laid: Laid, wires: _Equal, hosts: _Equal, found: Column) -> None:
     """The journeys that begin with a frame equal to one that was joined at the same place before it."""
     seen = ties.sightings
-    found = np.full(len(laid), -1, np.int64)
     begins = laid.rows[laid.offset[:-1]]
     of_row = np.full(len(seen), -1, np.int64)
     of_row[laid.rows] = np.repeat(np.arange(len(laid)), np.diff(laid.offset))
-    starts = np.flatnonzero(begins < seen.wires)
-    row = begins[starts]
-    out = seen.kind[row] == OUTGOING
-    claimed = np.flatnonzero(ties.claimed)
-    claimed = claimed[of_row[claimed] >= 0]
-    sent = np.bincount(wire[seen.kind == OUTGOING], minlength=int(wire.max()) + 1)
-    for mine, group in ((~out & (sent[wire[row]] > 0), pair), (out, host)):
-        if not mine.any():
-            continue
-        span = len(laid) + 1
-        known = np.sort(group[claimed] * span + of_row[claimed])
-        wanted = group[row[mine]] * span + starts[mine]
+    span = len(laid) + 1
+    for equal, out in ((wires, False), (hosts, True)):
+        journey = of_row[equal.rows]
+        there = journey >= 0
+        starts = there & (begins[np.where(there, journey, 0)] == equal.rows) & equal.sent
+        starts &= (seen.kind[equal.rows] == OUTGOING) == out
+        known = np.sort((equal.group * span + journey)[there & ties.claimed[equal.rows]])
+        wanted = (equal.group * span + journey)[starts]
         before = np.searchsorted(known, wanted) - 1
-        there = (before >= 0) & (known[before] // span == group[row[mine]]) if len(known) else before >= 0
-        found[starts[mine][there]] = known[before[there]] % span
-    return found
+        again = (before >= 0) & (np.append(known, -1)[before] // span == wanted // span)
+        found[journey[starts][again]] = known[before[again]] % span
 
 
 def retransmissions(ties: Ties, laid: Laid, flow: Column, reply: Column) -> Column:

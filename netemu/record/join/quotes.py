@@ -146,6 +146,8 @@ def read_quotes(captures: Sequence[HostCapture], laid: Laid, seen: Sightings) ->
     hosts = {host: number for number, host in enumerate(seen.hosts)}
     of_point = np.array([hosts[point.host] for point in seen.points], np.int64)
     rows = laid.rows
+    if not (seen.packets.icmp >= 0).any():
+        return _none(seen)
     position = np.flatnonzero((rows < seen.wires) & _is_error(seen.packets)[rows])
     journey = np.searchsorted(laid.offset, position, "right") - 1
     _, first = np.unique(journey, return_index=True)

@@ -12,7 +12,8 @@ from netemu.netfilter.conntrack import PacketConntrack
 from netemu.record.capture import OUTGOING, HostCapture
 from netemu.record.decode.packets import Packets, concatenate, decode_frames
 from netemu.record.decode.points import PointNumbers, wire_name
-from netemu.record.decode.rows import Column, whole_digest
+from netemu.record.decode.rows import Column, distinct, whole_digest
+from netemu.record.frames import Frames
 from netemu.record.join.passes import HostPasses, hook_conntrack
 from netemu.record.join.turn import RuleTurn
 from netemu.record.sighting import Sighting
@@ -169,13 +170,14 @@ def _wire(capture: HostCapture, numbers: PointNumbers) -> tuple[Packets, Column,
     """A host's IP frames: headers, points, times, packet types, digests of all their bytes, which frames they are."""
     frames = capture.frames
     starts, ends = frames.offset[:-1], frames.offset[1:]
-    packets = decode_frames(frames.data, starts, ends)
+    packets, times, kind, interface = decode_frames(frames.data, starts, ends), *_told(frames, slice(None))
     kept = np.flatnonzero(packets.version > 0)
     if len(kept) < len(packets):
-        packets = packets.select(kept)
-    digest = whole_digest(frames.data, starts[kept], (ends - starts)[kept])
-    kind = frames.kind[kept]
-    interfaces, inverse = np.unique(frames.interface[kept], return_inverse=True)
+        packets, starts, ends = packets.select(kept), starts[kept], ends[kept]
+        times, kind, interface = _told(frames, kept)
+    digest = whole_digest(frames.data, starts, ends - starts)
+    first, inverse = distinct(interface)
+    interfaces = interface[first]
     both = [
         [
             numbers.of(Point(capture.host, wire_name(capture, number), way))
@@ -184,7 +186,11 @@ def _wire(capture: HostCapture, numbers: PointNumbers) -> tuple[Packets, Column,
         for number in interfaces.tolist()
     ]  # fmt: skip
     point = np.array(both, np.int32).reshape(-1, 2)[inverse, (kind == OUTGOING).astype(np.int8)]
-    return packets, point, frames.time_ns[kept], kind, digest, kept
+    return packets, point, times, kind, digest, kept
+
+
+def _told(frames: Frames, where: slice | Column) -> tuple[Column, Column, Column]:
+    return frames.time_ns[where], frames.kind[where], frames.interface[where]
 
 
 def _transport_behind(found: HostPasses) -> Column:

@@ -12,18 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture
+from netemu.record.capture import OTHERHOST, HostCapture
 from netemu.record.decode.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.decode.points import PointNumbers
-from netemu.record.decode.rows import Column, mix, ranges, stable_order
+from netemu.record.decode.rows import Column, arranged, mix, ranges
 from netemu.record.join.fragments import left_in_parts, put_together
 from netemu.record.join.passes import HostPasses
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
 from netemu.record.join.sightings import Sightings, joined, retold, sightings
+from netemu.record.join.wires import Member, Segments, join_wires
 from netemu.topology.points import HOOK_STAGES, Point
 
-Member = tuple[str, str]
-"""A (host, interface)."""
 _LEAVES = [STAGE_CODE[stage] for stage in HOOK_STAGES if stage.startswith("postrouting")]
 
 
@@ -52,6 +51,10 @@ class Ties:
 
     A frame that left `leads` to frames that came in, a pass that left as fragments to those frames: CSR by frame row,
     then by pass. A pass of `together` is of a fragment that its host put together with others, in another pass.
+
+    What is not told by what it holds alone is told by its order: `odd_wires` are the rows of frames of which equal ones
+    left more than once, or were seen more than once at one member of their segment; `odd_hosts` those of which others
+    at their point have equal headers.
     """
 
     passes: Passes
@@ -64,6 +67,8 @@ class Ties:
     leads_count: Column
     leads: Column
     together: Column
+    odd_wires: Column
+    odd_hosts: Column
 
 
 def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of: Mapping[Member, str]) -> Ties:
@@ -71,7 +76,7 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     numbers = PointNumbers()
     seen = sightings(captures, found, numbers)
     passes = _all_passes(found, seen)
-    came, left, out = _join_hosts(captures, passes, seen, numbers)
+    came, left, out, odd_hosts = _join_hosts(captures, passes, seen, numbers)
     enters = np.full(seen.wires, -1, np.int64)
     enters[came[came >= 0]] = np.flatnonzero(came >= 0)
     claimed = np.zeros(seen.wires, np.bool_)
@@ -80,17 +85,27 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     lone = np.flatnonzero((out >= 0) & (left < 0))
     whole, parts = left_in_parts(seen, last[lone], out[lone], claimed)
     claimed[parts] = True
-    senders, receivers = _join_wires(seen, segment_of)
+    senders, receivers, odd_wires = join_wires(seen, Segments.of(seen, segment_of))
     claimed[receivers] = True
     follows = seen.kind[receivers] != OTHERHOST
     senders, receivers = senders[follows], receivers[follows]
     senders = np.concatenate([senders, seen.wires + lone[whole]])
     leads_count = np.bincount(senders, minlength=seen.wires + len(passes))
-    leads = np.concatenate([receivers, parts])[stable_order(senders)]
+    leads_first = np.cumsum(leads_count) - leads_count
+    leads = np.empty(len(senders), np.int64)  # one sender's stand together, and in order
+    leads[leads_first[senders] + _ranks_in_runs(senders)] = np.concatenate([receivers, parts])
     together = put_together(seen, passes.host, came, last)
     seen = _past_extensions(found, passes, seen, came, left)
-    leads_first = np.cumsum(leads_count) - leads_count
-    return Ties(passes, seen, enters, came, left, claimed, leads_first, leads_count, leads, together)
+    whole_ties = (enters, came, left, claimed, leads_first, leads_count, leads, together)
+    return Ties(passes, seen, *whole_ties, odd_wires, odd_hosts)
+
+
+def _ranks_in_runs(values: Column) -> Column:
+    """How many equal values stand right before each."""
+    place = np.arange(len(values))
+    begins = np.ones(len(values), np.bool_)
+    begins[1:] = values[1:] != values[:-1]
+    return place - np.maximum.accumulate(np.where(begins, place, 0))
 
 
 def _all_passes(found: Sequence[HostPasses], seen: Sightings) -> Passes:
@@ -118,19 +133,26 @@ def _all_passes(found: Sequence[HostPasses], seen: Sightings) -> Passes:
 
 def _join_hosts(
     captures: Sequence[HostCapture], passes: Passes, seen: Sightings, numbers: PointNumbers
-) -> tuple[Column, Column, Column]:
-    """The frame that each pass came from, the one that it became, and the point where it went out."""
+) -> tuple[Column, Column, Column, Column]:
+    """The frame that each pass came from, the one that it became, and the point where it went out.
+
+    Then the rows of frames of which others at their point have equal headers.
+    """
+    came, left, out = (np.full(len(passes), -1, np.int64) for _ in range(3))
+    if not len(passes):
+        return came, left, out, np.empty(0, np.int64)
     mine = np.flatnonzero(seen.kind != OTHERHOST)
-    waiting = _coded(seen.packets.key[mine], seen.point[mine])
-    came, left = np.full(len(passes), -1, np.int64), np.full(len(passes), -1, np.int64)
+    order, waiting = arranged(_coded(seen.packets.key[mine], seen.point[mine]))
+    mine = mine[order]
     comes = np.flatnonzero((passes.start == START_CODE["prerouting"]) & (passes.arrived != 0))
     point = _points(captures, passes, passes.iif, "in", numbers)[comes]
     came[comes] = _paired(mine, waiting, passes.arrived[comes], point)
     goes = np.flatnonzero(np.isin(passes.last_stage, _LEAVES))
-    out = np.full(len(passes), -1, np.int64)
     out[goes] = _points(captures, passes, passes.oif, "out", numbers)[goes]
     left[goes] = _paired(mine, waiting, seen.packets.key[(passes.first + passes.count - 1)[goes]], out[goes])
-    return came, left, out
+    twice = np.zeros(len(waiting) + 1, np.bool_)
+    twice[1:-1] = waiting[1:] == waiting[:-1]
+    return came, left, out, np.sort(mine[twice[1:] | twice[:-1]])
 
 
 def _paired(mine: Column, waiting: Column, keys: Column, point: Column) -> Column:
@@ -161,76 +183,19 @@ def _points(
     return found
 
 
-def in_order(waiting: Column, wanted: Column) -> Column:
-    """For each wanted code the place of a waiting one that is equal, each used once, both in order; -1 for none."""
-    order, asked = stable_order(waiting), stable_order(wanted)
-    have, want = waiting[order], wanted[asked]
+def in_order(have: Column, wanted: Column) -> Column:
+    """For each wanted code the place of one that is equal, each used once, both in order; -1 for none.
+
+    `have` are the codes in order, equal ones in the order in which they are taken.
+    """
+    asked, want = arranged(wanted)
     place = np.searchsorted(have, want)
-    begins = np.ones(len(want), np.bool_)
-    begins[1:] = want[1:] != want[:-1]
-    place += np.arange(len(want)) - np.maximum.accumulate(np.where(begins, np.arange(len(want)), 0))
+    place += _ranks_in_runs(want)
     there = np.flatnonzero(place < len(have))
     there = there[have[place[there]] == want[there]]
     found = np.full(len(wanted), -1, np.int64)
-    found[asked[there]] = order[place[there]]
+    found[asked[there]] = place[there]
     return found
-
-
-def _join_wires(seen: Sightings, segment_of: Mapping[Member, str]) -> tuple[Column, Column]:
-    """Frames that left and the frames that came in elsewhere on their segment: pairs, in order of time."""
-    names = [(point.host, str(point.interface)) for point in seen.points]
-    segments = [segment_of.get(member, f"{member[0]} {member[1]}") for member in names]
-    number = {name: place for place, name in enumerate(dict.fromkeys(segments))}
-    members = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    segment = np.array([number[name] for name in segments], np.uint64)
-    member = np.array([members[name] for name in names], np.int64)
-    loops = np.array([name[1] == "lo" for name in members], np.bool_)
-    point = seen.point[: seen.wires]
-    code = mix(seen.digest ^ mix(segment[point], 1)) if len(point) else seen.digest
-    out = seen.kind == OUTGOING
-    sent, came = np.flatnonzero(out), np.flatnonzero(~out)
-    sent = sent[np.argsort(seen.time_ns[sent], kind="stable")]
-    sent = sent[stable_order(code[sent])]
-    queues = _Queues.of(code[came], member[point[came]] if len(came) else came)
-    first, last = (np.searchsorted(queues.code, code[sent], side) for side in ("left", "right"))
-    sender = np.repeat(np.arange(len(sent)), last - first)
-    queue = ranges(first, last - first)
-    allowed = (member[point[sent]][sender] != queues.member[queue]) | loops[queues.member[queue]]
-    # each queue serves its senders in order of time; a member does not get its own frames
-    order = stable_order(queue)
-    counted = np.cumsum(allowed[order]) - allowed[order]
-    begins = np.searchsorted(queue[order], np.arange(len(queues.code)))
-    rank = np.empty(len(queue), np.int64)
-    rank[order] = counted - counted[begins[queue[order]]] if len(order) else 0
-    gets = allowed & (rank < queues.count[queue])
-    return sent[sender[gets]], came[queues.order[queues.first[queue[gets]] + rank[gets]]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Queues:
-    """The frames that came in, by what they hold and at which member: each queue's frames are order[first:][:count].
-
-    Queues of equal frames stand together, the member that came first in front.
-    """
-
-    order: Column
-    code: Column
-    member: Column
-    first: Column
-    count: Column
-
-    @classmethod
-    def of(cls, code: Column, member: Column) -> _Queues:
-        both = mix(code ^ mix(member.astype(np.uint64)))
-        order = stable_order(both)
-        ordered = both[order]
-        begins = np.ones(len(order), np.bool_)
-        begins[1:] = ordered[1:] != ordered[:-1]
-        first = np.flatnonzero(begins)
-        count = np.diff(np.append(first, len(order)))
-        place = stable_order(order[first])
-        place = place[stable_order(code[order[first[place]]])]
-        return cls(order, code[order[first[place]]], member[order[first[place]]], first[place], count[place])
 
 
 def _past_extensions(

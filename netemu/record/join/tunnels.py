@@ -24,7 +24,7 @@ from netemu.record.decode.packets import VXLAN_HEADER, VXLAN_PORT, locate
 from netemu.record.decode.rows import Column, mix, numbered, stable_order, whole_digest, windows
 from netemu.record.join.forest import Laid
 from netemu.record.join.sightings import Sightings
-from netemu.record.join.ties import Member
+from netemu.record.join.wires import Member
 from netemu.topology.segments import tunnel_number
 
 _UDP, _UDP_HEADER, _ETHERNET = 17, 8, 14

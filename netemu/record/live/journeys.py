@@ -24,8 +24,9 @@ from netemu.record.join.forest import UNSEEN, Laid, lay_out
 from netemu.record.join.legacy import settle
 from netemu.record.join.passes import HostPasses, passes_and_events
 from netemu.record.join.quotes import Quote, read_quotes
-from netemu.record.join.ties import Member, Ties, tie
+from netemu.record.join.ties import Ties, tie
 from netemu.record.join.tunnels import TunnelHop
+from netemu.record.join.wires import Member
 from netemu.record.journeys import Journey, Journeys
 from netemu.record.live.flows import LiveFlows
 
