@@ -8,7 +8,6 @@ from ipaddress import ip_interface
 
 from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.offloads import switch_off
 
 LEFT, RIGHT = "192.0.2.1", "192.0.2.2"
 
@@ -24,9 +23,9 @@ class Pair:
     async def make(self) -> None:
         one, other = self.links
         await one.add_veth("eth0", other, "eth0")
-        for net, links, address in zip(self.nets, self.links, (LEFT, RIGHT), strict=True):
+        for links, address in zip(self.links, (LEFT, RIGHT), strict=True):
             await links.add_address("eth0", ip_interface(f"{address}/24"))
-            switch_off(net, {"eth0": ()})
+            links.switch_off({"eth0": ()})
 
     async def up(self) -> None:
         for links in self.links:

@@ -1,4 +1,4 @@
-"""Messages to a lab's process 1 and back, on the event loop: JSON with descriptors beside it, over a socket pair.
+"""Messages to a lab's process 1 and back, on the event loop: mappings with descriptors beside them, over a socket pair.
 
 Nothing waits for process 1 but who asked it: what its socket does not take at once is sent later, in order.
 """
@@ -6,13 +6,13 @@ Nothing waits for process 1 but who asked it: what its socket does not take at o
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from netemu.kernel.init.message import pack, receive, send, unpack
 from netemu.kernel.memory import memory_file
 
 Message = dict[str, Any]
@@ -20,7 +20,6 @@ Accept = Callable[[Message, list[int], bool], Any]
 """Takes an answer as it comes, its descriptors, and whether the asker is still there; gives what `ask` returns."""
 
 _LONGEST = 1 << 16
-_MOST_DESCRIPTORS = 8
 
 
 class Dialogue:
@@ -38,11 +37,11 @@ class Dialogue:
 
     def say(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message; its descriptors stay the caller's. One that can't arrive any more is forgotten."""
-        data, fds = json.dumps(message).encode(), [os.dup(fd) for fd in descriptors]
+        data, fds = pack(message), [os.dup(fd) for fd in descriptors]
         if len(data) > _LONGEST:
             with memory_file(data) as file:
                 fds.insert(0, os.dup(file.fileno()))
-            data = b'{"long": true}'
+            data = pack({"long": True})
         self._unsent.append((data, fds))
         self._send()
 
@@ -83,7 +82,7 @@ class Dialogue:
         while self._unsent:
             data, fds = self._unsent[0]
             try:
-                socket.send_fds(self.sock, [data], fds)
+                send(self.sock, data, fds)
             except BlockingIOError:
                 self._listen()
                 assert self._loop is not None
@@ -99,17 +98,15 @@ class Dialogue:
     def _receive(self) -> None:
         while self.sock.fileno() >= 0:
             try:
-                data, fds, _, _ = socket.recv_fds(self.sock, _LONGEST, _MOST_DESCRIPTORS)
+                data, fds = receive(self.sock)
             except BlockingIOError:
                 return
             except ConnectionError:
                 data, fds = b"", []
-            for fd in fds:
-                os.set_inheritable(fd, False)
             if not data:
                 self.close()
                 return
-            self._take(json.loads(data), list(fds))
+            self._take(unpack(data), fds)
 
     def _take(self, message: Message, fds: list[int]) -> None:
         if "id" not in message:

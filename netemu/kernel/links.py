@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Literal
 
-from netemu.kernel import interfaces, qdisc, routing
+from netemu.kernel import interfaces, offloads, qdisc, routing
 from netemu.kernel import rtnetlink as rt
 from netemu.kernel.interfaces import End, Mode
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.qdisc import Shape
 from netemu.kernel.routing import Address, Hop, RouteKind, RuleKind, Subnet
 from netemu.kernel.rtnetlink import Request, Rtnetlink
+from netemu.topology.interface import Offload
 
 _LOOPBACK = 1
 _FIRST = 16
@@ -27,6 +28,7 @@ _FIRST = 16
 _UNREACHED = {errno.ENETUNREACH: "the gateway is in no network of this host"}
 _THERE = {errno.EEXIST: "it is there already"}
 _VXLAN_PORT = 4789
+_OPERATIONAL = bytes([interfaces.OPERATIONAL])
 NextHop = tuple[Address | None, str | None, int]
 """One way of a route with several: gateway, interface, weight (from 1 on)."""
 
@@ -34,13 +36,14 @@ NextHop = tuple[Address | None, str | None, int]
 class Links:
     """The interfaces of one namespace."""
 
-    def __init__(self, net: NetworkNamespace) -> None:
+    def __init__(self, net: NetworkNamespace, *, inside: bool = False) -> None:
+        """With `inside` the calling thread is in that namespace already."""
         self.net = net
         self.index: dict[str, int] = {"lo": _LOOPBACK}
         self.stacked: set[str] = set()
         """Those that stand on others of this namespace: VXLAN tunnels' ends and macvlans."""
         self._last = _FIRST - 1
-        self.requests = Rtnetlink(net)
+        self.requests = Rtnetlink(net, inside=inside)
 
     def flush(self) -> None:
         """Have everything carried out that is queued. Raises RefusedError, which names the request."""
@@ -137,6 +140,10 @@ class Links:
         """Change an interface's MAC address."""
         return self._change(f"mac {mac} of {name}", interfaces.change(self.index[name], mac=mac))
 
+    def switch_off(self, wanted: Mapping[str, Collection[Offload]]) -> None:
+        """Switch off, at once, every offload of these interfaces but those wanted for each. Raises KernelError."""
+        offloads.switch_off(self.requests.sock, self.net.name, wanted)
+
     def add_address(self, name: str, address: IPv4Interface | IPv6Interface) -> Request:
         """An address that is usable at once: without duplicate address detection."""
         body = routing.address(self.index[name], address)
@@ -215,15 +222,14 @@ class Links:
 
     def _runs(self, index: int) -> bool:
         payload = self.requests.ask("carrier", rt.GET_LINK, interfaces.which(index))
-        state = rt.attributes(payload, interfaces.HEAD).get(interfaces.OPERSTATE, b"\0")
-        return state[0] == interfaces.OPERATIONAL
+        return rt.first(payload, interfaces.HEAD, interfaces.OPERSTATE) == _OPERATIONAL
 
     def _running(self) -> set[int]:
         messages = self.requests.dump("interfaces", rt.GET_LINK, interfaces.which())
         return {
             interfaces.index_and_state(message[16:])[0]
             for message in messages
-            if rt.attributes(message, 16 + interfaces.HEAD)[interfaces.OPERSTATE][0] == interfaces.OPERATIONAL
+            if rt.first(message, 16 + interfaces.HEAD, interfaces.OPERSTATE) == _OPERATIONAL
         }
 
     def _mtu(self, name: str) -> int:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.namespace import NetworkNamespace, back_home
 from netemu.kernel.threads import side_by_side
 
 _MOST_THREADS = 4
@@ -18,8 +18,9 @@ _WORTH_A_THREAD = 8
 async def make_namespaces(names: Sequence[str], prepare: Callable[[Iterator[NetworkNamespace]], None]) -> None:
     """Make a namespace for each name; `prepare` takes them one after the other, and owns those that it took.
 
-    Where there are many, each of several threads calls `prepare` with its share. After the first failure, and when
-    cancelled, no more are made; when this returns or raises, no `prepare` is running any more.
+    The thread that calls `prepare` is inside the namespace that was taken last. Where there are many, each of several
+    threads calls it with its share. After the first failure, and when cancelled, no more are made; when this returns
+    or raises, no `prepare` is running any more.
     """
     threads = min(_MOST_THREADS, os.cpu_count() or 1, len(names) // _WORTH_A_THREAD)
     stop = threading.Event()
@@ -28,11 +29,12 @@ async def make_namespaces(names: Sequence[str], prepare: Callable[[Iterator[Netw
         for name in share:
             if stop.is_set():
                 return
-            yield NetworkNamespace.create(name)
+            yield NetworkNamespace.around(name)
 
     def work(share: Sequence[str]) -> None:
         try:
-            prepare(made(share))
+            with back_home():
+                prepare(made(share))
         except BaseException:
             stop.set()
             raise

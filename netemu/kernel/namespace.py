@@ -27,34 +27,48 @@ class NetworkNamespace:
     def create(cls, name: str) -> NetworkNamespace:
         """A new, empty namespace. Raises PrivilegeError or KernelError."""
         try:
-            home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                unshare(CLONE_NEWNET)
-                return cls(name, os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC))
-            finally:
-                setns(home, CLONE_NEWNET)
-                os.close(home)
+            with back_home():
+                return cls.around(name)
+        except OSError as error:
+            raise _namespace_error(error, name) from error
+
+    @classmethod
+    def around(cls, name: str) -> NetworkNamespace:
+        """A new, empty namespace, which the calling thread is in from now on: for use inside `back_home`. Raises alike.
+
+        So many are made one after the other without a step out of each.
+        """
+        try:
+            unshare(CLONE_NEWNET)
+            return cls(name, os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
             raise _namespace_error(error, name) from error
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """The calling thread is in this namespace inside the `with`. Never await in there."""
-        home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            try:
-                setns(self.fd, CLONE_NEWNET)
-                yield
-            finally:
-                setns(home, CLONE_NEWNET)
-        finally:
-            os.close(home)
+        with back_home():
+            setns(self.fd, CLONE_NEWNET)
+            yield
 
     def close(self) -> None:
         """Let go; once is enough, twice does no harm."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+@contextmanager
+def back_home() -> Iterator[None]:
+    """After the `with` the calling thread is in the namespace again that it was in before. Never await in there."""
+    home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            yield
+        finally:
+            setns(home, CLONE_NEWNET)
+    finally:
+        os.close(home)
 
 
 def _namespace_error(error: OSError, name: str) -> Exception:

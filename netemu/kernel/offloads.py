@@ -1,6 +1,7 @@
 """Checksum and segmentation offloads of an interface, over ethtool's ioctl (linux/ethtool.h).
 
-With them on, a capture holds checksums that were never computed and packets that never were on a wire.
+With them on, a capture holds checksums that were never computed and packets that never were on a wire. All of an
+interface's go in one request, as each holds up all other networking for a while.
 """
 
 from __future__ import annotations
@@ -8,39 +9,73 @@ from __future__ import annotations
 import array
 import errno
 import fcntl
+import re
 import socket
 import struct
 from collections.abc import Collection, Mapping
+from functools import cache
 
 from netemu.errors import KernelError
-from netemu.kernel.namespace import NetworkNamespace
 from netemu.topology.interface import Offload
 
 _SIOCETHTOOL = 0x8946
-_SET: dict[Offload, int] = {"rx": 0x15, "tx": 0x17, "sg": 0x19, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
-
+_STRINGS, _COUNTS, _SET_FEATURES = 0x1B, 0x37, 0x3B
+_FEATURES, _NAME = 4, 32
+"""ETH_SS_FEATURES; and the bytes of each name, ETH_GSTRING_LEN."""
+_CALLED: dict[Offload, str] = {
+    "rx": "rx-checksum",
+    "tx": "tx-checksum-.*",
+    "sg": "tx-scatter-gather.*",
+    "tso": "tx-tcp.*-segmentation",
+    "gso": "tx-generic-segmentation",
+    "gro": "rx-gro",
+}
+"""Which of the kernel's features `ethtool -K` means by each (ethtool_get_feature_mask in net/ethtool/ioctl.c)."""
 _NEEDS: dict[str, tuple[Offload, ...]] = {"sg": ("tx",), "tso": ("sg", "tx"), "gso": ("sg", "tx")}
 """What goes takes those with it that need it (netdev_fix_features in net/core/dev.c)."""
-_GOES_BY_ITSELF = ("tso", "gso", "gro")
-"""tso and gso go with sg; a veth's gro is off to begin with, and without effect on older kernels (veth_disable_gro in
-drivers/net/veth.c). Each request holds up all other networking for a while, so these are not asked for."""
 
 
-def switch_off(net: NetworkNamespace, interfaces: Mapping[str, Collection[str]]) -> None:
-    """Switch off every offload of these veth ends, but those wanted for each, and what they need."""
-    if not interfaces:
-        return
-    with net.entered():
-        control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with control:
-        for interface, wanted in interfaces.items():
-            kept = {*wanted, *(other for name in wanted for other in _NEEDS.get(name, ()))}
-            goes = kept if "sg" in kept else (*kept, *_GOES_BY_ITSELF)
-            for command in (command for name, command in _SET.items() if name not in goes):
-                value = array.array("I", [command, 0])
-                request = struct.pack("16sP16x", interface.encode(), value.buffer_info()[0])
-                try:
-                    fcntl.ioctl(control, _SIOCETHTOOL, request)
-                except OSError as error:
-                    if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                        raise KernelError(f"{net.name}:{interface}: offloads: {error.strerror}") from error
+def switch_off(sock: socket.socket, host: str, interfaces: Mapping[str, Collection[Offload]]) -> None:
+    """Switch off every offload of these interfaces, but those wanted for each, and what they need.
+
+    `sock` is any socket of the host's namespace. Raises KernelError.
+    """
+    for interface, wanted in interfaces.items():
+        try:
+            _ask(sock, interface, _request(frozenset(wanted)))
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise KernelError(f"{host}:{interface}: offloads: {error.strerror}") from error
+
+
+@cache
+def _request(wanted: frozenset[Offload]) -> bytes:
+    """What asks for that: struct ethtool_sfeatures."""
+    kept = {*wanted, *(other for name in wanted for other in _NEEDS.get(name, ()))}
+    goes = [feature for name, feature in _features().items() if name not in kept]
+    blocks = [struct.pack("=II", sum(parts), 0) for parts in zip(*goes, strict=True)]
+    return struct.pack("=II", _SET_FEATURES, len(blocks)) + b"".join(blocks)
+
+
+@cache
+def _features() -> dict[Offload, tuple[int, ...]]:
+    """The bits of each offload, in blocks of 32, as this kernel numbers them."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        asked = struct.pack("=IIQI", _COUNTS, 0, 1 << _FEATURES, 0)
+        (count,) = struct.unpack_from("=I", _ask(control, "lo", asked), 16)
+        told = _ask(control, "lo", struct.pack("=III", _STRINGS, _FEATURES, count) + bytes(count * _NAME))
+    names = [told[start : start + _NAME].split(b"\0")[0].decode() for start in range(12, len(told), _NAME)]
+    return {
+        offload: tuple(
+            sum(1 << bit for bit, name in enumerate(names[first : first + 32]) if re.fullmatch(pattern, name))
+            for first in range(0, count, 32)
+        )
+        for offload, pattern in _CALLED.items()
+    }
+
+
+def _ask(sock: socket.socket, interface: str, request: bytes) -> bytes:
+    """What becomes of a request. Raises OSError."""
+    value = array.array("B", request)
+    fcntl.ioctl(sock, _SIOCETHTOOL, struct.pack("16sP16x", interface.encode(), value.buffer_info()[0]))
+    return value.tobytes()

@@ -91,8 +91,10 @@ class PidSpace:
         request = {
             "do": "start",
             "host": host,
-            "command": list(command),
-            "environment": dict(os.environ if environment is None else environment),
+            "command": [str(part) for part in command],
+            "environment": {
+                str(name): str(value) for name, value in (os.environ if environment is None else environment).items()
+            },
             "folder": str(folder) if folder is not None else _here(),
             "must": folder is not None,
             "user": user,
@@ -152,7 +154,7 @@ class PidSpace:
             raise KernelError(f"{where}the lab's process 1 has ended, and every process of the lab with it") from error
 
     def _signal(self, number: int, signal_: int, group: bool) -> None:
-        self._dialogue.say({"do": "signal", "id": number, "number": signal_, "group": group})
+        self._dialogue.say({"do": "signal", "id": number, "number": int(signal_), "group": group})
 
     def _told(self, message: Message) -> None:
         if (process := self._living.pop(message["ended"], None)) is not None:

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from netemu.errors import KernelError
@@ -68,6 +69,18 @@ def attributes(payload: bytes, offset: int) -> dict[int, bytes]:
     return found
 
 
+def first(payload: bytes, offset: int, wanted: int) -> bytes | None:
+    """One attribute of a message, without a look at those after it; None if it is not there."""
+    while offset + 4 <= len(payload):
+        length, kind = _ATTRIBUTE.unpack_from(payload, offset)
+        if length < 4:
+            break
+        if kind & 0x3FFF == wanted:
+            return payload[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return None
+
+
 class RefusedError(KernelError):
     """The kernel refused one request: which, and its error number."""
 
@@ -97,19 +110,20 @@ class Request:
 class Rtnetlink:
     """One rtnetlink socket of a namespace, with a queue of requests."""
 
-    def __init__(self, net: NetworkNamespace) -> None:
+    def __init__(self, net: NetworkNamespace, *, inside: bool = False) -> None:
+        """With `inside` the calling thread is in that namespace already."""
         self.net = net
         self._sequence = 0
         self._queued: list[Request] = []
-        with net.entered():
-            self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
-        self._sock.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+        with nullcontext() if inside else net.entered():
+            self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self.sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        self.sock.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
 
     def close(self) -> None:
         """Close the socket; what is queued is dropped. Once is enough, twice does no harm."""
         self._queued = []
-        self._sock.close()
+        self.sock.close()
 
     def queue(self, what: str, kind: int, body: bytes, flags: int = 0, hints: dict[int, str] | None = None) -> Request:
         """Queue a request. `what` names it in a refusal, `hints` say more for some error numbers."""
@@ -184,7 +198,7 @@ class Rtnetlink:
             flags = _REQUEST | request.flags | (_ACK if ack and position == ends else 0)
             parts += (_HEADER.pack(16 + len(request.body), request.kind, flags, self._sequence, 0), request.body)
         try:
-            self._sock.send(b"".join(parts))
+            self.sock.send(b"".join(parts))
         except OSError as error:
             raise KernelError(f"host {self.net.name}: {batch[0].what}: {error.strerror}") from error
         return self._sequence
@@ -192,7 +206,7 @@ class Rtnetlink:
     def _answers(self) -> Iterator[tuple[int, int, int, bytes]]:
         """Kind, flags, number and payload of message after message, for as long as somebody asks."""
         while True:
-            datagram = self._sock.recv(_DATAGRAM)
+            datagram = self.sock.recv(_DATAGRAM)
             offset = 0
             while offset + 16 <= len(datagram):
                 length, kind, flags, number, _ = _HEADER.unpack_from(datagram, offset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Self
 
 from netemu.errors import KernelError
@@ -31,7 +32,7 @@ class ProcView:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def write(self, net: NetworkNamespace, values: Iterable[tuple[str, str, bool]]) -> None:
+    def write(self, net: NetworkNamespace, values: Iterable[tuple[str, str, bool]], *, inside: bool = False) -> None:
         """As `write_sysctls`."""
         if self._used % _RENEWED == 0:
             self._close()
@@ -40,7 +41,7 @@ class ProcView:
             except OSError:
                 self._fd = None  # before Linux 5.2, or not allowed here
         self._used += 1
-        write_sysctls(net, values, self._fd)
+        write_sysctls(net, values, self._fd, inside=inside)
 
     def _close(self) -> None:
         if self._fd is not None:
@@ -61,12 +62,18 @@ def read_sysctls(net: NetworkNamespace, names: Iterable[str]) -> dict[str, str]:
     return values
 
 
-def write_sysctls(net: NetworkNamespace, values: Iterable[tuple[str, str, bool]], proc: int | None = None) -> None:
+def write_sysctls(
+    net: NetworkNamespace,
+    values: Iterable[tuple[str, str, bool]],
+    proc: int | None = None,
+    *,
+    inside: bool = False,
+) -> None:
     """Write (name, value, wanted) in order; one that the kernel does not have is an error only where wanted.
 
-    `proc` is the descriptor of another /proc than the machine's.
+    `proc` is the descriptor of another /proc than the machine's; `inside` is whether the thread is in `net` already.
     """
-    with net.entered():
+    with nullcontext() if inside else net.entered():
         for name, value, wanted in values:
             path = _path(name) if proc is None else _path(name).removeprefix("/proc/")
             try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from netemu.errors import NetemuError, RulesError
+from netemu.kernel.features import require_nf_tables
 from netemu.kernel.limits import require_descriptors
 from netemu.kernel.links import Links
 from netemu.kernel.pidspace import PidSpace
@@ -143,6 +144,7 @@ class Builder:
 
     async def open_taps(self) -> None:
         """Bind every host's taps, and what canaries are sent from."""
+        require_nf_tables()
         require_descriptors(len(self.links) * _PER_TAPS)
         await self.recorder.open([(self.links[name].net, self.links[name]) for name in self.hosts])
         for name, links in self.links.items():

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +19,6 @@ from typing import Any, Self
 from netemu.check.lab import check_lab
 from netemu.check.report import Report
 from netemu.errors import TopologyError, UsageError
-from netemu.kernel.features import require_nf_tables
 from netemu.kernel.pidspace import PidSpace
 from netemu.kernel.userspace import enter_user_namespace
 from netemu.lab.build import Builder
@@ -125,9 +125,8 @@ class Lab:
 
     async def _build(self) -> None:
         enter_user_namespace()
-        require_nf_tables()
         steps = plan(self.topology)
-        require_all(steps, self.source)
+        require_all(steps, self.source, taps=self._taps_from_start)
         self._stack.callback(self._give_folder_back)
         self.pids = PidSpace()
         self._stack.push_async_callback(self.pids.close)
@@ -225,7 +224,9 @@ class Lab:
         if item is None:
             there = [item.name for item in self.topology.traffic]
             raise UsageError(f"lab {self.topology.name} has no traffic item '{name}'{hint(name, there)}")
+        since = self.recorder.told(item.source)
         exchange = await send(self[item.source], item)
+        exchange = replace(exchange, events=(since, self.recorder.told(item.source)))
         if self._recording is not None:
             self._recording.exchanges.append(exchange)
         return exchange

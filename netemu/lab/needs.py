@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netemu.errors import MachineError
-from netemu.kernel.features import missing
+from netemu.kernel.features import missing, require_nf_tables
 from netemu.kernel.rules import program
 from netemu.topology.document import Path
 from netemu.topology.load import Source
@@ -11,8 +11,13 @@ from netemu.topology.needs import needs_of
 from netemu.topology.steps import LoadRules, Step
 
 
-def require_all(steps: tuple[Step, ...], source: Source) -> None:
-    """Raise MachineError that names every feature and tool that `steps` take and this machine lacks."""
+def require_all(steps: tuple[Step, ...], source: Source, *, taps: bool) -> None:
+    """Raise MachineError that names every feature and tool that `steps` take and this machine lacks.
+
+    `taps` is whether hosts are recorded from the start: rules and taps need nf_tables, which takes 4 ms to try.
+    """
+    if taps or any(isinstance(step, LoadRules) for step in steps):
+        require_nf_tables()
     wanted: dict[str, Path] = {need.feature: need.path for need in needs_of(steps)}
     lacking = missing(wanted)
     problems = [

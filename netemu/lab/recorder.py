@@ -160,6 +160,17 @@ class Recorder:
             for taps, after in zip(hosts, rules, strict=True)
         ]
 
+    def told(self, host: str) -> int:
+        """How many trace events a host's hook tap has stored by now; what happened before this call is among them.
+
+        The kernel puts an event into the tap's socket while the packet is in the hook.
+        """
+        taps = self.taps.get(host)
+        if taps is None:
+            return 0
+        taps.trace.drain()
+        return taps.trace.count
+
     async def close(self) -> None:
         """Close every tap; once is enough, twice does no harm.
 

@@ -13,11 +13,11 @@ from netemu.errors import KernelError, TopologyError
 from netemu.kernel.links import Links
 from netemu.kernel.making import make_namespaces
 from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.offloads import switch_off
 from netemu.kernel.qdisc import Shape
 from netemu.kernel.rtnetlink import RefusedError, Request
 from netemu.kernel.sysctl import ProcView, read_sysctls, write_sysctls
 from netemu.topology import steps
+from netemu.topology.interface import Offload
 from netemu.topology.load import Source
 from netemu.topology.routing import table_number
 from netemu.topology.shaping import LinkProperties
@@ -66,12 +66,12 @@ class Wiring:
             with ProcView() as proc:
                 for net in nets:
                     try:
-                        self.links[net.name] = Links(net)
+                        self.links[net.name] = Links(net, inside=True)
                     except BaseException:
                         net.close()
                         raise
                     wanted = [step for step in sysctls.get(net.name, ()) if fresh.get(step.name) != step.value]
-                    proc.write(net, [(step.name, step.value, step.wanted) for step in wanted])
+                    proc.write(net, [(step.name, step.value, step.wanted) for step in wanted], inside=True)
                     loop.call_soon_threadsafe(self.advance, 1)
 
         before = list(self.links)
@@ -158,12 +158,12 @@ class Wiring:
 
     def _offloads(self, group: Iterable[steps.MakeEnd | steps.MakeTunnel | steps.MakeMacvlan]) -> None:
         """Switch off what is to be off of interfaces that were just made."""
-        made: dict[str, dict[str, tuple[str, ...]]] = {}
+        made: dict[str, dict[str, tuple[Offload, ...]]] = {}
         for step in group:
             if step.offloads is not True:
                 made.setdefault(step.host, {})[step.interface] = step.offloads or ()
         for name, interfaces in made.items():
-            switch_off(self.links[name].net, interfaces)
+            self.links[name].switch_off(interfaces)
 
     def addresses(self, group: Iterable[steps.AddAddress]) -> None:
         """Queue addresses: they go out with what sets their interfaces up."""

@@ -12,7 +12,9 @@ class Exchange:
     """One traffic item as it went: when, from which host, over which sockets, and how it ended.
 
     `sockets` are the directed tuples of the connections it opened itself; empty for a command, whose flows are those
-    that its host began in its time. `fault` is None where the answer came.
+    that its host began in its time. `events` are the places in its host's trace between which the hooks told of its
+    packets (None where that was not noted): the kernel gives hooks no time, and what no wire saw has none. `fault` is
+    None where the answer came.
     """
 
     name: str
@@ -23,3 +25,4 @@ class Exchange:
     sockets: tuple[Tuple, ...] = ()
     result: str = ""
     fault: str | None = None
+    events: tuple[int, int] | None = None

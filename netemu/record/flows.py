@@ -70,6 +70,8 @@ class Flow:
     @property
     def undated(self) -> bool:
         """Whether no sighting of its first packet has a time."""
+        if isinstance(self.journeys, Chosen):
+            return not self.journeys.journeys.on_a_wire(self.journeys.places[0])
         return self.journeys[0].start_ns is None
 
 

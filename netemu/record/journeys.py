@@ -204,6 +204,11 @@ class Journeys(Askable[Journey]):
         """The host that one of them was first seen at."""
         return self.seen.points[self.seen.point[self.laid.rows[self.laid.offset[place]]]].host
 
+    def on_a_wire(self, place: int) -> bool:
+        """Whether a wire saw one of them anywhere on its way."""
+        rows = self.laid.rows[self.laid.offset[place] : self.laid.offset[place + 1]]
+        return bool((rows < self.seen.wires).any())
+
     def met(self) -> Iterable[tuple[RuleTurn, int]]:
         """Each rule and policy that packets met, and how often: also packets that began after the record's end."""
         seen, passes = self.seen, self.passes

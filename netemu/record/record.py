@@ -160,8 +160,8 @@ class Record:
             return []
         if exchange.sockets:
             mine = [flow for flow in self.flows if flow.original in exchange.sockets]
-            return [flow for flow in mine if _within(flow, exchange) or flow.undated]
-        return [flow for flow in self.flows if flow.begins_at == exchange.host and _within(flow, exchange)]
+            return [flow for flow in mine if _began_in(flow, exchange)]
+        return [flow for flow in self.flows if flow.begins_at == exchange.host and _began_in(flow, exchange)]
 
     def matches(self, host: str) -> dict[tuple[str, str, str, int], int]:
         """How often each rule of a host was seen to match, by the rule's key."""
@@ -231,5 +231,12 @@ def _uncertain(capture: HostCapture, passes: HostPasses) -> dict[tuple[str, str,
     return dict(counts)
 
 
-def _within(flow: Flow, exchange: Exchange) -> bool:
+def _began_in(flow: Flow, exchange: Exchange) -> bool:
+    """Whether a flow began in an exchange's time; what no wire saw: in its stretch of the trace, if that is known."""
+    if flow.undated:
+        place = flow.journeys[0].first.place_in_trace
+        if exchange.events is not None and place is not None:
+            return exchange.events[0] <= place < exchange.events[1]
+        if exchange.sockets:
+            return True
     return exchange.start_ns <= flow.since_ns <= exchange.end_ns

@@ -20,6 +20,9 @@ class Source(Protocol):
     def bytes_of(self, row: int) -> bytes:
         """The bytes of one of them."""
 
+    def place_in_trace(self, row: int) -> int | None:
+        """Which datagram of its host's trace told of one of them; None on a wire."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
@@ -45,6 +48,11 @@ class Sighting:
         if self.source is None:
             raise UsageError(f"this sighting at {self.point} is of no record: its bytes are not there")
         return self.source.bytes_of(self.row)
+
+    @property
+    def place_in_trace(self) -> int | None:
+        """Which datagram of its host's trace told of it: their order is the order at hooks. None where none did."""
+        return None if self.source is None else self.source.place_in_trace(self.row)
 
     def packet(self) -> Packet:
         """Its scapy packet: from Ether on a wire, from IP or IPv6 at a hook, there without its payload (see `data`).

@@ -15,11 +15,11 @@ import pytest
 
 from netemu.errors import KernelError
 from netemu.kernel import inventory
+from netemu.kernel.interfaces import HEAD, RECEIVE_QUEUES, SEND_QUEUES, which
 from netemu.kernel.links import Links
 from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.offloads import switch_off
 from netemu.kernel.qdisc import Shape
-from netemu.kernel.rtnetlink import BATCH, RefusedError
+from netemu.kernel.rtnetlink import BATCH, GET_LINK, RefusedError, attributes
 
 
 @pytest.fixture
@@ -116,6 +116,13 @@ async def test_both_ends_of_a_veth_are_made_as_asked_for_in_one_request(two):
     assert (port["master"], port["mtu"], port["up"], port["kind"]) == ("bridge", 1400, True, "veth")
     assert (end["address"], end["mtu"], end["up"]) == ("02:00:00:00:00:01", 1400, False)
     assert (port["ifindex"], end["ifindex"]) == (left.index["port1"], right.index["eth0"])
+
+
+async def test_a_veth_has_one_queue_each_way_at_either_end(pair):
+    for links in pair:
+        eth0 = links.requests.ask("eth0", GET_LINK, which(links.index["eth0"]))
+        told = attributes(eth0, HEAD)
+        assert [told[kind] for kind in (SEND_QUEUES, RECEIVE_QUEUES)] == [struct.pack("=I", 1)] * 2
 
 
 async def test_the_ends_of_a_veth_never_share_their_index(two):
@@ -291,7 +298,7 @@ GET_OFFLOAD = {"rx": 0x14, "tx": 0x16, "sg": 0x18, "tso": 0x1E, "gso": 0x23, "gr
 
 async def test_switched_off_no_offload_of_a_veth_is_left(pair):
     left, _ = pair
-    switch_off(left.net, {"eth0": ()})
+    left.switch_off({"eth0": ()})
     with left.net.entered():
         control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     told = {}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from netemu import Lab, RulesError, ServiceError, Topology, TopologyError, UsageError
+from netemu import KernelError, Lab, MachineError, RulesError, ServiceError, Topology, TopologyError, UsageError
+from netemu.kernel.features import require_nf_tables
 from netemu.lab.folder import BASE, names_up
 from netemu.lab.wiring import Wiring
 from netemu.topology.load import load, loads
@@ -190,6 +191,33 @@ async def test_a_step_that_fails_midway_takes_down_what_was_made(monkeypatch, no
     with pytest.raises(TopologyError):
         async with Lab(topology):
             pass
+
+
+@pytest.fixture
+def without_nf_tables(monkeypatch):
+    """A kernel's lack can't be provoked: libnftables' refusal is played."""
+
+    def refuse(nft, commands, flags):
+        raise KernelError(f"host {nft.net.name}: nft: no such thing")
+
+    require_nf_tables.cache_clear()
+    monkeypatch.setattr("netemu.kernel.nftables.Nftables._run", refuse)
+
+
+@pytest.mark.usefixtures("without_nf_tables")
+async def test_nf_tables_is_asked_for_by_rules_at_once_and_by_taps_when_they_are_wanted():
+    plain = {"interfaces": {"eth0": {"network": "lan", "addresses": ["10.0.0.1/24"]}}}
+    ruled = {**plain, "iptables": "*filter\nCOMMIT\n"}
+    topology = Topology.model_validate({"name": "plain", "networks": {"lan": {}}, "hosts": {"A": plain}})
+    async with Lab(topology) as lab:
+        with pytest.raises(MachineError, match="this kernel has no nf_tables"):
+            async with lab.record():
+                pass
+    for wanted, record in ((ruled, False), (plain, True)):
+        topology = Topology.model_validate({"name": "wants", "networks": {"lan": {}}, "hosts": {"A": wanted}})
+        with pytest.raises(MachineError, match="this kernel has no nf_tables"):
+            async with Lab(topology, record=record):
+                pass
 
 
 async def test_down_twice_does_no_harm():

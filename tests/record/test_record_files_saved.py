@@ -38,13 +38,14 @@ def test_a_record_loads_back_equal_with_all_that_was_joined_from_it(lab: NodePor
     lab.handshake()
     lab.b.fault("hooks", lost=3)
     record = lab.scene.record()
-    record.exchanges.append(Exchange("hello", "A", "GET /", 1, 2, (record.flows[0].original,), "200"))
+    record.exchanges.append(Exchange("hello", "A", "GET /", 1, 2, (record.flows[0].original,), "200", None, (3, 7)))
     loaded = Record.load(str(saved(record, tmp_path)))
     assert loaded == record
     assert len(loaded.journeys) == 3
     assert loaded.flows[0].entries == record.flows[0].entries
     assert loaded.raw.segment_of == record.raw.segment_of
     assert loaded.lost == 3
+    assert loaded.exchanges[0].events == (3, 7)
 
 
 def test_records_that_differ_are_not_equal(lab: NodePort):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from record_passes import passes
 from record_scene import CLIENT, POD, SERVICE, NodePort, Scene, endpoint, message, tcp, udp
 
+from netemu.netfilter.conntrack import Tuple
 from netemu.netfilter.ruleset import Ruleset
 from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture
 from netemu.record.exchange import Exchange
@@ -82,6 +83,22 @@ def test_a_commands_flows_are_those_that_its_host_began_in_its_time(lab: NodePor
     record = lab.scene.record()
     early, late = Exchange("one", "A", "", 0, middle), Exchange("two", "A", "", middle + 1, lab.scene.now)
     assert [[flow.id for flow in record.flows_of(each)] for each in (early, late)] == [[1], [2]]
+
+
+def test_packets_that_no_wire_saw_are_those_of_the_exchange_in_whose_stretch_of_the_trace_they_are(lab: NodePort):
+    lab.handshake()
+    until = lab.scene.now
+    first, lost = len(lab.a.capture().trace), udp("192.168.0.1:5", "192.168.0.77:99")
+    lab.a.makes(lost, "eth0").through("output", "output.nat", "postrouting", "postrouting.nat")
+    both = [(0, first), (first, len(lab.a.capture().trace))]
+    early, late = (Exchange(name, "A", "", 0, until, events=events) for name, events in zip("12", both, strict=True))
+    record = lab.scene.record()
+    assert [[flow.id for flow in record.flows_of(each)] for each in (early, late)] == [[1], [1, 2]]
+    nowhere = Exchange("3", "A", "", until + 1, until + 2, events=both[0])
+    assert record.flows_of(nowhere) == []
+    sockets = (Tuple("udp", "192.168.0.1", 5, "192.168.0.77", 99),)
+    before, it = (Exchange("4", "A", "", 0, until, sockets, events=events) for events in both)
+    assert [[flow.id for flow in record.flows_of(each)] for each in (before, it)] == [[], [2]]
 
 
 def test_a_port_used_again_by_a_later_exchange_is_not_the_earlier_ones_flow(lab: NodePort):

@@ -5,13 +5,14 @@ to start fast.
 
 __main__     where it begins
 server       requests answered, ends reported, what is left removed
+message      what is said to it and back, as bytes
 spawn        a child becomes a process of a host
 place        a host's own mount and UTS namespace: its name, its /proc and /sys, its files
 files        files placed where a host's processes find them
 mounts       mounting over a folder while what is mounted below it stays in sight
 calls        the system calls that Python lacks
 
-Its standard input is one end of a SEQPACKET socket pair, the lab has the other. A message is one JSON object, with
+Its standard input is one end of a SEQPACKET socket pair, the lab has the other. A message is one mapping, with
 descriptors beside it (one that is too long for a message comes as a file in memory: `{"long": true}` and its
 descriptor). Requests:
 

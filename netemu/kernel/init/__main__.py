@@ -2,8 +2,7 @@
 
 import os
 import sys
-from importlib import import_module
 
 if __name__ == "__main__":
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    import_module("init.server").main()
+    __import__("init.server").server.main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from functools import cache
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -20,14 +19,15 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x2, 0x4, 0x8
 MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
 
 
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+_libc: list[ctypes.CDLL] = []
+"""The C library, once it was needed. (functools.cache would be a third more to import for process 1.)"""
 
 
 def call(name: str, *arguments: object) -> int:
     """Call a function of the C library; its result, unless that tells of an error: OSError."""
-    result: int = getattr(_libc(), name)(*arguments)
+    if not _libc:
+        _libc.append(ctypes.CDLL(None, use_errno=True))
+    result: int = getattr(_libc[0], name)(*arguments)
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, f"{name}: {os.strerror(error)}")

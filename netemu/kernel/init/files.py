@@ -10,17 +10,19 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
 
 from .calls import MS_BIND, MS_REC, mount, pivot_root, unmount_detached
-from .mounts import covering, is_below, mounted_below
+from .mounts import Covering, is_below, mounted_below
 
-Placed = Sequence[str]
-"""Where its content is, with its mode, and where it is to be."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def place_files(files: Sequence[Placed], kept: str) -> None:
-    """Place all files; `kept` is a path free for a folder in which what the host writes is kept.
+def place_files(files: Sequence[Sequence[str]], kept: str) -> None:
+    """Place all files: for each where its content is, with its mode, and where it is to be.
+
+    `kept` is a path free for a folder in which what the host writes is kept.
 
     Raises OSError that names what can't be had.
     """
@@ -74,7 +76,7 @@ def _overlay(folder: str, kept: str) -> None:
     os.chown(f"{kept}/upper", here.st_uid, here.st_gid)
     os.chmod(f"{kept}/upper", stat.S_IMODE(here.st_mode))
     os.chdir(folder)
-    with covering(folder):
+    with Covering(folder):
         mount("overlay", folder, "overlay", options=f"lowerdir=.,upperdir={kept}/upper,workdir={kept}/work")
     os.chdir("/")
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from .calls import MS_BIND, MS_REC, mount
 
 
-@contextmanager
-def covering(folder: str) -> Iterator[None]:
+class Covering:
     """Inside the `with`, something is mounted over `folder`; afterwards what was mounted below is put back there."""
-    kept = [(path, os.open(path, os.O_PATH)) for path in mounted_below(folder)]
-    try:
-        yield
-        for path, fd in kept:
-            if os.path.exists(path):
-                mount(f"/proc/self/fd/{fd}", path, flags=MS_BIND | MS_REC)
-    finally:
-        for _, fd in kept:
-            os.close(fd)
+
+    def __init__(self, folder: str) -> None:
+        self._kept = [(path, os.open(path, os.O_PATH)) for path in mounted_below(folder)]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_more: object) -> None:
+        try:
+            for path, fd in self._kept:
+                if kind is None and os.path.exists(path):
+                    mount(f"/proc/self/fd/{fd}", path, flags=MS_BIND | MS_REC)
+        finally:
+            for _, fd in self._kept:
+                os.close(fd)
 
 
 def mounted_below(folder: str) -> list[str]:

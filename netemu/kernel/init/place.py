@@ -6,13 +6,9 @@ The machine's own stay as they are: what is mounted here goes nowhere else, and 
 
 from __future__ import annotations
 
-import json
+import _socket
 import os
-import socket
-from collections.abc import Mapping
-from typing import Any, NoReturn
 
-from . import spawn
 from .calls import (
     CLONE_NEWNET,
     CLONE_NEWNS,
@@ -27,23 +23,29 @@ from .calls import (
     unshare,
 )
 from .files import place_files
-from .mounts import covering
+from .message import failure, pack, send
+from .mounts import Covering
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, NoReturn
 
 _SYSTEM = MS_NOSUID | MS_NODEV | MS_NOEXEC
 
 
-def furnish(request: Mapping[str, Any], net: int, answer: socket.socket) -> NoReturn:
+def furnish(request: Mapping[str, Any], net: int, answer: _socket.socket) -> NoReturn:
     """In a forked child: make the namespaces, and send their descriptors (UTS, mount) and what could not be done."""
     try:
         setns(net, CLONE_NEWNET)
         unshare(CLONE_NEWNS | CLONE_NEWUTS)
-        socket.sethostname(request["host"])
+        _socket.sethostname(request["host"])
         mount("none", "/", flags=MS_SLAVE | MS_REC)
         said = _furnish(request)
         fds = [os.open(f"/proc/self/ns/{name}", os.O_RDONLY) for name in ("uts", "mnt")]
-        socket.send_fds(answer, [json.dumps({"said": said}).encode()], fds)
+        send(answer, pack({"said": said}), fds)
     except BaseException as error:  # noqa: BLE001  whatever it is, this child ends here
-        answer.send(spawn.failure(error, "place"))
+        answer.send(failure(error, "place"))
     os._exit(0)
 
 
@@ -55,7 +57,7 @@ def _furnish(request: Mapping[str, Any]) -> list[str]:
     except OSError as error:
         said.append(f"/proc shows the machine's processes, not the lab's: {os.strerror(error.errno or 0)}")
     try:
-        with covering("/sys"):
+        with Covering("/sys"):
             mount("sysfs", "/sys", "sysfs", _SYSTEM)
     except OSError as error:
         said.append(f"/sys shows the machine's network, not the host's: {os.strerror(error.errno or 0)}")

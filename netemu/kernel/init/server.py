@@ -1,27 +1,30 @@
-"""Requests of the lab answered, ends of its processes reported; once the lab is gone, what it left is removed."""
+"""Requests of the lab answered, ends of its processes reported; once the lab is gone, what it left is removed.
+
+A lab waits for this program where it is small: what makes places and starts processes is imported when one is wanted.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import json
+import _signal  # type: ignore[import-not-found]  # signal imports enum, which takes as long as all that is here
+import _socket
 import os
 import resource
 import select
-import signal
-import socket
-from typing import Any
 
-from . import place, spawn
+from .message import failure, pack, receive, send, unpack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _LONGEST = 1 << 18
-_MOST_DESCRIPTORS = 8
-_HELPER_KILLED = b'{"error": "the helper that makes it was killed", "doing": "place", "errno": null}'
+_HELPER_KILLED: dict[str, Any] = {"error": "the helper that makes it was killed", "doing": "place", "errno": None}
 
 
 class Server:
     """Process 1: one loop, one thread."""
 
-    def __init__(self, lab: socket.socket) -> None:
+    def __init__(self, lab: _socket.socket) -> None:
         self.lab = lab
         self.places: dict[str, list[int]] = {}
         self.said: dict[str, list[str]] = {}
@@ -37,32 +40,41 @@ class Server:
         woken, wakes = os.pipe()
         for fd in (woken, wakes):
             os.set_blocking(fd, False)
-        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        _signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, lambda *_: None)
         for fd in (self.lab.fileno(), woken):
             self.poll.register(fd, select.POLLIN)
-        with contextlib.suppress(ConnectionError):
-            while True:
-                for fd, _ in self.poll.poll():
-                    if fd == self.lab.fileno():
-                        if not self._receive():
-                            return
-                    elif fd == woken:
-                        with contextlib.suppress(BlockingIOError):
-                            os.read(woken, 4096)
-                        self._reap()
-                    elif fd in self.reports:
-                        self._report(fd)
+        try:
+            while self._turn(woken):
+                pass
+        except ConnectionError:
+            pass  # the lab is gone
+
+    def _turn(self, woken: int) -> bool:
+        """Wait for something to do, and do it; whether the lab is there still."""
+        for fd, _ in self.poll.poll():
+            if fd == self.lab.fileno():
+                if not self._receive():
+                    return False
+            elif fd == woken:
+                try:
+                    os.read(woken, 4096)
+                except BlockingIOError:
+                    pass
+                self._reap()
+            elif fd in self.reports:
+                self._report(fd)
+        return True
 
     def _receive(self) -> bool:
-        data, fds = _receive(self.lab)
+        data, fds = receive(self.lab)
         if not data:
             return False
-        request = json.loads(data)
+        request = unpack(data)
         if "long" in request:
             with os.fdopen(fds.pop(0), "rb") as file:
                 file.seek(0)
-                request = json.loads(file.read())
+                request = unpack(file.read())
         try:
             match request["do"]:
                 case "remove":
@@ -76,7 +88,7 @@ class Server:
                 case "signal":
                     self._signal(request)
         except OSError as error:
-            self._answer(request["id"], json.loads(spawn.failure(error, "start")))
+            self._answer(request["id"], unpack(failure(error, "start")))
         finally:
             for fd in fds:
                 os.close(fd)
@@ -95,8 +107,10 @@ class Server:
             if pidfd < 0 and making["host"] == host:
                 making["ids"].append(request["id"])
                 return
+        from . import place
+
         request["ids"] = [request["id"]]
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         child = os.fork()
         if child == 0:
             place.furnish(request, fds[0], theirs)
@@ -108,6 +122,8 @@ class Server:
 
     def _start(self, request: dict[str, Any], fds: list[int]) -> None:
         """The child tells what went wrong over a pipe; the pipe's end without a word says that its program runs."""
+        from . import spawn
+
         place_ = self.places[request["host"]] if request["host"] is not None else []
         report, tell = os.pipe()
         child = os.fork()
@@ -118,7 +134,7 @@ class Server:
             self.reports[report] = (child, request, os.pidfd_open(child))
         except OSError:
             os.close(report)
-            os.kill(child, signal.SIGKILL)
+            os.kill(child, _signal.SIGKILL)
             raise
         self.children[child] = request["id"]
         self.poll.register(report, select.POLLIN)
@@ -138,16 +154,19 @@ class Server:
         try:
             if trouble:
                 self.children.pop(child, None)
-                self._answer(request["id"], json.loads(trouble))
+                self._answer(request["id"], unpack(trouble))
             else:
                 self._answer(request["id"], {}, [pidfd])
         finally:
             os.close(pidfd)
 
     def _furnished(self, request: dict[str, Any], report: int) -> None:
-        with socket.socket(fileno=os.dup(report)) as ours:
-            data, fds = _receive(ours)
-        answer = json.loads(data or _HELPER_KILLED)
+        ours = _socket.socket(fileno=os.dup(report))
+        try:
+            data, fds = receive(ours)
+        finally:
+            ours.close()
+        answer = unpack(data) if data else _HELPER_KILLED
         if fds:
             self.places[request["host"]] += fds
             self.said[request["host"]] = answer["said"]
@@ -180,32 +199,28 @@ class Server:
     def _signal(self, request: dict[str, Any]) -> None:
         for child, number in self.children.items():
             if number == request["id"]:
-                with contextlib.suppress(ProcessLookupError):
+                try:
                     (os.killpg if request["group"] else os.kill)(child, request["number"])
+                except ProcessLookupError:
+                    pass  # it has ended
 
     def _answer(self, number: int, answer: dict[str, Any], fds: list[int] | None = None) -> None:
         self._send({"id": number, **answer}, fds)
 
     def _send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
-        socket.send_fds(self.lab, [json.dumps(message).encode()], fds or [])
-
-
-def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
-    """A message and its descriptors, which the programs that are started here do not get."""
-    data, fds, _, _ = socket.recv_fds(sock, _LONGEST, _MOST_DESCRIPTORS)
-    for fd in fds:
-        os.set_inheritable(fd, False)
-    return data, fds
+        send(self.lab, pack(message), fds or [])
 
 
 def tidy(left: list[dict[str, str]]) -> None:
     """Remove what the lab left, as long as it is what the lab made."""
     for thing in reversed(left):
-        with contextlib.suppress(OSError):  # gone already, or not ours any more
+        try:
             if "folder" in thing:
                 _remove_tree(thing["folder"])
             elif os.readlink(thing["link"]) == thing["target"]:
                 os.unlink(thing["link"])
+        except OSError:
+            continue  # gone already, or not ours any more
 
 
 def _remove_tree(folder: str) -> None:
@@ -220,11 +235,13 @@ def _remove_tree(folder: str) -> None:
 
 def main() -> None:
     """Serve the lab until it is gone; with this process the kernel ends every other one here."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which for process 1 means: not to be had from within
-    server = Server(socket.socket(fileno=0))
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # which for process 1 means: not to be had from within
+    server = Server(_socket.socket(fileno=0))
     server.serve()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, signal.SIGKILL)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
+    try:
+        os.kill(-1, _signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # nobody else is here
     tidy(server.left)
     os._exit(0)

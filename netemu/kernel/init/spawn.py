@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import _signal  # type: ignore[import-not-found]
 import os
 import resource
-import signal
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from .calls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, setns
+from .message import failure
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pwd import struct_passwd
+    from typing import Any, NoReturn
 
 NOT_RUN = 127
 KINDS = (CLONE_NEWNET, CLONE_NEWUTS, CLONE_NEWNS)
@@ -30,8 +31,8 @@ def become(
     try:
         os.setsid()
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(ignored, signal.SIG_DFL)  # Python does these, and an exec would hand that on
+        for ignored in (_signal.SIGPIPE, _signal.SIGXFSZ):
+            _signal.signal(ignored, _signal.SIG_DFL)  # Python does these, and an exec would hand that on
         doing = "enter"
         for fd, kind in zip(place, KINDS, strict=False):
             setns(fd, kind)
@@ -48,13 +49,6 @@ def become(
     except BaseException as error:  # noqa: BLE001  whatever it is, this child ends here
         os.write(report, failure(error, doing))
     os._exit(NOT_RUN)
-
-
-def failure(error: BaseException, doing: str) -> bytes:
-    """What is told of something that went wrong."""
-    number = error.errno if isinstance(error, OSError) else None
-    why = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
-    return json.dumps({"error": why, "doing": doing, "errno": number}).encode()
 
 
 def _enter_folder(folder: str, *, must: bool) -> None:

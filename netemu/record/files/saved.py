@@ -164,4 +164,7 @@ def _ruleset(about: dict[str, Any]) -> Ruleset:
 
 
 def _exchange(about: dict[str, Any]) -> Exchange:
-    return Exchange(**about | {"sockets": tuple(Tuple(**each) for each in about["sockets"])})
+    sockets = tuple(Tuple(**each) for each in about["sockets"])
+    since, until = about.get("events") or (None, None)  # not noted in older records
+    events = None if since is None or until is None else (int(since), int(until))
+    return Exchange(**about | {"sockets": sockets, "events": events})

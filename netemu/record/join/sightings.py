@@ -77,6 +77,14 @@ class Sightings:
         data = _value(capture.trace.data, network)
         return data + _value(capture.trace.data, network + transport) if transport else data
 
+    def place_in_trace(self, row: int) -> int | None:
+        """Which datagram of its host's trace told of a hook's sighting; None for a frame."""
+        hook = row - self.wires
+        if hook < 0:
+            return None
+        trace = self.captures[self.hosts.index(self.points[self.point[row]].host)].trace
+        return int(np.searchsorted(trace.offset, self.network[hook], "right")) - 1
+
     def lengths(self) -> Column:
         """How many bytes each frame had on its wire."""
         edges = np.searchsorted(self.host_of_frames(), np.arange(len(self.hosts) + 1))
