@@ -71,6 +71,8 @@ class Flow:
     def undated(self) -> bool:
         """Whether no sighting of its first packet has a time."""
         if isinstance(self.journeys, Chosen):
+            return self.journeys.journeys.undated(self.journeys.places[0])
+        if isinstance(self.journeys, Chosen):
             return not self.journeys.journeys.on_a_wire(self.journeys.places[0])
         return self.journeys[0].start_ns is None
 
