@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import numpy as np
 
 from netemu.record.decode.packets import Packets
-from netemu.record.decode.rows import Column, mix, ranges, spread
+from netemu.record.decode.rows import Column, is_constant, mix, ranges, spread
 from netemu.record.join.fragments import is_later
 from netemu.record.journeys import Chosen, Journeys
 from netemu.topology.expectation import PacketExpectation
@@ -33,7 +33,8 @@ def kinds(expectation: PacketExpectation, selected: Chosen) -> Column:
     else:
         asked = np.array([point.stage is None for point in seen.points], np.bool_)
     if len(places) == len(laid):
-        position = np.flatnonzero(asked[points])
+        only = np.flatnonzero(asked)
+        position = np.flatnonzero(points == only[0] if len(only) == 1 else asked[points])
         packet = _whose(position, laid.offset[:-1], count)
     else:
         position = ranges(laid.offset[:-1][places], count)
@@ -103,14 +104,18 @@ def _changed(packets: Packets, row: Column, before: Column) -> Column:
     moved = np.flatnonzero(row != before)
     if len(moved):
         row, before = (each if len(moved) == len(found) else each[moved] for each in (row, before))
-        bits = (packets.ttl[row] != packets.ttl[before]).astype(np.uint8)
-        bits |= (packets.version[row] != packets.version[before]).astype(np.uint8) << 1
+        bits = _differs(packets.ttl, row, before) | _differs(packets.version, row, before) << 1
         for bit, side, port in ((2, "src", "sport"), (3, "dst", "dport")):
             for name in (f"{side}_high", f"{side}_low", port):
-                column = getattr(packets, name)
-                bits |= (column[row] != column[before]).astype(np.uint8) << bit
+                bits |= _differs(getattr(packets, name), row, before) << bit
         found[moved] = bits
     return found
+
+
+def _differs(column: Column, row: Column, before: Column) -> Column:
+    if is_constant(column):
+        return np.zeros(len(row), np.uint8)
+    return (column[row] != column[before]).astype(np.uint8)
 
 
 def _turns(turns: Column, first: Column, count: Column) -> Column:

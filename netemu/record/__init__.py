@@ -26,6 +26,7 @@ join/        columns to journeys: which sightings are of one packet
 ask/         which sightings and journeys are asked for
 
 journeys     one packet's sightings joined across hosts and rewrites, made on demand
+shown        what journeys show of their flows: tuples and conntrack entries
 flows        journeys joined to connections, in two directions
 tracked      what conntrack told: entries new, updated and destroyed, and the table at the end
 arp          who asked for whose MAC address, and who answered

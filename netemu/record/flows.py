@@ -27,11 +27,10 @@ from netemu.netfilter.messages import (
     messages,
 )
 from netemu.record.ask.select import Words, journeys_where
-from netemu.record.decode.rows import Column, mix, ranks, stable_order
-from netemu.record.decode.tuples import digests, digests_of
-from netemu.record.join.fragments import is_later
-from netemu.record.join.sightings import Sightings
+from netemu.record.decode.rows import ranks, stable_order
+from netemu.record.decode.tuples import digests_of
 from netemu.record.journeys import Chosen, Journey, Journeys
+from netemu.record.shown import Shown
 
 EntryKey = tuple[str, int]
 """A (host, conntrack id)."""
@@ -70,6 +69,8 @@ class Flow:
     def undated(self) -> bool:
         """Whether no sighting of its first packet has a time."""
         if isinstance(self.journeys, Chosen):
+            return self.journeys.journeys.undated(self.journeys.places[0])
+        if isinstance(self.journeys, Chosen):
             return not self.journeys.journeys.on_a_wire(self.journeys.places[0])
         return self.journeys[0].start_ns is None
 
@@ -105,7 +106,7 @@ def read_entries(datagrams: Iterable[bytes]) -> dict[int, Entry]:
 
 def join_flows(journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> list[Flow]:
     """Give each journey its flow, direction and nth; `journeys` come in order of time."""
-    shown = _Shown.of(journeys, entries)
+    shown = Shown.of(journeys, entries)
     joiner = _Joiner(journeys, shown, entries)
     joiner.join()
     _join_errors(journeys)
@@ -125,104 +126,6 @@ def _join_errors(journeys: Journeys) -> None:
     journeys.nth[counted] = ranks(both[counted]) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """What each journey shows: its tuples and their inverses, each where it changes, and the entries it carries.
-
-    `like` numbers what is shown alike; `alike[first[n]:first[n + 1]]` are the journeys that show n, in order. ICMP
-    errors that quote a packet are in none: they go with that packet.
-    """
-
-    tuples: Column
-    inverses: Column
-    tuples_offset: Column
-    entries: Column
-    entries_offset: Column
-    like: Column
-    alike: Column
-    first: Column
-
-    @classmethod
-    def of(cls, journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> _Shown:
-        laid, seen = journeys.laid, journeys.seen
-        of_row, inverse_of_row = digests(seen.packets)
-        carried = _carried(seen, of_row, entries)
-        rows, offset = laid.rows, laid.offset
-        journey = np.repeat(np.arange(len(laid)), np.diff(offset))
-        kept = _changes(of_row[rows], journey)
-        kept &= _tells_ports(seen, rows, offset, journey)
-        tuples, inverses, shows = of_row[rows[kept]], inverse_of_row[rows[kept]], journey[kept]
-        hooks = np.flatnonzero(rows >= seen.wires)
-        hooks = hooks[carried[rows[hooks] - seen.wires] >= 0]
-        numbers = carried[rows[hooks] - seen.wires]
-        changed = _changes(numbers, journey[hooks])
-        numbers, carries = numbers[changed], journey[hooks][changed]
-        tuples_offset, entries_offset = (np.searchsorted(each, np.arange(len(laid) + 1)) for each in (shows, carries))
-        signature = _summed(tuples, shows, tuples_offset, 3) ^ _summed(
-            numbers.astype(np.uint64), carries, entries_offset, 5
-        )
-        kept = np.setdiff1d(np.arange(len(laid)), journeys.quotes.journey, assume_unique=True)
-        like = np.full(len(laid), -1, np.int64)
-        _, like[kept] = np.unique(signature[kept], return_inverse=True)
-        alike = kept[stable_order(like[kept])]
-        first = np.searchsorted(like[alike], np.arange(like.max(initial=-1) + 2))
-        return cls(tuples, inverses, tuples_offset, numbers, entries_offset, like, alike, first)
-
-
-def _tells_ports(seen: Sightings, rows: Column, offset: Column, journey: Column) -> Column:
-    """False for fragments without ports on journeys that begin with the whole packet, or with its first."""
-    later = is_later(seen.packets.fragment[rows])
-    return ~later | later[offset[:-1]][journey] if len(rows) else later
-
-
-def _changes(values: Column, journey: Column) -> Column:
-    """Where a value is not the one before it in the same journey."""
-    changed = np.ones(len(values), np.bool_)
-    changed[1:] = (values[1:] != values[:-1]) | (journey[1:] != journey[:-1])
-    return changed
-
-
-def _summed(values: Column, journey: Column, offset: Column, salt: int) -> Column:
-    """A digest of each journey's values in their order."""
-    place = (np.arange(len(values)) - offset[journey]).astype(np.uint64)
-    total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mix(mix(values, salt) + place, salt))])
-    return mix(total[offset[1:]] - total[offset[:-1]], salt)
-
-
-def _carried(seen: Sightings, tuples: Column, entries: Mapping[EntryKey, Entry]) -> Column:
-    """The number of the confirmed entry that each hook's packet carried; -1 for none.
-
-    An ICMP error's is that of the packet it quotes: left out.
-    """
-    host_number = {host: number for number, host in enumerate(seen.hosts)}
-    told = [state.state not in ("related", "invalid", "untracked") for state in seen.states]
-    counts = np.array([*told, False], np.bool_)[seen.ct]
-    hosts = np.array([host_number[point.host] for point in seen.points], np.int64)
-    host = hosts[seen.point[seen.wires :]] if len(hosts) else np.empty(0, np.int64)
-    found = np.full(len(seen.ct), -1, np.int64)
-    keys = np.array([host_number.get(host, -1) << 32 | id for host, id in entries], np.int64)
-    if not len(keys):
-        return found
-    order = np.argsort(keys, kind="stable")
-    by_id = np.flatnonzero(counts & (seen.ct_id >= 0))
-    wanted = host[by_id] << 32 | seen.ct_id[by_id]
-    place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-    found[by_id] = np.where(keys[order[place]] == wanted, order[place], -1)
-    by_tuple = np.flatnonzero(counts & (seen.ct_id < 0))
-    if len(by_tuple):
-        known: dict[tuple[int, int], int] = {}
-        both = zip(
-            *(digests_of([getattr(entry, side) for entry in entries.values()]) for side in ("original", "reply")),
-            strict=True,
-        )
-        for number, ((name, _), tuples_of) in enumerate(zip(entries, both, strict=True)):
-            for each in tuples_of:
-                known[host_number.get(name, -1), int(each)] = number
-        pairs = zip(host[by_tuple].tolist(), tuples[seen.wires :][by_tuple].tolist(), strict=True)
-        found[by_tuple] = [known.get(pair, -1) for pair in pairs]
-    return found
-
-
 def _pairs(tuples: Sequence[Tuple]) -> list[tuple[int, int]]:
     """Each tuple's digest and its inverse's."""
     directed, inverse = digests_of(tuples, both=True).tolist()
@@ -235,7 +138,7 @@ class _Joiner:
     Tuples are told by their digests, flows by their places in `flows`, a direction by whether it is a reply.
     """
 
-    def __init__(self, journeys: Journeys, shown: _Shown, entries: Mapping[EntryKey, Entry]) -> None:
+    def __init__(self, journeys: Journeys, shown: Shown, entries: Mapping[EntryKey, Entry]) -> None:
         self.journeys = journeys
         self.shown = shown
         self.keys = list(entries)

@@ -209,6 +209,10 @@ class Journeys(Askable[Journey]):
         rows = self.laid.rows[self.laid.offset[place] : self.laid.offset[place + 1]]
         return bool((rows < self.seen.wires).any())
 
+    def undated(self, place: int) -> bool:
+        """Whether one of them has no sighting on a wire: hooks have no times."""
+        return bool((self.laid.rows[self.laid.offset[place] : self.laid.offset[place + 1]] >= self.seen.wires).all())
+
     def met(self) -> Iterable[tuple[RuleTurn, int]]:
         """Each rule and policy that packets met, and how often: also packets that began after the record's end."""
         seen, passes = self.seen, self.passes

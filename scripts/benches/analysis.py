@@ -3,7 +3,8 @@
 Two cases, each of one UDP packet and as many more of its kind as asked, differing in ports, IP ids and payload, all
 made up beforehand. `wires`: A sends to a group, and B, C and D get it: four wire points and nothing else. `hooks`: A
 sends through router B to C: four wire points, and the trace of B's hooks as Linux 6.18 sends it. Each size is measured
-in a process of its own, so that its peak memory is its own.
+in a process of its own, so that its peak memory is its own. netemu and tshark have one thread each: their CPU seconds
+are what the clock says on a machine that does nothing else, and are compared wherever others work beside.
 """
 
 from __future__ import annotations
@@ -151,8 +152,8 @@ def measure(case: str, packets: int, flows: int) -> dict[str, float]:
     }
 
 
-def tshark(packets: int, flows: int) -> float:
-    """Seconds that tshark takes to print six fields of one of the four files: the frames at one point."""
+def tshark(packets: int, flows: int) -> tuple[float, float]:
+    """Seconds, and CPU seconds, that tshark takes to print six fields of one of the four files: one point's frames."""
     captures, _ = made_up("wires", packets, flows)
     (a,) = [capture for capture in captures if capture.host == "A"]
     with NamedTemporaryFile(suffix=".pcap") as file:
@@ -168,11 +169,16 @@ def tshark(packets: int, flows: int) -> float:
         command = ["tshark", "-n", "-r", file.name, "-T", "fields"]
         for field in ("frame.time_epoch", "ip.src", "ip.dst", "ip.ttl", "udp.srcport", "udp.dstport"):
             command += ["-e", field]
-        start = time.perf_counter()
+        start, spent = time.perf_counter(), _spent_by_children()
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        took = time.perf_counter() - start
+        took, spent = time.perf_counter() - start, _spent_by_children() - spent
     assert done.stdout.count(b"\n") == packets, "tshark did not read every frame"
-    return took
+    return took, spent
+
+
+def _spent_by_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def grown(found: list[dict[str, float]]) -> float:
@@ -181,13 +187,13 @@ def grown(found: list[dict[str, float]]) -> float:
 
 
 def missed_goals(case: str, found: list[dict[str, float]], tshark_s: float | None) -> list[str]:
-    """Which goals are missed, in words. Of other than four million sightings, their share of the seconds is asked."""
+    """Which goals are missed, in words, in CPU seconds. Of other than four million sightings, their share is asked."""
     missed = []
     largest = found[-1]
     millions = largest["sightings"] / 1e6
     due = SECONDS * millions / 4
-    if largest["wall_s"] > due:
-        missed.append(f"{case}: {largest['wall_s']:.1f} s for {millions:.2g} million sightings, more than {due:.1f}")
+    if largest["cpu_s"] > due:
+        missed.append(f"{case}: {largest['cpu_s']:.1f} s for {millions:.2g} million sightings, more than {due:.1f}")
     if largest["peak_mib"] > MOST_MIB:
         missed.append(
             f"{case}: {largest['peak_mib']:,.0f} MiB for {millions:.2g} million sightings, more than {MOST_MIB:,}"
@@ -196,8 +202,8 @@ def missed_goals(case: str, found: list[dict[str, float]], tshark_s: float | Non
         missed.append(
             f"{case}: a sighting takes {grown(found):.2f} times what it takes in another size, more than {GROWTH}"
         )
-    if tshark_s is not None and tshark_s < TSHARK * largest["wall_s"]:
-        times = tshark_s / largest["wall_s"]
+    if tshark_s is not None and tshark_s < TSHARK * largest["cpu_s"]:
+        times = tshark_s / largest["cpu_s"]
         missed.append(f"{case}: {times:.2f} times as fast as tshark reading one of the four files, not {TSHARK:.0f}")
     return missed
 
@@ -237,14 +243,19 @@ def main() -> int:
     cases = [asked.case] if asked.case else list(SIZES)
     found = {case: sizes_of(case, asked) for case in cases}
     wires = found.get("wires")
-    theirs = tshark(int(wires[-1]["packets"]), asked.flows) if wires and shutil.which("tshark") else None
-    missed = [each for case in cases for each in missed_goals(case, found[case], theirs if case == "wires" else None)]
+    there = wires and shutil.which("tshark")
+    took, spent = tshark(int(wires[-1]["packets"]), asked.flows) if wires and there else (None, None)
+    missed = [each for case in cases for each in missed_goals(case, found[case], spent if case == "wires" else None)]
     if asked.json:
-        print(json.dumps({"sizes": found.get("hooks", []), "wires": wires or [], "tshark_s": theirs, "missed": missed}))
+        told = {"sizes": found.get("hooks", []), "wires": wires or [], "tshark_s": took, "tshark_cpu_s": spent}
+        print(json.dumps(told | {"missed": missed}))
         return bool(missed)
-    if theirs is not None and wires:
-        times = theirs / wires[-1]["wall_s"]
-        print(f"tshark -T fields, one of the four files: {theirs:.1f} s, {times:.2f} times netemu's (aim {TSHARK:.0f})")
+    if took is not None and spent is not None and wires:
+        times = spent / wires[-1]["cpu_s"]
+        print(
+            f"tshark -T fields, one of the four files: {took:.1f} s, {spent:.1f} s CPU, {times:.2f} times netemu's"
+            f" CPU (aim {TSHARK:.0f})"
+        )
     elif wires:
         print("tshark is not installed, so not measured: apt-get install -y --no-install-recommends tshark")
     for each in missed:

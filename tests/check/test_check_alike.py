@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_scene import Scene, udp
 from record_scenes import any_captures
 
+from netemu.check.alike import kinds
 from netemu.check.explain import Surroundings
 from netemu.check.packets import check_packets
 from netemu.record.exchange import Exchange
 from netemu.record.flows import Flow
+from netemu.record.journeys import Chosen
 from netemu.record.record import Record, build_record
 from netemu.topology.expectation import PacketExpectation
 
@@ -76,3 +79,17 @@ def test_selectors_select_the_same(which: str):
     expectation = PacketExpectation(traffic="all", packet=f"request.{which}", at="A:eth0 out", ttl=64)
     mine, theirs = (check_packets(expectation, each, Surroundings()) for each in (record, plainly(record)))
     assert mine.journeys == theirs.journeys
+
+
+def test_a_later_fragment_is_of_another_kind_than_a_whole_packet():
+    """Of a packet's fragments the first speaks for the others: where a later one is, no other visit is judged alike."""
+    scene = Scene()
+    a = scene.host("A", eth0="lan")
+    for number, field in enumerate((0x4000, 1, 0x4000)):
+        frame = bytearray(udp("192.168.0.1:4000", "192.168.0.2:53", b"x" * 8, ip_id=number).frame())
+        frame[20:22] = field.to_bytes(2, "big")
+        a.wire("eth0", "out", bytes(frame))
+    journeys = scene.record().journeys
+    expectation = PacketExpectation(traffic="all", packet="request.all", at="A:eth0 out", ttl=64)
+    whole, later, other = kinds(expectation, Chosen(journeys, np.arange(3))).tolist()
+    assert whole == other != later

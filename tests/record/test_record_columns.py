@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from record_plain import plain_flows, plain_journeys, plain_passes, unquoted
 from record_scenes import any_captures, told_pass
 
 from netemu.record.flows import read_entries
+from netemu.record.frames import Frames
 from netemu.record.journeys import journeys
 from netemu.record.record import build_record
 
@@ -30,6 +32,16 @@ def test_passes_are_those_of_the_plain_joins(dice: random.Random):
 @given(DICE)
 def test_journeys_are_those_of_the_plain_joins(dice: random.Random):
     captures, segment_of = any_captures(dice)
+    assert [unquoted(each) for each in journeys(captures, segment_of)] == plain_journeys(captures, segment_of)
+
+
+@settings(max_examples=100, deadline=None)
+@given(DICE)
+def test_journeys_are_those_of_the_plain_joins_where_frames_come_twice_or_not_at_all(dice: random.Random):
+    captures, segment_of = any_captures(dice)
+    for capture in captures:
+        times = [(frame, copy) for frame in capture.frames for copy in range(dice.choice([0, 1, 1, 1, 2]))]
+        capture.frames = Frames.of(replace(frame, time_ns=frame.time_ns + copy) for frame, copy in times)
     assert [unquoted(each) for each in journeys(captures, segment_of)] == plain_journeys(captures, segment_of)
 
 

@@ -27,9 +27,10 @@ from record_scene import (
 
 from netemu.netfilter.conntrack import Tuple
 from netemu.netfilter.messages import attributes
-from netemu.record.flows import Flow, _Joiner, _Shown, read_entries
+from netemu.record.flows import Flow, _Joiner, read_entries
 from netemu.record.journeys import Journey
 from netemu.record.record import Record
+from netemu.record.shown import Shown
 
 ASKED = udp("192.168.0.1:4000", "192.168.0.2:53", b"?")
 ANSWERED = udp("192.168.0.2:53", "192.168.0.1:4000", b"!")
@@ -281,6 +282,6 @@ def test_packets_that_show_the_same_are_looked_at_once(pair: Scene):
         across(pair, ASKED)
         across(pair, ANSWERED)
     found = pair.journeys()
-    joiner = _Joiner(found, _Shown.of(found, {}), {})
+    joiner = _Joiner(found, Shown.of(found, {}), {})
     joiner.join()
     assert (len(joiner.flows), joiner.taken, list(found.reply)) == (1, 2, [False, True] * 40)

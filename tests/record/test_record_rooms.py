@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "netemu" / "record"
 ORDER = (
     *({"frames", "exchange"}, {"capture"}, {"decode"}, {"sighting"}, {"join"}, {"ask"}, {"journeys"}),
-    *({"flows", "tracked", "arp"}, {"files"}, {"live", "sides"}, {"record"}),
+    *({"shown"}, {"flows", "tracked", "arp"}, {"files"}, {"live", "sides"}, {"record"}),
 )
 """Lowest first; what stands in one place side by side may import each other only inside a room."""
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -22,7 +22,7 @@ from netemu.record.frames import Datagrams
 _HEADER = 16
 """Bytes of struct nlmsghdr."""
 _TRACE = SUBSYS_NFTABLES << 8 | MSG_TRACE
-_AT_ONCE = 1 << 16
+_AT_ONCE = 1 << 15
 _LAYOUTS = 64
 """How many layouts of one length are looked for; a kernel writes far fewer, and beyond each message is read alone."""
 _SAID = (1, 2, 3, 4, 5, 16)
@@ -44,6 +44,8 @@ _KINDS = {
     "ct_id": np.int64,
     "ct_status": np.uint32,
 }
+_NONE = {"said", "iif", "oif", "ct_id"}
+"""Those of which -1 stands for none; of the others 0 does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +191,10 @@ class _Reader:
         self.start = start
         self.length = length
         self.datagram = datagram
-        self.columns: dict[str, Column] = {name: np.zeros(len(start), kind) for name, kind in _KINDS.items()}
-        self.columns["said"][:] = -1
+        self.columns: dict[str, Column] = {
+            name: np.full(len(start), -1, kind) if name in _NONE else np.zeros(len(start), kind)
+            for name, kind in _KINDS.items()
+        }
         self.layouts: dict[int, list[_Layout]] = {}
         self.numbers: dict[bytes, int] = {}
         self.sayings: list[TraceEvent] = []
@@ -224,21 +228,22 @@ class _Reader:
         if (ids := layout.number(matrix, _ID)) is not None:
             columns["id"][rows] = ids
         for name, kind in (("network", _NETWORK), ("transport", _TRANSPORT)):
-            place, length = layout.values.get(kind, (0, 0))
-            columns[name][rows] = starts + place
-            columns[f"{name}_length"][rows] = length
+            if kind in layout.values:
+                place, length = layout.values[kind]
+                columns[name][rows] = starts + place
+                columns[f"{name}_length"][rows] = length
         for name, kind in (("iif", _IIF), ("oif", _OIF), ("ct_id", _CT_ID)):
-            number = layout.number(matrix, kind)
-            columns[name][rows] = -1 if number is None else number
+            if (number := layout.number(matrix, kind)) is not None:
+                columns[name][rows] = number
         for name, kind, size in (("ct_reply", _CT_DIRECTION, 1), ("ct_status", _CT_STATUS, 4)):
-            number = layout.number(matrix, kind, size)
-            columns[name][rows] = 0 if number is None else number
-        state = layout.number(matrix, _CT_STATE)
-        columns["ct_state"][rows] = 0 if state is None else state & 0x4F
+            if (number := layout.number(matrix, kind, size)) is not None:
+                columns[name][rows] = number
+        if (state := layout.number(matrix, _CT_STATE)) is not None:
+            columns["ct_state"][rows] = state & 0x4F
 
     def _said(self, matrix: Column, layout: _Layout) -> Column:
         """The number of what each row says besides the packet; -1 where it is no event."""
-        if not ((matrix ^ matrix[0]).view(np.uint64) & layout.same).any():
+        if not (_varying(matrix) & layout.same).any():
             return np.full(len(matrix), self._number(matrix[0], matrix[0, layout.constant], layout), np.int32)
         constant = matrix[:, layout.constant]
         _, first, inverse = np.unique(digest(constant), return_index=True, return_inverse=True)
@@ -277,7 +282,16 @@ def _by_layout(matrix: Column, length: int, known: list[_Layout]) -> Iterator[tu
 
 def _those(matrix: Column, layout: _Layout, left: Column) -> Generator[tuple[_Layout, Column], None, Column]:
     rows = matrix if len(left) == len(matrix) else matrix[left]
+    if not ((rows[0].view(np.uint64) ^ layout.told | _varying(rows)) & layout.heads).any():
+        yield layout, left
+        return left[:0]
     ours = ~((rows.view(np.uint64) ^ layout.told) & layout.heads).any(axis=1)
     if ours.any():
         yield layout, left[ours]
     return left[~ours]
+
+
+def _varying(matrix: Column) -> Column:
+    """The bits, in words, that are not the same in all rows."""
+    words = matrix.view(np.uint64)
+    return np.bitwise_or.reduce(words, axis=0) ^ np.bitwise_and.reduce(words, axis=0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from netemu.record.decode.headers import (
     part_of,
 )
 from netemu.record.decode.regular import regular_frames, regular_splits, seen_lengths
-from netemu.record.decode.rows import AT_ONCE, Column, big_endian, digest, windows
+from netemu.record.decode.rows import AT_ONCE, Column, big_endian, constant, digest, is_constant, windows
 
 WHOLE, OTHER, TRUNCATED, MALFORMED = range(4)
 """A packet's mark: all there; no IP at all (kept as bytes); cut short; headers that contradict themselves."""
@@ -140,24 +139,16 @@ def concatenate(parts: list[Packets]) -> Packets:
     return Packets(**{name: _joined([getattr(part, name) for part in some], kind) for name, kind in _KINDS.items()})
 
 
-def _constant(value: Any, kind: type[np.generic], count: int) -> Column:
-    return np.broadcast_to(np.asarray(value, kind), count)
-
-
-def _is_constant(column: Column) -> bool:
-    return column.strides == (0,)
-
-
 def _chosen(column: Column, rows: Column) -> Column:
-    if _is_constant(column) and rows.dtype != np.bool_:
-        return np.broadcast_to(column[:1].reshape(()), len(rows)) if len(rows) else column[:0]
+    if is_constant(column) and rows.dtype != np.bool_:
+        return constant(column[0], column.dtype.type, len(rows)) if len(rows) else column[:0]
     return column[rows]
 
 
 def _joined(columns: list[Column], kind: type[np.generic]) -> Column:
     value = columns[0][0]
-    if all(_is_constant(column) and column[0] == value for column in columns):
-        return _constant(value, kind, sum(map(len, columns)))
+    if all(is_constant(column) and column[0] == value for column in columns):
+        return constant(value, kind, sum(map(len, columns)))
     return np.concatenate(columns)
 
 
@@ -251,13 +242,13 @@ def _together(mine: Column, columns: dict[str, Column], others: Column, odd: Pac
     for name, kind in _KINDS.items():
         column = columns.get(name)
         if column is None:
-            column = _constant(-1 if name in _NONE else 0, kind, len(mine) - len(others))
+            column = constant(-1 if name in _NONE else 0, kind, len(mine) - len(others))
         if len(others):
             both = np.empty(len(mine), kind)
             both[mine], both[others] = column, getattr(odd, name)
             column = both
-        elif len(column) and (column == column[0]).all():
-            column = _constant(column[0], kind, len(column))
+        elif len(column) and not is_constant(column) and (column == column[0]).all():
+            column = constant(column[0], kind, len(column))
         found[name] = column
     return Packets(**found)
 

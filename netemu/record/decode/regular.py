@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from netemu.record.decode.headers import ETHERNET, IPV4, NETWORK_SEEN, OFFSET, TRANSPORT_SEEN
-from netemu.record.decode.rows import Column, big_endian, digest, windows
+from netemu.record.decode.rows import Column, big_endian, constant, digest, windows
 
 _NETWORK = 20
 _BOTH = _NETWORK + TRANSPORT_SEEN
@@ -30,7 +30,7 @@ def regular_frames(data: Column, starts: Column, ends: Column) -> tuple[Column, 
     if not mine.all():
         headers, total = headers[mine], total[mine]
     columns = _columns(headers, total - _NETWORK)
-    columns["ethertype"] = np.broadcast_to(np.uint16(IPV4), len(headers))
+    columns["ethertype"] = constant(IPV4, np.uint16, len(headers))
     return mine, columns
 
 
@@ -64,7 +64,7 @@ def _columns(headers: Column, there: Column) -> dict[str, Column]:
     tcp = number == _TCP
     sizes = np.where(tcp, (headers[:, 32] >> 4).astype(np.int32) * 4, 8)
     found: dict[str, Column] = {
-        "version": np.broadcast_to(np.uint8(4), len(headers)),
+        "version": constant(4, np.uint8, len(headers)),
         "proto": number,
         "ttl": headers[:, 8].copy(),
         "ip_id": big_endian(headers, 4, 2).astype(np.uint32),

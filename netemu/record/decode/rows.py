@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 Column = np.ndarray[Any, np.dtype[Any]]
 """One value a row."""
@@ -25,8 +24,8 @@ def windows(data: Column, starts: Column, lengths: Column, width: int) -> Column
     if least >= width:
         return _taken(data, starts, width)
     if least > 0 and least == int(lengths.max()):
-        found = np.zeros((len(starts), width), np.uint8)
-        found[:, :least] = _taken(data, starts, least)
+        found = _taken(data, starts, width)
+        found[:, least:] = 0
         return found
     found = _taken(data, np.where(lengths > 0, starts, 0), width)
     kept = np.tri(width + 1, width, -1, dtype=np.uint8)
@@ -37,20 +36,27 @@ def windows(data: Column, starts: Column, lengths: Column, width: int) -> Column
 
 def _taken(data: Column, starts: Column, width: int) -> Column:
     """`width` bytes from each start on; zeros behind the buffer's end."""
-    if not len(starts):
-        return np.empty((0, width), np.uint8)
     last = len(data) - width
     near_end = starts > last
     if not near_end.any():
-        return sliding_window_view(data, width)[starts]
+        return _copied(data, starts, width)
     tail_from = max(last + 1, 0)
     tail = np.concatenate([data[tail_from:], np.zeros(width, np.uint8)])
     found = np.empty((len(starts), width), np.uint8)
-    found[near_end] = sliding_window_view(tail, width)[starts[near_end] - tail_from]
+    found[near_end] = _copied(tail, starts[near_end] - tail_from, width)
     if last >= 0:
         inside = ~near_end
-        found[inside] = sliding_window_view(data, width)[starts[inside]]
+        found[inside] = _copied(data, starts[inside], width)
     return found
+
+
+def _copied(data: Column, starts: Column, width: int) -> Column:
+    """The bytes from each start on, which are all there: numpy copies them fastest as one thing each."""
+    if not len(starts):
+        return np.empty((0, width), np.uint8)
+    flat = np.ascontiguousarray(data)
+    things = np.ndarray((len(flat) - width + 1,), f"V{width}", flat, 0, (1,))
+    return things[starts].view(np.uint8).reshape(len(starts), width)
 
 
 def big_endian(matrix: Column, place: int, size: int) -> Column:
@@ -71,7 +77,8 @@ def digest(matrix: Column, seed: int = 0) -> Column:
     words = np.ascontiguousarray(matrix).view(np.uint64)
     total = np.full(len(words), seed, np.uint64)
     for place in range(words.shape[1]):
-        total = mix(total ^ words[:, place], place)
+        total ^= words[:, place]
+        total = mix(total, place)
     return total
 
 
@@ -99,13 +106,14 @@ def whole_digest(data: Column, starts: Column, lengths: Column) -> Column:
     found = np.zeros(len(starts), np.uint64)
     widths = (lengths + 7) // 8 * 8
     alike = not len(widths) or bool((widths == widths[0]).all())
-    order = np.arange(len(widths)) if alike else stable_order(widths)
-    edges = np.flatnonzero(np.diff(widths[order], prepend=-1, append=-1))
+    order = widths[:0] if alike else stable_order(widths)
+    edges = [0, len(widths)] if alike else np.flatnonzero(np.diff(widths[order], prepend=-1, append=-1)).tolist()
     for begin, end in pairwise(edges):
-        width = int(widths[order[begin]])
-        step = max(AT_ONCE * 64 // (width + 64), 1)
+        width = int(widths[begin if alike else order[begin]]) if end > begin else 0
+        step = max(AT_ONCE * 8 // (width + 8), 1)
         for some in range(begin, end, step):
-            rows = order[some : min(some + step, end)]
+            part = slice(some, min(some + step, end))
+            rows = part if alike else order[part]
             matrix = windows(data, starts[rows], lengths[rows], width)
             found[rows] = mix(digest(matrix) ^ lengths[rows].astype(np.uint64), 99)
     return found
@@ -163,6 +171,18 @@ def numbered(codes: Column) -> Column:
     changes[1:] = ordered[1:] != ordered[:-1]
     found[order] = np.cumsum(changes)
     return found
+
+
+def constant(value: Any, kind: type[np.generic], count: int) -> Column:
+    """A column that has the same value in each row: it takes no memory, and is read-only."""
+    found: Column = np.ndarray((count,), kind, np.array([value], kind), 0, (0,))
+    found.flags.writeable = False
+    return found
+
+
+def is_constant(column: Column) -> bool:
+    """Whether a column is one that `constant` made."""
+    return column.strides == (0,)
 
 
 def spread(lengths: Column) -> Column:

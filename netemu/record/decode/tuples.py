@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from netemu.netfilter.conntrack import Tuple
 from netemu.netfilter.messages import PROTOCOLS
 from netemu.record.decode.packets import Packets
-from netemu.record.decode.rows import Column, mix
+from netemu.record.decode.rows import Column, is_constant, mix
 
 _NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 _LOW = (1 << 64) - 1
@@ -18,14 +18,20 @@ _LOW = (1 << 64) - 1
 
 def digests(packets: Packets) -> tuple[Column, Column]:
     """The digest of each packet's tuple, and of its inverse; for an ICMP echo both ports are its id."""
+    kind, (src, dst) = _kind(packets.proto, packets.version), _ends(packets)
+    return _all_rows(_directed(kind, src, dst), len(packets)), _all_rows(_directed(kind, dst, src), len(packets))
+
+
+def digests_one_way(packets: Packets) -> Column:
+    """The first of these alone."""
+    return _all_rows(_directed(_kind(packets.proto, packets.version), *_ends(packets)), len(packets))
+
+
+def _ends(packets: Packets) -> Iterator[Column]:
     echo = packets.icmp_id >= 0
-    sport, dport = (np.where(echo, packets.icmp_id, port) for port in (packets.sport, packets.dport))
-    return _both(
-        packets.proto,
-        packets.version,
-        _end(packets.src_high, packets.src_low, sport),
-        _end(packets.dst_high, packets.dst_low, dport),
-    )
+    for side, port in (("src", packets.sport), ("dst", packets.dport)):
+        told = np.where(echo, packets.icmp_id, port) if echo.any() else port
+        yield _end(getattr(packets, f"{side}_high"), getattr(packets, f"{side}_low"), told)
 
 
 def digests_of(tuples: Sequence[Tuple], *, both: bool = False) -> Column:
@@ -38,8 +44,9 @@ def digests_of(tuples: Sequence[Tuple], *, both: bool = False) -> Column:
         ends.append(_end(high, low, np.array(ports, np.int32)))
     proto = np.array([_NUMBERS[each.proto] if each.proto in _NUMBERS else int(each.proto) for each in tuples], np.int16)
     version = np.array([6 if ":" in each.src else 4 for each in tuples], np.uint8)
-    found = _both(proto, version, *ends)
-    return np.stack(found) if both else found[0]
+    kind = _kind(proto, version)
+    found = _directed(kind, *ends)
+    return np.stack([found, _directed(kind, *ends[::-1])]) if both else found
 
 
 def _high(number: int) -> int:
@@ -51,9 +58,23 @@ def _low(number: int) -> int:
 
 
 def _end(high: Column, low: Column, port: Column) -> Column:
+    high, low, port = _once(high, low, port)
     return mix(mix(mix(high) + low, 1) + port.astype(np.uint64), 2)
 
 
-def _both(proto: Column, version: Column, src: Column, dst: Column) -> tuple[Column, Column]:
-    kind = mix(proto.astype(np.uint64) << np.uint64(8) | version, 3)
-    return mix(mix(src ^ kind, 4) + dst, 5), mix(mix(dst ^ kind, 4) + src, 5)
+def _kind(proto: Column, version: Column) -> Column:
+    proto, version = _once(proto, version)
+    return mix(proto.astype(np.uint64) << np.uint64(8) | version, 3)
+
+
+def _directed(kind: Column, src: Column, dst: Column) -> Column:
+    return mix(mix(src ^ kind, 4) + dst, 5)
+
+
+def _once(*columns: Column) -> Iterator[Column]:
+    """Of what is the same in all rows one row: numpy spreads it."""
+    return (column[:1] if len(column) and is_constant(column) else column for column in columns)
+
+
+def _all_rows(found: Column, count: int) -> Column:
+    return found if len(found) == count else np.repeat(found, count)

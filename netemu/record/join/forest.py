@@ -225,10 +225,13 @@ def _leaves(levels: list[_Level]) -> tuple[Column, Column, Column]:
     found: list[tuple[Column, Column, Column]] = []
     journey = np.arange(len(levels[0].node))
     for level in levels:
+        last = np.where(level.own > 0, level.at + level.own - 1, level.before)
+        if not level.children.any():
+            found.append((journey, level.node, last))
+            continue
         ends = np.flatnonzero(level.children == 0)
-        own = level.own[ends]
-        last = np.where(own > 0, level.at[ends] + own - 1, level.before[ends])
-        found.append((journey[ends], level.node[ends], last))
+        if len(ends):
+            found.append((journey[ends], level.node[ends], last[ends]))
         journey = np.repeat(journey, level.children)
     whose, leaf, last = (np.concatenate([each[column] for each in found]) for column in range(3))
     offset = np.append(0, np.cumsum(np.bincount(whose, minlength=len(levels[0].node))))

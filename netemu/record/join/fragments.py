@@ -77,6 +77,8 @@ def put_together(seen: Sightings, host: Column, came: Column, last: Column) -> C
     `host`, the frame that each pass `came` from and the row of its `last` sighting (-1 for none) are the passes'.
     """
     packets = seen.packets
+    if not len(seen):
+        return np.zeros(len(came), np.bool_)
     fragment = np.append(packets.fragment, 0)
     part = (came >= 0) & _is_part(packets, came)
     whole = part & (last >= 0) & ~is_fragment(fragment[last])

@@ -60,19 +60,20 @@ def join_wires(seen: Sightings, segments: Segments) -> tuple[Column, Column, Col
     out = (seen.kind == OUTGOING)[order]
     tag = segments.member.astype(np.min_scalar_type(len(segments.member)))[seen.point[: seen.wires]][order]
     loops = _of_member(segments.member, segments.loops)
-    plain, sends = _told_by_bytes(out, tag, loops, first)
+    plain, joins = _told_by_bytes(out, tag, loops, first)
     size = np.diff(first, append=len(order))
-    sender = np.flatnonzero(out & np.repeat(plain & sends, size))
-    place = np.repeat(np.cumsum(plain & sends) - 1, size)  # of each frame its group's sender, among those
-    receives = np.repeat(plain & sends, size)
-    receives &= ~out
-    got = np.flatnonzero(receives)
-    by = place[got]
+    sender, got = np.flatnonzero(out), np.flatnonzero(~out)
+    if not joins.all():
+        told = np.repeat(joins, size)
+        sender, got = sender[told[sender]], got[told[got]]
+    by = np.repeat((np.cumsum(joins) - 1).astype(np.int32), size)[got]  # whose sender it is, among those
     elsewhere = (tag[got] != tag[sender][by]) | loops[tag[got]]
-    senders, receivers = order[sender[by[elsewhere]]], order[got[elsewhere]]
+    if not elsewhere.all():
+        by, got = by[elsewhere], got[elsewhere]
+    senders, receivers = order[sender[by]], order[got]
+    if plain.all():
+        return senders, receivers, np.empty(0, np.int64)
     odd = np.sort(order[np.repeat(~plain, size)])
-    if not len(odd):
-        return senders, receivers, odd
     more = _join_in_turn(seen, segments, loops, odd)
     return np.concatenate([senders, more[0]]), np.concatenate([receivers, more[1]]), odd
 
@@ -84,7 +85,7 @@ def _of_member(member: Column, loops: Column) -> Column:
 
 
 def _told_by_bytes(out: Column, member: Column, loops: Column, first: Column) -> tuple[Column, Column]:
-    """Whether each group of equal frames has one sender at most, and each member's frame once; and whether it has one.
+    """Whether each group of equal frames has one sender at most and each member once; then those that have a sender.
 
     A loopback's frames leave and come in at one member.
     """
@@ -94,7 +95,8 @@ def _told_by_bytes(out: Column, member: Column, loops: Column, first: Column) ->
     bits = np.uint64(1) << (np.arange(len(loops), dtype=np.uint64) & np.uint64(31))
     there = np.stack([bits, np.where(loops, np.uint64(0), bits)])[out.astype(np.uint8), member]
     once = np.bitwise_or.reduceat(there, first) == np.add.reduceat(there, first)
-    return once & (sent <= 1), sent > 0
+    plain = once & (sent <= 1)
+    return plain, plain & (sent > 0)
 
 
 def _join_in_turn(seen: Sightings, segments: Segments, loops: Column, rows: Column) -> tuple[Column, Column]:
