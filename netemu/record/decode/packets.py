@@ -194,10 +194,13 @@ def decode_splits(
     transport: Column,
     transport_length: Column,
     behind: Column | None = None,
+    fragment: Column | None = None,
+    ident: Column | None = None,
 ) -> Packets:
     """Packets whose network and transport headers lie apart, as the nft trace gives them.
 
-    `behind` is each one's protocol behind IPv6 extension headers, where that is known from elsewhere (-1: none).
+    `behind` is each one's protocol behind IPv6 extension headers, where that is known from elsewhere (-1: none);
+    `fragment` and `ident` are what a fragment header there says.
     """
     found = empty(len(network))
     nothing = np.zeros(AT_ONCE, np.int64)
@@ -207,8 +210,9 @@ def decode_splits(
         lengths = network_length[part].astype(np.int64), transport_length[part].astype(np.int64)
         told = none - 1 if behind is None else behind[part].astype(np.int64)
         flags = none > 0
+        parts = (none if each is None else each[part] for each in (fragment, ident))
         places = Places(
-            network[part], lengths[0], transport[part], lengths[1], told, none, none - 1, flags, flags, none, none
+            network[part], lengths[0], transport[part], lengths[1], told, none, none - 1, flags, flags, *parts
         )
         _decode(found, part, data, places)
     return found
