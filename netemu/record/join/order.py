@@ -15,7 +15,10 @@ import numpy as np
 from netemu.record.capture import OTHERHOST, OUTGOING
 from netemu.record.decode.rows import Column, mix, numbered
 from netemu.record.join.forest import Laid
+from netemu.record.join.fragments import at, is_fragment, is_later
+from netemu.record.join.reassembly import firsts
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
+from netemu.record.join.sightings import Sightings
 from netemu.record.join.ties import Member, Ties
 from netemu.topology.points import HOOK_STAGES
 
@@ -45,14 +48,45 @@ def order(ties: Ties, laid: Laid, segment_of: Mapping[Member, str]) -> Order:
     alike, rivals = np.ones(len(seen), np.int64), np.zeros(len(seen), np.uint64)
     wire, pair = _on_wires(ties, segment_of, alike, rivals)
     host = _in_hosts(ties, alike, rivals)
+    cut = ties.cut
+    alike[cut.rows] = np.maximum(alike[cut.rows], cut.alike)
+    rivals[cut.rows] = np.where(rivals[cut.rows] == 0, cut.rivals, rivals[cut.rows])
     begins = laid.offset[:-1]
     of_journey = rivals[laid.rows]
     first = np.minimum.reduceat(np.where(of_journey != 0, np.arange(len(of_journey)), len(of_journey)), begins)
-    return Order(
+    found = Order(
         np.maximum.reduceat(alike[laid.rows], begins),
         np.append(of_journey, np.uint64(0))[first],
         _duplicates(ties, laid, wire, pair, host),
     )
+    if len(ties.parts.row):
+        _in_parts(ties, laid, found)
+    return found
+
+
+def _in_parts(ties: Ties, laid: Laid, found: Order) -> None:
+    """Mark packets whose fragments share an id where a host put them together.
+
+    Nothing tells which is which where parts of one packet lie over each other, or come from packets of several
+    journeys. Frames that came twice are no such.
+    """
+    seen, parts = ties.sightings, ties.parts
+    kept = firsts(seen, parts.row, parts.run)
+    of_row = np.full(len(seen), -1, np.int64)
+    of_row[laid.rows] = np.repeat(np.arange(len(laid)), np.diff(laid.offset))
+    kept = kept[of_row[parts.row[kept]] >= 0]
+    run, journey = np.unique(np.stack([parts.run[kept], of_row[parts.row[kept]]]), axis=1)
+    np.maximum.at(found.alike, of_row[parts.row[kept]], parts.alike[kept])
+    if not len(run):
+        return
+    whole = ~is_fragment(seen.packets.fragment[laid.rows[laid.offset[:-1]]])[journey]
+    wholes, several = np.bincount(run[whole], minlength=int(run[-1]) + 1), np.bincount(run)
+    unsure = (wholes > 0) & (several > 1)
+    unsure[parts.run[kept][parts.overlaps[kept]]] = True
+    run, journey = run[unsure[run]], journey[unsure[run]]
+    np.maximum.at(found.alike, journey, several[run])
+    shared = mix(run.astype(np.uint64), 6) | np.uint64(1)
+    found.rivals[journey] = np.where(found.rivals[journey] == 0, shared, found.rivals[journey])
 
 
 def _on_wires(ties: Ties, segment_of: Mapping[Member, str], alike: Column, rivals: Column) -> tuple[Column, Column]:
@@ -95,6 +129,10 @@ def _in_hosts(ties: Ties, alike: Column, rivals: Column) -> Column:
     joined = np.bincount(group[tied], minlength=len(frames))
     unsure = (joined > 0) & (frames != joined)
     size = np.where(joined > 0, np.maximum(frames, joined), 1)
+    later = np.flatnonzero(is_later(seen.packets.fragment[:wires]) & (seen.packets.version[:wires] == 6))
+    if len(later):
+        size = _packets_of(seen, later, group, size)
+        rivals[later] = np.where(rivals[later] == 0, _some_untied(ties, later), rivals[later])
     alike[:wires] = np.maximum(alike[:wires], size[group])
     rivals[:wires] = np.where((rivals[:wires] == 0) & unsure[group], code | np.uint64(1), rivals[:wires])
     hosts = {host: number for number, host in enumerate(seen.hosts)}
@@ -124,6 +162,27 @@ def _in_hosts(ties: Ties, alike: Column, rivals: Column) -> Column:
         rivals[passes.first[alone[known]]] = mine[known]
         alike[passes.first[alone[known]]] = 2
     return group
+
+
+def _packets_of(seen: Sightings, later: Column, group: Column, size: Column) -> Column:
+    """The size of each group, of IPv6's later fragments in packets: no hook tells those of one packet apart."""
+    packet = numbered(at(seen.packets, later, np.zeros(len(later), np.int64)))
+    pairs = np.unique(np.stack([group[later], packet]), axis=1)[0]
+    found = size.copy()
+    found[group[later]] = np.minimum(size, np.bincount(pairs, minlength=len(size)))[group[later]]
+    return found
+
+
+def _some_untied(ties: Ties, later: Column) -> Column:
+    """A number for those of IPv6's later fragments of which fewer passes were seen than frames: of which is not known."""
+    seen, packets = ties.sightings, ties.sightings.packets
+    code = mix(packets.src_high[later] ^ mix(packets.src_low[later] >> np.uint64(32), 7))
+    few = packets.length[later].astype(np.uint64) << np.uint64(8) | packets.ttl[later].astype(np.uint64)
+    code = mix(code ^ few ^ mix(seen.point[later].astype(np.uint64), 8), 9)
+    group, came = numbered(code), ties.enters[later] >= 0
+    tied = np.bincount(group[came], minlength=int(group.max()) + 1)
+    unsure = (tied > 0) & (tied < np.bincount(group))
+    return np.where(unsure[group], code | np.uint64(1), np.uint64(0))
 
 
 def _duplicates(ties: Ties, laid: Laid, wire: Column, pair: Column, host: Column) -> Column:

@@ -16,14 +16,16 @@ from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture
 from netemu.record.decode.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.decode.points import PointNumbers
 from netemu.record.decode.rows import Column, mix, ranges, stable_order
-from netemu.record.join.fragments import left_in_parts, put_together
+from netemu.record.join.fragments import Told, is_fragment, left_in_parts, payloads
 from netemu.record.join.passes import HostPasses
+from netemu.record.join.reassembly import Reassembly, put_together
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
 from netemu.record.join.sightings import Sightings, joined, retold, sightings
 from netemu.topology.points import HOOK_STAGES, Point
 
 Member = tuple[str, str]
 """A (host, interface)."""
+_FRAGMENT_HEADER = 44
 _LEAVES = [STAGE_CODE[stage] for stage in HOOK_STAGES if stage.startswith("postrouting")]
 
 
@@ -51,7 +53,7 @@ class Ties:
     """What leads where; -1 for nothing.
 
     A frame that left `leads` to frames that came in, a pass that left as fragments to those frames: CSR by frame row,
-    then by pass. A pass of `together` is of a fragment that its host put together with others, in another pass.
+    then by pass. `cut` is what only order tells of packets that left as fragments, `parts` what was put together again.
     """
 
     passes: Passes
@@ -63,7 +65,8 @@ class Ties:
     leads_first: Column
     leads_count: Column
     leads: Column
-    together: Column
+    cut: Told
+    parts: Reassembly
 
 
 def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of: Mapping[Member, str]) -> Ties:
@@ -78,19 +81,19 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     claimed[left[left >= 0]] = True
     last = np.where(passes.count > 0, passes.first + passes.count - 1, -1)
     lone = np.flatnonzero((out >= 0) & (left < 0))
-    whole, parts = left_in_parts(seen, last[lone], out[lone], claimed)
-    claimed[parts] = True
+    parts = left_in_parts(seen, last[lone], out[lone], claimed)
+    claimed[parts.row] = True
     senders, receivers = _join_wires(seen, segment_of)
     claimed[receivers] = True
     follows = seen.kind[receivers] != OTHERHOST
     senders, receivers = senders[follows], receivers[follows]
-    senders = np.concatenate([senders, seen.wires + lone[whole]])
+    senders = np.concatenate([senders, seen.wires + lone[parts.place]])
     leads_count = np.bincount(senders, minlength=seen.wires + len(passes))
-    leads = np.concatenate([receivers, parts])[stable_order(senders)]
-    together = put_together(seen, passes.host, came, last)
+    leads = np.concatenate([receivers, parts.row])[stable_order(senders)]
     seen = _past_extensions(found, passes, seen, came, left)
+    together = put_together(seen, passes.host, came, last, passes.last_stage)
     leads_first = np.cumsum(leads_count) - leads_count
-    return Ties(passes, seen, enters, came, left, claimed, leads_first, leads_count, leads, together)
+    return Ties(passes, seen, enters, came, left, claimed, leads_first, leads_count, leads, parts.told, together)
 
 
 def _all_passes(found: Sequence[HostPasses], seen: Sightings) -> Passes:
@@ -238,7 +241,7 @@ def _past_extensions(
 ) -> Sightings:
     """Behind IPv6 extension headers the trace has the transport's header, but not its protocol: the frame tells it.
 
-    Of what was put together on the way the trace shows no extension headers any more.
+    Of what was put together on the way the trace shows no fragment header any more: it is longer than its frame.
     """
     packets = seen.packets
     frame = np.where(came >= 0, came, left)
@@ -247,6 +250,11 @@ def _past_extensions(
     rows, frames = ranges(passes.first[tied], passes.count[tied]), np.repeat(frame[tied], passes.count[tied])
     unread = np.isin(packets.proto[rows], EXTENSIONS)
     rows, frames = rows[unread], frames[unread]
+    mixed = is_fragment(packets.fragment[frames]) & (packets.proto[rows] != _FRAGMENT_HEADER)
+    if mixed.any():
+        kept = ~mixed
+        kept[mixed] = packets.length[rows[mixed]] == payloads(seen, frames[mixed])
+        rows, frames = rows[kept], frames[kept]
     before = seen.wires + np.cumsum([0, *(len(each.event) for each in found)])
     for place, each in enumerate(found):
         mine = np.flatnonzero((rows >= before[place]) & (rows < before[place + 1]))
