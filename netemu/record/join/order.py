@@ -174,7 +174,7 @@ def _packets_of(seen: Sightings, later: Column, group: Column, size: Column) -> 
 
 
 def _some_untied(ties: Ties, later: Column) -> Column:
-    """A number for those of IPv6's later fragments of which fewer passes were seen than frames: of which is not known."""
+    """A number for IPv6's later fragments of which fewer passes were seen than frames: nothing tells of which."""
     seen, packets = ties.sightings, ties.sightings.packets
     code = mix(packets.src_high[later] ^ mix(packets.src_low[later] >> np.uint64(32), 7))
     few = packets.length[later].astype(np.uint64) << np.uint64(8) | packets.ttl[later].astype(np.uint64)
