@@ -18,6 +18,8 @@ from netemu.record.decode.rows import Column, big_endian, digest, mix, numbered,
 from netemu.record.join.sightings import Sightings
 
 _CHECKSUM = {6: 16, 17: 6, 58: 2}
+_ATTRIBUTE = 4
+"""Bytes of a netlink attribute's head, with its length in the machine's own order."""
 _FURTHER = 1 << 17
 """More than any offset or length in bytes."""
 
@@ -72,9 +74,13 @@ def left_in_parts(seen: Sightings, last: Column, point: Column, claimed: Column)
         return Left(nothing, nothing, Told.nothing())
     cut = _Cut.of(seen, rows)
     six = packets.version[last[mine]] == 6
+    whole = ~is_fragment(packets.fragment[last[mine]])
     both = [
         found
-        for found in (_by_id(seen, cut, last, point, mine[~six]), _by_headers(seen, cut, last, point, mine[six]))
+        for found in (
+            _by_id(seen, cut, last, point, mine[~six]),
+            _by_headers(seen, cut, last, point, mine[six & whole]),
+        )
         if found is not None
     ]
     place, row, rows, alike, rivals = (
@@ -161,6 +167,7 @@ def _by_headers(seen: Sightings, cut: _Cut, last: Column, point: Column, mine: C
     packets = seen.packets
     six = packets.version[cut.rows[first]] == 6
     run = np.flatnonzero(six & (cut.start[first] == 0))
+    run = run[np.argsort(seen.time_ns[cut.rows[first[run]]], kind="stable")]
     if not len(mine) or not len(run):
         return None
     rows = cut.rows[first[run]]
@@ -272,7 +279,8 @@ def _headers_of(seen: Sightings, rows: Column) -> tuple[Column, Column, Column]:
             begins = seen.network[hook]
             payload[mine] = _payload(windows(data, begins, np.full(len(mine), 20), 20))
             behind = seen.transport[hook].astype(np.int64)
-            length = np.where(behind > 0, TRANSPORT_SEEN, 0)
+            head = windows(data, np.maximum(begins + behind - _ATTRIBUTE, 0), np.full(len(mine), 2), 2)
+            length = np.where(behind > 0, head.view(np.uint16)[:, 0].astype(np.int64) - _ATTRIBUTE, 0)
             transport[mine] = windows(data, begins + behind, length, TRANSPORT_SEEN)
     return payload, extensions, transport
 

@@ -82,10 +82,10 @@ def passes_and_events(capture: HostCapture) -> tuple[HostPasses, Column]:
     packets = decode_splits(events.data, *(each[tap] for each in places))
     place = np.full(len(events), -1, np.int64)
     place[tap[packets.version > 0]] = np.flatnonzero(packets.version > 0)
-    bare = without_headers(events, sayings.tap[events.said])
-    place[bare] = len(packets)
     kind = sayings.kind[events.said]
     stage = sayings.stage[events.said]
+    bare = without_headers(events, sayings.tap[events.said] & ((kind == BEGINS) | (stage >= 0)))
+    place[bare] = len(packets)
     odd = sayings.tap[events.said] & (kind != BEGINS) & ((place < 0) | (stage < 0))
     kind[odd] = IGNORED
     grouped = _group(events.id, kind, stage, odd)
