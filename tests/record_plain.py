@@ -28,7 +28,7 @@ from netemu.netfilter.conntrack import Direction, Entry, PacketConntrack, Tuple
 from netemu.netfilter.hooks import STAGE
 from netemu.netfilter.messages import TraceEvent
 from netemu.netfilter.ruleset import Rule, Ruleset
-from netemu.record.capture import OTHERHOST, OUTGOING, START, TAP_TABLE, HostCapture
+from netemu.record.capture import OTHERHOST, OUTGOING, START, TAP_TABLE, HostCapture, is_tap_table
 from netemu.record.decode.headers import Split, decode, identity, split_frame
 from netemu.record.flows import EntryKey, Flow
 from netemu.record.join.ends import End
@@ -150,7 +150,7 @@ class _Builder:
         if current is None or (tap and not _comes_after(event.chain, current.stage)):
             current = self._begin(event.id, "")  # its start was lost
         if not tap:
-            if event.kind == "policy" or event.handle is not None:
+            if not is_tap_table(event.table) and (event.kind == "policy" or event.handle is not None):
                 current.rest.append(self._turn(event, current.rest))
         elif event.chain in STAGE and (event.network or is_bare(event)):
             self._see(current, event)
@@ -550,7 +550,7 @@ class _Joiner:
         for key in keys:
             self.tracked[key] = flow
             flow.entries.setdefault(key[0], self.entries[key])
-        for seen in journey.sightings:
+        for seen in _with_ports(journey):
             self._note(flow, direction, seen.headers.tuple)
         for key in keys:
             entry = self.entries[key]
@@ -577,13 +577,13 @@ class _Joiner:
                 direction = next(
                     (
                         hit[1]
-                        for seen in journey.sightings
+                        for seen in _with_ports(journey)
                         if (hit := self.tuples.get(seen.headers.tuple)) and hit[0] is flow
                     ),
                     "original",
                 )
                 return flow, direction
-        for seen in journey.sightings:
+        for seen in _with_ports(journey):
             hit = self.tuples.get(seen.headers.tuple)
             if hit is not None and not any(self._other_entry(hit[0], key) for key in keys):
                 return hit
@@ -610,3 +610,12 @@ class _Joiner:
             return
         self.tuples[directed] = (flow, direction)
         self.tuples[directed.inverse] = (flow, "reply" if direction == "original" else "original")
+
+
+def _with_ports(journey: Journey) -> list[Sighting]:
+    """Its sightings; but those of later fragments, which have no ports, only where the journey begins with one."""
+
+    def later(seen: Sighting) -> bool:
+        return seen.headers.fragment is not None and seen.headers.fragment[0] > 0
+
+    return [seen for seen in journey.sightings if later(journey.first) or not later(seen)]
