@@ -10,13 +10,25 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from record_parts_plain import (
+    LaterFragments,
+    Part,
+    ahead_of,
+    decoded,
+    headers_of,
+    is_bare,
+    left_by_id,
+    part,
+    queued,
+    runs,
+)
 from record_passes import Pass, trace_events
 
 from netemu.netfilter.conntrack import Direction, Entry, PacketConntrack, Tuple
 from netemu.netfilter.hooks import STAGE
 from netemu.netfilter.messages import TraceEvent
 from netemu.netfilter.ruleset import Rule, Ruleset
-from netemu.record.capture import OTHERHOST, OUTGOING, START, TAP_TABLE, HostCapture
+from netemu.record.capture import OTHERHOST, OUTGOING, START, TAP_TABLE, HostCapture, is_tap_table
 from netemu.record.decode.headers import Split, decode, identity, split_frame
 from netemu.record.flows import EntryKey, Flow
 from netemu.record.join.ends import End
@@ -30,11 +42,17 @@ from netemu.topology.points import HOOK_STAGES, Point
 
 @dataclass(slots=True)
 class PlainPass(Pass):
-    """A pass, and the packet as it was before any rule and at its last stage."""
+    """A pass, and the packet as it was before any rule and at its last stage.
+
+    `bare` are events that tell 20 bytes alone, with the places of their sightings (-1: the start).
+    """
 
     arrived: Split | None = None
     left: Split | None = None
     seen: list[Split] = field(default_factory=list)
+    bare: list[tuple[int, TraceEvent]] = field(default_factory=list)
+    routed: list[tuple[int | None, int | None]] = field(default_factory=list)
+    begun_by: int | None = None
 
 
 def plain_passes(capture: HostCapture) -> list[PlainPass]:
@@ -42,9 +60,44 @@ def plain_passes(capture: HostCapture) -> list[PlainPass]:
     builder = _Builder(capture.host, capture.rules_before, capture.rules_after, capture.states)
     for event in trace_events(capture.trace):
         builder.take(event)
+    later = LaterFragments(capture)
     for each in builder.found:
+        _tell_later(each, later)
         _see_dropped_output(each)
     return [each for each in builder.found if each.sightings or each.start == "prerouting"]
+
+
+def _tell_later(each: PlainPass, later: LaterFragments) -> None:
+    """Of later fragments of IPv6 the frames tell what the trace does not; what has no frame stays untold."""
+    packets = later.tell([event for _, event in each.bare]) if each.bare else []
+    places = [place for place, _ in each.bare]
+    if packets is None:
+        _untell(each, places)
+        return
+    for place, packet in zip(places, packets, strict=True):
+        if place < 0:
+            each.arrived = packet
+        else:
+            each.seen[place] = packet
+            each.sightings[place] = replace(each.sightings[place], headers=decoded(packet))
+    each.left = each.seen[-1] if each.seen else None
+
+
+def _untell(each: PlainPass, places: list[int]) -> None:
+    """Take away the sightings of what is not told; the rules stay, with what was seen next."""
+    if -1 in places:
+        each.arrived = None
+    for place in sorted((place for place in places if place >= 0), reverse=True):
+        turns = each.turns.pop(place)
+        if place < len(each.turns):
+            each.turns[place] = turns + each.turns[place]
+        else:
+            each.rest = turns + each.rest
+        for column in (each.sightings, each.seen, each.routed):
+            del column[place]
+    each.left = each.seen[-1] if each.seen else None
+    each.iif = next((iif for iif in (each.begun_by, *(iif for iif, _ in each.routed)) if iif is not None), None)
+    each.oif = next((oif for _, oif in reversed(each.routed) if oif is not None), None)
 
 
 def _see_dropped_output(each: PlainPass) -> None:
@@ -89,14 +142,17 @@ class _Builder:
         if tap and event.chain.startswith(START):
             begun = self._begin(event.id, event.chain.removeprefix(START))
             begun.arrived, begun.iif = Split(event.network, event.transport), event.iif
+            begun.begun_by = event.iif
+            if is_bare(event):
+                begun.bare.append((-1, event))
             return
         current = self.under_way.get(event.id)
         if current is None or (tap and not _comes_after(event.chain, current.stage)):
             current = self._begin(event.id, "")  # its start was lost
         if not tap:
-            if event.kind == "policy" or event.handle is not None:
+            if not is_tap_table(event.table) and (event.kind == "policy" or event.handle is not None):
                 current.rest.append(self._turn(event, current.rest))
-        elif event.chain in STAGE and event.network:
+        elif event.chain in STAGE and (event.network or is_bare(event)):
             self._see(current, event)
 
     def _begin(self, id: int, start: str) -> PlainPass:
@@ -106,9 +162,13 @@ class _Builder:
 
     def _see(self, current: PlainPass, event: TraceEvent) -> None:
         packet = Split(event.network, event.transport)
+        if is_bare(event):
+            packet = Split(event.transport.ljust(40, b"\0"), b"")  # until it is told
+            current.bare.append((len(current.sightings), event))
         headers = decode(packet)
         if headers is None:
             return
+        current.routed.append((event.iif, event.oif))
         ct = self.states.get((event.chain, event.handle or 0)) if self.states else event.ct
         current.sightings.append(Sighting(Point(self.host, stage=event.chain), None, headers, ct))
         current.seen.append(packet)
@@ -137,7 +197,8 @@ class _Frame:
     data: bytes
     kind: int
     key: bytes
-    protocol: int | None = None
+    packet: Split
+    ahead: int = 0
     leads_to: list[_Frame] = field(default_factory=list)
     enters: PlainPass | None = None
     claimed: bool = False
@@ -150,7 +211,13 @@ def plain_journeys(captures: Sequence[HostCapture], segment_of: Mapping[Member, 
     ties = _Ties()
     for capture in captures:
         _join_host(frames[capture.host], found[capture.host], capture.interfaces, ties)
+    for capture in captures:
+        _leave_in_parts(frames[capture.host], found[capture.host], capture.interfaces, ties)
     _join_wires(frames, segment_of)
+    for capture in captures:
+        for each in found[capture.host]:
+            _past_extensions(each, ties)
+        _put_together(found[capture.host], ties)
     starts: list[tuple[int, _Frame | PlainPass]] = []
     for host, mine in found.items():
         unclaimed = (frame for frame in frames[host] if not frame.claimed and frame.kind != OTHERHOST)
@@ -171,6 +238,9 @@ class _Ties:
     def __init__(self) -> None:
         self._came: dict[int, _Frame] = {}
         self._left: dict[int, _Frame] = {}
+        self.parts: dict[int, list[_Frame]] = defaultdict(list)
+        self.together: set[int] = set()
+        self.unfinished: set[int] = set()
 
     def came(self, each: PlainPass) -> _Frame | None:
         return self._came.get(id(each))
@@ -195,7 +265,18 @@ def _frames(capture: HostCapture) -> Iterator[_Frame]:
             continue
         interface = capture.interfaces.get(raw.interface) or f"interface {raw.interface}"
         point = Point(capture.host, interface, "out" if raw.kind == OUTGOING else "in")
-        yield _Frame(Sighting(point, raw.time_ns, headers), raw.data, raw.kind, identity(packet), packet.protocol)
+        yield _Frame(
+            Sighting(point, raw.time_ns, headers),
+            raw.data,
+            raw.kind,
+            identity(packet),
+            packet,
+            _ahead(packet, raw.data),
+        )
+
+
+def _ahead(packet: Split, data: bytes) -> int:
+    return ahead_of(data) if packet.network[0] >> 4 == 6 else 0
 
 
 def _join_host(frames: list[_Frame], found: list[PlainPass], interfaces: Mapping[int, str], ties: _Ties) -> None:
@@ -214,21 +295,117 @@ def _join_host(frames: list[_Frame], found: list[PlainPass], interfaces: Mapping
             left = _take(waiting, Point(each.host, leaves_by, "out"), each.left)
             if left is not None:
                 ties.tie_departure(each, left)
-        _past_extensions(each, ties)
 
 
 def _past_extensions(each: PlainPass, ties: _Ties) -> None:
     """Behind IPv6 extension headers the trace does not tell the transport's protocol: the frame does."""
     frame = ties.came(each) or ties.left(each)
-    if frame is None or frame.protocol is None:
+    if frame is None or frame.packet.protocol is None:
         return
+    payload = int.from_bytes(frame.packet.network[4:6], "big")
     told = frame.sighting.headers
     for place, packet in enumerate(each.seen):
         if packet.network[6] in (0, 43, 44, 51, 60) and packet.network[0] >> 4 == 6:
-            headers = decode(replace(packet, protocol=frame.protocol))
+            if packet.protocol is not None or (
+                frame.packet.fragment
+                and packet.network[6] != 44
+                and int.from_bytes(packet.network[4:6], "big") != payload
+            ):
+                continue  # told already; or put together on the way
+            headers = decode(replace(packet, protocol=frame.packet.protocol))
             assert headers is not None
             headers = replace(headers, length=told.length, fragment=told.fragment)
             each.sightings[place] = replace(each.sightings[place], headers=headers)
+
+
+def _leave_in_parts(frames: list[_Frame], found: list[PlainPass], interfaces: Mapping[int, str], ties: _Ties) -> None:
+    """Tie each pass that became no frame to the fragments that it left as."""
+    cut = _cut(frames)
+    passes: dict[tuple[Point, object], list[tuple[object, Part]]] = defaultdict(list)
+    points = {frame.sighting.point for frame in frames}
+    whole: list[tuple[Point, PlainPass]] = []
+    for each in found:
+        point = Point(each.host, interfaces.get(each.oif or 0) or "?", "out")
+        if not each.stage.startswith("postrouting") or each.left is None or ties.left(each) or point not in points:
+            continue
+        if each.left.network[0] >> 4 == 4:
+            own = part(each.left)
+            passes[point, (4, own.code)].append((each, own))
+        elif not each.left.fragment:
+            whole.append((point, each))
+    for key, mine in passes.items():
+        for each, frame in left_by_id(mine, cut.get(key, [])):
+            ties.parts[id(each)].append(frame)
+    _leave_by_headers(cut, whole, ties)
+    for those in ties.parts.values():
+        those.sort(key=lambda frame: frame.sighting.time_ns or 0)
+        for frame in those:
+            frame.claimed = True
+
+
+def _cut(frames: list[_Frame]) -> dict[tuple[Point, object], list[tuple[object, Part]]]:
+    """Fragments that went out, by what they share."""
+    cut: dict[tuple[Point, object], list[tuple[object, Part]]] = defaultdict(list)
+    for frame in sorted(frames, key=lambda frame: frame.sighting.time_ns or 0):
+        if frame.kind == OUTGOING and frame.sighting.headers.fragment and not frame.claimed:
+            piece = part(frame.packet, frame.ahead)
+            known = cut[frame.sighting.point, (frame.packet.network[0] >> 4, piece.code)]
+            if not known or known[-1][0].data != frame.data:
+                known.append((frame, piece))
+    return cut
+
+
+def _leave_by_headers(cut: Mapping, whole: list[tuple[Point, PlainPass]], ties: _Ties) -> None:
+    """IPv6's: by the first one's headers and the length of all; then those whose last one is missing."""
+    six = [(point, run) for (point, (version, _)), every in cut.items() if version == 6 for run in runs(every)]
+    six = [each for each in six if each[1][0][1].start == 0]
+    six.sort(key=lambda each: each[1][0][0].sighting.time_ns or 0)
+    for complete in (True, False):
+        for point, run in six:
+            total = sum(piece.end - piece.start for _, piece in run)
+            if (not run[-1][1].more and total == run[-1][1].end) != complete:
+                continue
+            asked = headers_of(run[0][0].packet)
+            fits = (
+                each
+                for each in whole
+                if each[0] == point
+                and headers_of(each[1].left) == asked
+                and (not complete or part(each[1].left).end == total)
+            )
+            if (taken := next(fits, None)) is not None:
+                whole.remove(taken)
+                ties.parts[id(taken[1])] += [frame for frame, _ in run]
+
+
+def _put_together(found: list[PlainPass], ties: _Ties) -> None:
+    """Which passes end since their host put the part together with others; which came to nothing at its own queue."""
+    waiting: dict[object, list[PlainPass]] = defaultdict(list)
+    at_queue: dict[object, list[PlainPass]] = defaultdict(list)
+
+    def in_parts(each: PlainPass) -> bool:
+        last = each.sightings[-1].headers if each.sightings else None
+        return last is not None and (last.fragment is not None or last.proto == "44")
+
+    ties.unfinished |= {id(each) for each in found if in_parts(each) and each.stage == "input.nat"}
+    came = [(ties.came(each), each) for each in found]
+    for frame, each in sorted(
+        ((f, e) for f, e in came if f is not None), key=lambda both: both[0].sighting.time_ns or 0
+    ):
+        if frame.sighting.headers.fragment is None:
+            continue
+        code = (frame.packet.network[0] >> 4, part(frame.packet, frame.ahead).code)
+        if in_parts(each) and each.stage == "input.nat":
+            at_queue[code].append(each)
+        elif in_parts(each) or not each.sightings:
+            waiting[code].append(each)
+        else:
+            ties.together |= {id(other) for other in waiting.pop(code, [])}
+    for those in at_queue.values():
+        frames = [ties.came(each) for each in those]
+        of, last = queued([part(frame.packet, frame.ahead) for frame in frames if frame is not None])
+        ties.together |= {id(each) for each, run, end in zip(those, of, last, strict=True) if run >= 0 and not end}
+        ties.unfinished -= {id(each) for each, run in zip(those, of, strict=True) if run >= 0}
 
 
 def _take(waiting: Mapping[tuple[Point, bytes], deque[_Frame]], point: Point, packet: Split) -> _Frame | None:
@@ -274,11 +451,10 @@ def _journey(start: _Frame | PlainPass, ties: _Ties, since_ns: int) -> Journey:
             walk.see(sighting, met, before)
             before = sighting
         walk.rest.extend(node.rest)
-        out = ties.left(node)
-        if out is not None:
-            stack.append((out, before))
-        else:
-            walk.ends.append(replace(_pass_end(node, before), place=len(walk.sightings) - 1))
+        out, parts = ties.left(node), ties.parts.get(id(node), [])
+        stack.extend((frame, before) for frame in reversed([out] if out is not None else parts))
+        if out is None and not parts:
+            walk.ends.append(replace(_pass_end(node, before, ties), place=len(walk.sightings) - 1))
     begun_here = isinstance(start, Pass) and start.start == "output"
     return replace(walk.journey(begun_here=begun_here), since_ns=since_ns)
 
@@ -300,17 +476,22 @@ class _Walk:
         self.turns.append(tuple(met))
 
     def journey(self, *, begun_here: bool) -> Journey:
+        self.ends = [end for end in self.ends if end.kind != "reassembled"] or self.ends
         end = self.ends[0]
         complete = begun_here and end.kind == "delivered"
         parts = (tuple(self.sightings), tuple(self.turns), tuple(self.rest), tuple(self.changes))
         return Journey(*parts, end, complete, ends=tuple(self.ends))
 
 
-def _pass_end(node: PlainPass, before: Sighting | None) -> End:
+def _pass_end(node: PlainPass, before: Sighting | None, ties: _Ties) -> End:
     last = node.sightings[-1] if node.sightings else before
     assert last is not None
     if (turn := node.dropped_by) is not None:
         return End("dropped", last.point, turn)
+    if id(node) in ties.together:
+        return End("reassembled", last.point)
+    if id(node) in ties.unfinished:
+        return End("unseen", last.point)
     return End("delivered" if node.stage == "input.nat" else "unseen", last.point)
 
 
@@ -428,10 +609,10 @@ class _Joiner:
 
 
 def _shown(journey: Journey) -> list[Tuple]:
-    """The tuples that a journey shows; a later fragment, which has no ports, shows its packet's, which came before."""
+    """The tuples that a journey shows; where ports are not told, as of a later fragment, its packet's, told before."""
 
-    def later(seen: Sighting) -> bool:
-        return seen.headers.fragment is not None and seen.headers.fragment[0] > 0
+    def without(seen: Sighting) -> bool:
+        return seen.headers.sport is None or (seen.headers.fragment is not None and seen.headers.fragment[0] > 0)
 
-    seen = [each for each in journey.sightings if later(journey.first) or not later(each)]
+    seen = [each for each in journey.sightings if without(journey.first) or not without(each)]
     return [each.headers.tuple for each in seen]

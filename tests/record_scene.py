@@ -19,6 +19,7 @@ import socket
 import struct
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from itertools import pairwise
 
 from netemu.netfilter.conntrack import DST_NAT_DONE, SRC_NAT_DONE, STATUS_BITS, TCP_STATES, PacketConntrack, Tuple
 from netemu.netfilter.ruleset import Rule, Ruleset
@@ -74,6 +75,8 @@ class Packet:
     tos: int = 0
     extensions: tuple[int, bytes] = (0, b"")
     """IPv6's: the first one's number, and all of them. The trace shows neither them nor the transport's protocol."""
+    part: tuple[int, int] | None = None
+    """From where to where in the transport's bytes it goes, if it is a fragment; `ip_id` is its id."""
 
     def but(self, **changes) -> Packet:
         return replace(self, **changes)
@@ -85,6 +88,26 @@ class Packet:
 
     @property
     def transport(self) -> bytes:
+        return self.whole if self.part is None else self.whole[self.part[0] : self.part[1]]
+
+    @property
+    def traced(self) -> tuple[bytes, bytes]:
+        """The network's and the transport's header as the trace has them (of IPv6's later fragments: see there)."""
+        if self.part is not None and self.part[0] and self.network[0] >> 4 == 6:
+            return b"", self.network[:20]
+        return self.network[:40], self.transport[:20]
+
+    @property
+    def ahead(self) -> tuple[int, bytes]:
+        """IPv6's extension headers, a fragment's among them."""
+        if self.part is None:
+            return self.extensions
+        field = self.part[0] | (self.part[1] < len(self.whole))
+        return 44, struct.pack("!BBHI", NUMBERS[self.proto], 0, field, self.ip_id)
+
+    @property
+    def whole(self) -> bytes:
+        """The transport's header and payload of the whole packet."""
         (src, sport), (dst, dport) = endpoint(self.src), endpoint(self.dst)
         if self.proto == "tcp":
             flags = sum(FLAGS[word] for word in self.flags.split())
@@ -106,19 +129,27 @@ class Packet:
         src, dst = ip_address(endpoint(self.src)[0]), ip_address(endpoint(self.dst)[0])
         size, number = len(self.transport), NUMBERS[self.proto]
         if src.version == 6:
-            size, number = (size + len(self.extensions[1]), self.extensions[0] if self.extensions[1] else number)
+            first, ahead = self.ahead
+            size, number = size + len(ahead), first if ahead else number
             return struct.pack("!IHBB", 6 << 28, size, number, self.ttl) + src.packed + dst.packed
         words = 5 + len(self.options) // 4
+        field = 0x4000
+        if self.part is not None:
+            field = self.part[0] // 8 | (0x2000 if self.part[1] < len(self.whole) else 0)
         head = struct.pack(
-            "!BBHHHBBH", 4 << 4 | words, self.tos, words * 4 + size, self.ip_id, 0x4000, self.ttl, number, 0
+            "!BBHHHBBH", 4 << 4 | words, self.tos, words * 4 + size, self.ip_id, field, self.ttl, number, 0
         )
         whole = head + src.packed + dst.packed + self.options
         return whole[:10] + struct.pack("!H", checksum(whole)) + whole[12:]
 
+    @property
+    def _between(self) -> bytes:
+        return self.ahead[1] if self.network[0] >> 4 == 6 else b""
+
     def frame(self, tags: bytes = b"") -> bytes:
         """The Ethernet frame, as long as the shortest that a wire carries."""
         kind = b"\x86\xdd" if self.network[0] >> 4 == 6 else b"\x08\x00"
-        return (MACS + tags + kind + self.network + self.extensions[1] + self.transport).ljust(60, b"\0")
+        return (MACS + tags + kind + self.network + self._between + self.transport).ljust(60, b"\0")
 
 
 def tcp(src: str, dst: str, flags: str = "SYN", **more) -> Packet:
@@ -127,6 +158,12 @@ def tcp(src: str, dst: str, flags: str = "SYN", **more) -> Packet:
 
 def udp(src: str, dst: str, payload: bytes = b"", **more) -> Packet:
     return Packet("udp", src, dst, payload=payload, **more)
+
+
+def parts(packet: Packet, *cuts: int) -> list[Packet]:
+    """A packet's fragments, cut at these bytes of its transport header and payload (multiples of eight)."""
+    edges = [0, *cuts, len(packet.transport)]
+    return [packet.but(part=both) for both in pairwise(edges)]
 
 
 def echo(src: str, dst: str, ident: int, seq: int = 1, **more) -> Packet:
@@ -372,7 +409,8 @@ class Walk:
             routed = chain.lower().startswith(("forward", "output", "postrouting"))
             body += attribute(10, u32(numbers[self.iif])) if self.iif else b""
             body += attribute(12, u32(numbers[self.oif])) if self.oif and routed else b""
-            body += attribute(8, self.packet.network[:40]) + attribute(9, self.packet.transport[:20])
+            network, transport = self.packet.traced
+            body += (attribute(8, network) if network else b"") + attribute(9, transport)
             body += b"" if self.host.scene.old or chain.startswith("start-") else self._conntrack()
         self.host.trace.append(message(10, 17, {"ip": 2, "ip6": 10}.get(str(family), 1), body))
 

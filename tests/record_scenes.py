@@ -18,12 +18,15 @@ from record_scene import (
     icmp_error,
     message,
     new,
+    parts,
     tcp,
     udp,
 )
 
 from netemu.record.capture import BROADCAST, HOST, OTHERHOST, OUTGOING, HostCapture
 from netemu.record.frames import Datagrams, Frames, RawFrame
+
+HOOKS = ("output", "output.nat", "postrouting", "postrouting.nat")
 
 
 def any_scene(dice: random.Random) -> Scene:
@@ -43,7 +46,7 @@ def any_scene(dice: random.Random) -> Scene:
 
 
 def _something(dice: random.Random, lab: NodePort, rules: list) -> None:  # noqa: C901, PLR0912
-    kind = dice.randrange(9)
+    kind = dice.randrange(10)
     port = dice.choice([4000, 4001, 4002])
     packet = _packet(dice, port)
     if kind == 0:
@@ -89,11 +92,62 @@ def _something(dice: random.Random, lab: NodePort, rules: list) -> None:  # noqa
         lab.pod.sends(packet, "eth0")
         walk = lab.c.gets("cni0", packet, "eth0").forwarded()
         lab.b.gets("eth0", walk.packet, ct=_ct(dice)).delivered()
+    elif kind == 9:
+        _in_fragments(dice, lab)
     else:
         walks = [lab.b.gets("eth0", each, ct=_ct(dice)) for each in (packet, _packet(dice, port))]
         for stage in ("prerouting", "prerouting.nat", "input", "input.nat"):
             for walk in walks:
                 walk.sees(stage)
+
+
+def _in_fragments(dice: random.Random, lab: NodePort) -> None:
+    """A packet goes in fragments, of which some may be lost, swapped or come twice, to a host that may track."""
+    addresses = dice.choice([("192.168.0.1", "192.168.0.2"), ("[fd00::1]", "[fd00::2]")])
+    src, dst = f"{addresses[0]}:{dice.choice([4000, 4001])}", f"{addresses[1]}:53"
+    packet = udp(src, dst, dice.choice([b"a", b"b"]) * dice.choice([200, 208]), ip_id=dice.choice([7, 7, 8]))
+    pieces = parts(packet, *dice.choice([(80, 160), (80,), (88, 160)]))
+    six = src.startswith("[")
+    lab.a.makes(packet.but(ip_id=0) if six else packet, "eth0").through(*HOOKS)
+    pieces = [piece for piece in pieces if dice.random() > 0.1]
+    for piece in pieces:
+        lab.a.wire("eth0", "out", piece)
+    if dice.random() < 0.3:
+        dice.shuffle(pieces)
+    pieces += [dice.choice(pieces)] if pieces and dice.random() < 0.2 else []
+    if dice.random() < 0.4:
+        _come_to_one_that_tracks(dice, lab, packet, pieces)
+        return
+    forwards = dice.random() < 0.3
+    for place, piece in enumerate(pieces):
+        host, out = (lab.c, "cni0") if forwards else (lab.b, None)
+        walk = host.gets("eth0", piece, out, id=dice.choice([None, None, 1]), start_lost=dice.random() < 0.1)
+        if forwards:
+            walk.forwarded()
+            continue
+        walk.through("prerouting", "prerouting.nat")
+        if dice.random() < 0.1:
+            walk.falls_through("filter", "INPUT", "drop")
+        elif six:
+            walk.through("input", "input.nat")
+        elif place == len(pieces) - 1:
+            walk.sees("input", part=None).through("input.nat")
+
+
+def _come_to_one_that_tracks(dice: random.Random, lab: NodePort, packet: Packet, pieces: list[Packet]) -> None:
+    """What came last goes on with the whole packet: to the host itself, or further, in fragments with a new id."""
+    six, whole = packet.src.startswith("["), packet.but(ip_id=0) if packet.src.startswith("[") else packet
+    walks = [lab.c.gets("eth0", piece, "cni0") for piece in pieces]
+    if not walks:
+        return
+    walks[-1].packet = whole
+    walks[-1].through("prerouting", "prerouting.nat")
+    if dice.random() < 0.5:
+        walks[-1].through("input", "input.nat")
+        return
+    walks[-1].sees("forward", ttl=63).through("postrouting", "postrouting.nat")
+    for piece in pieces:
+        lab.c.wire("cni0", "out", piece.but(ttl=63, ip_id=9 if six else piece.ip_id))
 
 
 def _packet(dice: random.Random, port: int) -> Packet:

@@ -41,11 +41,12 @@ def why(end: End, journey: Journey, around: Surroundings) -> str | None:
     """Why a journey ended so, in a word: what the kernel told, or what the topology makes certain; None if neither.
 
     `not-forwarding`: a host that does not forward takes no packet past prerouting but its own. `ttl`: a host that
-    forwards lets none go on whose TTL is 1 (ip_forward), and its answer was not seen.
+    forwards lets none go on whose TTL is 1 (ip_forward), and its answer was not seen. Of a fragment neither is certain:
+    it may have waited there, for others of a packet that is for that host.
     """
     if end.why is not None:
         return end.why
-    if end.kind == "unseen" and (end.at.stage or "").startswith("prerouting"):
+    if end.kind == "unseen" and (end.at.stage or "").startswith("prerouting") and not _in_parts(end, journey):
         forwards = around.forwarding.get(end.at.host)
         if forwards is False:
             return "not-forwarding"
@@ -66,21 +67,31 @@ def last_seen(journey: Journey, around: Surroundings) -> str:
         return f"delivered to {host} itself, last seen at {end.at}{refused}"
     if end.error is not None:
         return f"last seen at {end.at}: {_because(end, around)}: {_said(end)}"
-    stage, told = end.at.stage or "", why(end, journey, around)
+    return f"last seen at {end.at}: {_unseen(end, journey, around)}"
+
+
+def _unseen(end: End, journey: Journey, around: Surroundings) -> str:
+    """Why nothing was seen of a packet from there on, as far as that can be said."""
+    host, stage, told = end.at.host, end.at.stage or "", why(end, journey, around)
+    suspected = around.suspects.get(host)
+    other = f", or dropped it, {suspected}" if suspected else ""
+    if _in_parts(end, journey) and stage.startswith("prerouting"):
+        return f"{host} did not get all of its fragments, or took it no further{other}"
+    if _in_parts(end, journey) and stage == "input.nat":
+        return f"{host} did not get all of its fragments, or they lie over each other"
     if stage.startswith("prerouting"):
         if told == "not-forwarding":
-            return f"last seen at {end.at}: {host} does not forward (forwarding: false)"
+            return f"{host} does not forward (forwarding: false)"
         if told == "ttl":
-            return f"last seen at {end.at}: its TTL ran out at {host}"
-        suspected = around.suspects.get(host)
-        other = f", or dropped it, {suspected}" if suspected else ""
-        return f"last seen at {end.at}: {host} has no route for it, or could not send it on{other}"
+            return f"its TTL ran out at {host}"
+        return f"{host} has no route for it, or could not send it on{other}"
     if stage:
-        suspected = around.suspects.get(host)
-        return f"last seen at {end.at}: {host} {f'dropped it, {suspected}' if suspected else 'took it no further'}"
-    if end.at.way == "out":
-        return f"last seen at {end.at}: it left there, and came in nowhere"
-    return f"last seen at {end.at}: no hook of {host} saw it"
+        return f"{host} {f'dropped it, {suspected}' if suspected else 'took it no further'}"
+    return "it left there, and came in nowhere" if end.at.way == "out" else f"no hook of {host} saw it"
+
+
+def _in_parts(end: End, journey: Journey) -> bool:
+    return journey.sightings[end.place].headers.fragment is not None
 
 
 _BECAUSE = {

@@ -186,6 +186,7 @@ def journey_json(journey: Journey, traffic: str | None = None, around: Surroundi
         "carries": journey.carries,
         "carries_among": journey.carries_among,
         "quotes": journey.quotes,
+        "about": tuple_json(journey.about) if journey.about is not None else None,
         "error": _error(journey.error) if journey.error is not None else None,
         "errors": [_error(error) for error in journey.errors],
     }

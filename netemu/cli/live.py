@@ -48,7 +48,8 @@ def watch(lab: str, filter_: str, settle: str, walk: bool, as_json: bool) -> Non
         from netemu.cli import passing
 
         if isinstance(what, Loss):
-            text = f"lost {what.lost} at {what.host}'s {what.tap} tap: what follows may be incomplete"
+            lost = f"lost {what.lost} at {what.host}'s {what.tap} tap: what follows may be incomplete"
+            text = f"{what.host}'s {what.tap} tap {what.note}: the way of others is not told" if what.note else lost
             if not as_json:
                 return f"{text}\n"
             _say(text)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from netemu import Journey, journey_json
-from netemu.cli.rows import jump, rows
+from netemu import Journey, Sighting, journey_json
+from netemu.cli.rows import error_words, jump, rows
 
 _INDENT = 17
 
@@ -18,7 +18,8 @@ def line(journey: Journey) -> str:
 
 def _head(journey: Journey) -> str:
     """One line: when, which packet, what it was, from where to where, how it ended."""
-    h, last = journey.first.headers, journey.sightings[-1].headers
+    h = journey.first.headers
+    last = next((seen.headers for seen in reversed(journey.sightings) if not _later(seen)), h)
     seconds, rest = divmod(journey.start_ns or journey.since_ns, 1_000_000_000)
     at = f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
     what = " ".join([h.proto, *([h.flags] if h.flags else []), *([f"{h.length} bytes"] if h.length else [])])
@@ -26,7 +27,26 @@ def _head(journey: Journey) -> str:
     ends = f"{h.source} → {h.destination}"
     if (last.source, last.destination) != (h.source, h.destination):
         ends += f" ⇒ {last.source} → {last.destination}"
-    return f"{at}  flow {journey.flow} {way} {journey.nth}  {what}  {ends}  {_end(journey)}\n"
+    which = f"{way} {journey.nth}"
+    if journey.error is not None:
+        which, what = "error", f"{error_words(journey.error)}, quotes {_quoted(journey)}"
+    return f"{at}  flow {journey.flow} {which}  {what}  {ends}  {_end(journey)}\n"
+
+
+def _later(seen: Sighting) -> bool:
+    """Whether it is a part of a packet that has no ports."""
+    return seen.headers.fragment is not None and seen.headers.fragment[0] > 0
+
+
+def _quoted(journey: Journey) -> str:
+    """The packet that an error is about: its journey, or what it says of it."""
+    about = journey.about
+    words = f"{about.proto} {about.source} → {about.destination}" if about is not None else ""
+    if journey.quotes is None:
+        return f"{words}, not known"
+    among = journey.error.among if journey.error is not None else 1
+    named = f"journey {journey.quotes}" + (f", 1 of {among} that fit" if among > 1 else "")
+    return f"{named}: {words}" if words else named
 
 
 def _end(journey: Journey) -> str:

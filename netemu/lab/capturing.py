@@ -150,8 +150,9 @@ class _Hooks:
     def __init__(self, net: NetworkNamespace, wanted: Wanted, filter: str, file: _File, tracing: Tracing) -> None:
         self.matcher = Matcher(filter, raw=True) if filter else None
         self.name = f"{TAP_TABLE}-{secrets.token_hex(4)}"
+        about = f"{_HOOK_TIME}; the tap {tracing.left_out}" if tracing.left_out else _HOOK_TIME
         self.numbers = {
-            HOOK_STAGES.index(stage): file.add(CaptureInterface(f"{net.name}@{stage}", RAW_IP, _HOOK_TIME))
+            HOOK_STAGES.index(stage): file.add(CaptureInterface(f"{net.name}@{stage}", RAW_IP, about))
             for stage in wanted.stages
         }
         self.first = next(iter(self.numbers.values()))

@@ -40,11 +40,15 @@ _MANY = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A tap of a watch lost something: what is told from now on may be incomplete."""
+    """A tap of a watch lost something: what is told from now on may be incomplete.
+
+    With `lost` 0 it leaves something out from the beginning: `note` says what.
+    """
 
     host: str
     tap: str
     lost: int
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class _HostTaps:
             self.rules,
             self.rules,
             table=self.name,
+            counted=(0, 0),  # no rule's counter is read while packets pass
         )
 
     def losses(self) -> list[Loss]:
@@ -139,6 +144,8 @@ def watch(
         live = Live(segment_of, settle_ns)
         stream = stack.enter_context(Stream(out, here.holder))
         ready()
+        left_out = [Loss(each.net.name, "hook", 0, each.trace.tracing.left_out) for each in taps]
+        stream.write("".join(tell(each) for each in left_out if each.note).encode())
         count = lost = 0
         more = True
         while more:

@@ -10,7 +10,7 @@ from typing import SupportsIndex, Unpack, overload
 import numpy as np
 
 from netemu.errors import UsageError
-from netemu.netfilter.conntrack import Direction
+from netemu.netfilter.conntrack import Direction, Tuple
 from netemu.record.ask.askable import Askable
 from netemu.record.ask.select import Words, journeys_where
 from netemu.record.capture import HostCapture
@@ -46,6 +46,8 @@ class Journey:
     `tunnels` are its hops through VXLAN tunnels, in order; `carried_by` the ids of the journeys of the datagrams that
     carried it there, where they are known. A datagram of a tunnel `carries` the journey of that id; `carries_among`
     is how many packets that may be: with `carries` None, more than 0 means that it can't be told which (tunnels.py).
+
+    `about` is told of an ICMP error that comes later than its packet was told (live/): the tuple that it quotes.
     """
 
     sightings: tuple[Sighting, ...]
@@ -70,6 +72,7 @@ class Journey:
     tunnels: tuple[TunnelHop, ...] = ()
     carries: int | None = None
     carries_among: int = 0
+    about: Tuple | None = None
 
     @property
     def carried_by(self) -> tuple[int, ...]:

@@ -63,12 +63,13 @@ class Shown:
 
 
 def _tells_ports(seen: Sightings, rows: Column, offset: Column, journey: Column) -> Column:
-    """False for fragments without ports on journeys that begin with the whole packet, or with its first."""
-    later = is_later(seen.packets.fragment)
-    if not later.any():
+    """False where a packet's ports are not told on journeys that begin with them, as of its later fragments."""
+    without = seen.packets.sport < 0
+    without |= is_later(seen.packets.fragment)
+    if not without.any():
         return np.ones(len(rows), np.bool_)
-    later = later[rows]
-    return ~later | later[offset[:-1]][journey]
+    without = without[rows]
+    return ~without | without[offset[:-1]][journey]
 
 
 def _changes(values: Column, journey: Column) -> Column:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
 from netemu.errors import UsageError
@@ -12,6 +13,12 @@ from netemu.topology.points import Point
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
+
+
+IPV6_HEADER = 40
+
+
+_IPV6_HEADER = 40
 
 
 class Source(Protocol):
@@ -42,8 +49,8 @@ class Sighting:
     def data(self) -> bytes:
         """Its bytes: on a wire the frame, as far as it was captured; at a hook what the trace carries of its headers.
 
-        A hook's are at most 40 bytes of the network header and 20 of the transport header: no payload. Raises
-        UsageError for a sighting that came from no record.
+        A hook's are at most 40 bytes of the network header and 20 of the transport header: no payload; of IPv6's later
+        fragments the header's first 20. Raises UsageError for a sighting that came from no record.
         """
         if self.source is None:
             raise UsageError(f"this sighting at {self.point} is of no record: its bytes are not there")
@@ -66,4 +73,10 @@ class Sighting:
         data = self.data
         if self.point.stage is None:
             return Ether(data)
-        return IPv6(data) if data[0] >> 4 == 6 else IP(data)
+        if data[0] >> 4 == 6 and len(data) < _IPV6_HEADER:
+            raise UsageError(f"{self.point}: the trace carries half of a later fragment's IPv6 header: see its frames")
+        if data[0] >> 4 != 6:
+            return IP(data)
+        if len(data) < IPV6_HEADER:  # a later fragment's, of which its frame tells the rest
+            data = data[:8] + ip_address(self.headers.src).packed + ip_address(self.headers.dst).packed
+        return IPv6(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import Scene, icmp_error, new, tcp, udp
+from record_scene import Scene, icmp_error, new, parts, tcp, udp
 
 from netemu.check.explain import Surroundings, last_seen, looks
 from netemu.check.explain import why as why_ended
@@ -46,6 +46,23 @@ def test_a_packet_whose_ttl_ran_out_is_not_said_to_lack_a_route(scene: Scene):
     told = why(scene, Surroundings({"B": True}))
     assert "no route" not in told
     assert "ttl" in told.lower()
+
+
+@pytest.mark.parametrize(
+    ("src", "dst", "told"),
+    [
+        ("192.168.0.1:4000", "192.168.0.2:53", "B@prerouting.nat: B did not get all of its fragments, or took it no"),
+        ("[fd00::1]:4000", "[fd00::2]:53", "B@input.nat: B did not get all of its fragments, or they lie over each"),
+    ],
+    ids=["IPv4", "IPv6"],
+)
+def test_a_fragment_that_waited_in_vain_is_not_said_to_lack_a_route(scene: Scene, src: str, dst: str, told: str):
+    first = parts(udp(src, dst, bytes(200), ip_id=7), 80)[0]
+    walk = scene.host("B", eth0="lan").gets("eth0", first).through("prerouting", "prerouting.nat")
+    if "[" in src:
+        walk.through("input", "input.nat")
+    for forwards in (True, False):
+        assert told in why(scene, Surroundings({"B": forwards}))
 
 
 def test_a_packet_lost_between_two_later_stages_says_where(scene: Scene):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 
 import pytest
 
@@ -31,6 +32,11 @@ NAT = (
 )
 ON_THE_WAY = ["A:eth0 out", "B:eth0 in", "B:eth1 out", "C:eth0 in"]
 _MTU_DISCOVER = 10
+_ICMP6_FILTER, _ALL_BUT_REPLIES = (
+    1,
+    b"".join((0xFFFFFFFF ^ (word == 4) << 1).to_bytes(4, sys.byteorder) for word in range(8)),
+)
+"""RFC 3542, 3.2: a bit for each type that is kept back; 129 is an echo reply."""
 
 
 def topology(rules: str = "''", mtu: int = 1500):
@@ -119,31 +125,107 @@ hosts:
   B:
     forwarding: true
     interfaces: {eth0: {addresses: ["fd01::1/64"]}, eth1: {addresses: ["fd02::1/64"]}}
+    ip6tables: ROUTER
   C:
     interfaces: {eth0: {addresses: ["fd02::2/64"]}}
     routes: [{to: default, via: "fd02::1"}]
+    ip6tables: SERVER
 links: [{endpoints: ["A:eth0", "B:eth0"]}, {endpoints: ["B:eth1", "C:eth0"]}]
 """
+NAT66 = (
+    '"*nat\\n-A PREROUTING -p udp --dport 7 -j DNAT --to-destination fd02::2\\n'
+    '-A POSTROUTING -o eth1 -j MASQUERADE\\nCOMMIT\\n"'
+)
+TRACKS = '"*filter\\n-A INPUT -m conntrack --ctstate INVALID -j DROP\\nCOMMIT\\n"'
 
 
-async def test_of_ipv6s_fragments_the_first_has_ports_at_hooks_too_and_none_is_made_up_for_others():
-    """They are not followed: each is a packet of its own, and says where in its datagram it is."""
+def topology6(router: str = "", server: str = ""):
+    text = IPV6.replace("    ip6tables: ROUTER\n", f"    ip6tables: {router}\n" if router else "")
+    return loads(text.replace("    ip6tables: SERVER\n", f"    ip6tables: {server}\n" if server else ""))[0]
+
+
+async def sent6(lab: Lab, payloads: list[bytes], to: str = "fd02::2"):
+    """The same over IPv6."""
     loop = asyncio.get_running_loop()
-    async with Lab(loads(IPV6)[0]) as lab:
-        with lab["C"].open_socket(socket.AF_INET6, 2) as sink, lab["A"].open_socket(socket.AF_INET6, 2) as source:
-            sink.bind(("fd02::2", 7))
-            sink.setblocking(False)
-            source.bind(("fd01::2", 4000))
-            async with lab.record() as record:
-                source.sendto(b"x" * 4000, ("fd02::2", 7))
+    with lab["C"].open_socket(socket.AF_INET6, 2) as sink, lab["A"].open_socket(socket.AF_INET6, 2) as source:
+        sink.bind(("::", 7))
+        sink.setblocking(False)
+        source.bind(("fd01::2", 4000))
+        async with lab.record() as record:
+            for payload in payloads:
+                source.sendto(payload, (to, 7))
                 async with asyncio.timeout(10):
-                    assert len(await loop.sock_recv(sink, 65536)) == 4000
-    seen = [each for journey in record.journeys("udp") for each in journey.sightings]
-    assert {(each.headers.sport, each.headers.dport) for each in seen} == {(4000, 7), (None, None)}
-    told = {(str(each.point), each.headers.fragment, each.headers.dport) for each in seen}
-    for point in ON_THE_WAY:
-        mine = {(fragment, port) for name, fragment, port in told if name == point}
-        assert mine == {((0, True), 7), ((1448, True), None), ((2896, False), None)}
-    at_hooks = {(fragment, port) for name, fragment, port in told if name.startswith("B@")}
-    assert at_hooks == {((0, True), 7)}  # of the others the trace tells no addresses
-    assert record.journeys(by="unknown").ids() == ()
+                    assert await loop.sock_recv(sink, 65536) == payload
+    return record
+
+
+def fragments(journey, point: str) -> list[tuple[tuple[int, bool] | None, int | None]]:
+    return [(seen.headers.fragment, seen.headers.dport) for seen in journey.sightings if str(seen.point) == point]
+
+
+IN_PARTS = [((0, True), 7), ((1448, True), None), ((2896, False), None)]
+WHOLE = [(None, 7)]
+
+
+@pytest.mark.parametrize(
+    ("router", "server", "to", "at_b", "at_c"),
+    [
+        ("", "", "fd02::2", IN_PARTS, IN_PARTS),
+        (NAT66, "", "fd01::1", WHOLE, IN_PARTS),
+        ("", TRACKS, "fd02::2", IN_PARTS, WHOLE),
+    ],
+    ids=["a router", "NAT66", "a server that tracks"],
+)
+async def test_an_ipv6_datagram_in_fragments_is_one_journey(router, server, to, at_b, at_c):
+    """Who tracks puts them together before its first stage; another server does it behind its last one."""
+    async with Lab(topology6(router, server)) as lab:
+        record = await sent6(lab, [b"a" * 4000, b"b" * 4000, b"c" * 100], to)
+        journeys = list(record.journeys("udp"))
+        assert [(each.nth, each.end.kind, str(each.end.at), each.complete) for each in journeys] == [
+            (number, "delivered", "C@input.nat", True) for number in (1, 2, 3)
+        ]
+        assert len({each.flow for each in journeys}) == 1
+        for journey in journeys[:2]:
+            for point in ON_THE_WAY:
+                assert fragments(journey, point) == IN_PARTS
+            assert fragments(journey, "A@output") == WHOLE
+            assert fragments(journey, "B@forward") == at_b
+            assert fragments(journey, "C@input") == at_c
+            assert journey.ends == (journey.end,)
+            assert journey.certain
+        assert {each.headers.dst for each in record.journeys("udp")[0].sightings} == {to, "fd02::2"}
+        first = [change.by for change in journeys[0].rewrites if change.field != "ttl"]
+        assert set(first) == ({"rule"} if router else set())
+        assert record.journeys(by="unknown").ids() == ()
+        assert record.journeys("udp", at="C:eth0").ids() == record.journeys("udp", at="A@output").ids()
+        assert {seen.packet().dst for seen in record.sightings("udp", at="B@forward")} == {"fd02::2"}
+        assert b"".join(record.pcapng())
+
+
+async def test_an_ipv6_echo_in_fragments_is_answered_in_fragments():
+    loop = asyncio.get_running_loop()
+    async with Lab(topology6()) as lab:
+        with lab["A"].open_socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as ping:
+            ping.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, _ALL_BUT_REPLIES)
+            async with lab.record() as record:
+                ping.sendto(bytes([128, 0, 0, 0, 0, 1, 0, 1]) + bytes(3000), ("fd02::2", 0))
+                async with asyncio.timeout(10):
+                    assert len(await loop.sock_recv(ping, 65536)) == 3008
+        asked, answered = record.journeys("icmp6 and greater 1400")
+    assert [(each.end.kind, str(each.end.at), each.complete) for each in (asked, answered)] == [
+        ("delivered", "C@input.nat", True),
+        ("delivered", "A@input.nat", True),
+    ]
+    assert (asked.flow, asked.direction, answered.direction) == (answered.flow, "original", "reply")
+
+
+async def test_an_ipv6_datagram_of_which_a_fragment_was_dropped_is_delivered_nowhere():
+    rules = '"*raw\\n-A PREROUTING -m frag --fraglast -j DROP\\nCOMMIT\\n"'
+    async with Lab(topology6(rules)) as lab:
+        with lab["A"].open_socket(socket.AF_INET6, 2) as source:
+            async with lab.record() as record:
+                source.sendto(bytes(4000), ("fd02::2", 7))
+    (journey,) = record.journeys("udp")
+    assert not journey.complete
+    assert [(end.kind, end.at.host) for end in journey.ends] == [("unseen", "C"), ("unseen", "C"), ("dropped", "B")]
+    assert "--fraglast" in journey.ends[2].turn.text

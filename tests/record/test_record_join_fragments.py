@@ -1,13 +1,18 @@
-"""Fragments: which frames a pass left as, and which a host put together."""
+"""Fragments: which frames a pass left as."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from record_scene import Packet, Scene, parts, udp
 
-from netemu.record.join.fragments import _run, is_fragment, is_later
+from netemu.record.join.fragments import is_fragment, is_later
 
 MORE = 0x2000
+LONG = udp("192.168.0.1:4000", "192.168.0.2:53", bytes(200), ip_id=7)
+LONG6 = udp("[fd00::1]:4000", "[fd00::2]:53", bytes(200), ip_id=7)
+HOOKS = ("output", "output.nat", "postrouting", "postrouting.nat")
+BOTH = pytest.mark.parametrize("packet", [LONG, LONG6], ids=["IPv4", "IPv6"])
 
 
 def test_what_is_a_part_and_what_a_later_one():
@@ -16,19 +21,66 @@ def test_what_is_a_part_and_what_a_later_one():
     assert is_later(field).tolist() == [False, False, False, True, True]
 
 
-@pytest.mark.parametrize(
-    ("waiting", "first", "part", "taken", "left"),
-    [
-        ([(0, 1), (185, 1), (370, 0)], 0, False, [0, 1, 2], []),
-        ([(0, 1), (185, 0), (0, 1), (185, 0)], 0, False, [0, 1], [2, 3]),  # another packet with the same id
-        ([(0, 1), (185, 1)], 0, False, [0, 1], []),  # the last was dropped on its way out
-        ([(185, 1), (370, 0)], 0, False, [], [0, 1]),  # none of this packet's
-        ([(185, 1), (257, 1), (370, 0)], 185, True, [0, 1, 2], []),  # a fragment cut up further
-        ([(0, 1), (0, 1), (185, 0)], 0, False, [0], [1, 2]),
-    ],
-)
-def test_a_packets_parts_are_taken_in_order_as_far_as_they_go_on(waiting, first, part, taken, left):
-    offset, more = (np.array(column) for column in zip(*waiting, strict=True))
-    rows = list(range(len(waiting)))
-    assert _run(rows, first, part, offset, more.astype(bool)) == taken
-    assert rows == left
+@pytest.fixture
+def a(scene: Scene):
+    return scene.host("A", eth0="lan")
+
+
+def makes(host, packet: Packet) -> None:
+    """The host makes a packet that leaves as fragments. IPv6 gives the id on the way out."""
+    host.makes(packet.but(ip_id=0) if packet is LONG6 else packet, "eth0").through(*HOOKS)
+
+
+def left(scene: Scene) -> list[tuple[int | None, ...]]:
+    """Of each journey where the frames begin that its packet left as (None: whole)."""
+    return [
+        tuple(seen.headers.fragment[0] if seen.headers.fragment else None for seen in each.sightings if seen.time_ns)
+        for each in scene.journeys()
+    ]
+
+
+@BOTH
+def test_a_packet_leaves_as_its_fragments(scene: Scene, a, packet: Packet):
+    makes(a, packet)
+    for piece in parts(packet, 80, 160):
+        a.wire("eth0", "out", piece)
+    assert left(scene) == [(0, 80, 160)]
+
+
+@BOTH
+def test_a_packet_whose_last_fragment_was_dropped_on_its_way_out_leaves_as_the_others(scene: Scene, a, packet: Packet):
+    makes(a, packet)
+    for piece in parts(packet, 80, 160)[:2]:
+        a.wire("eth0", "out", piece)
+    assert left(scene) == [(0, 80)]
+
+
+@BOTH
+def test_fragments_of_another_packet_are_not_its_own(scene: Scene, a, packet: Packet):
+    other = packet.but(ip_id=8) if packet is LONG else packet.but(src="[fd00::1]:4001")
+    makes(a, packet)
+    for piece in parts(other, 80, 160):
+        a.wire("eth0", "out", piece)
+    assert sorted(left(scene), key=str) == [(), (0,), (160,), (80,)]
+
+
+def test_ipv6_packets_of_other_lengths_are_told_by_their_length(scene: Scene, a):
+    """Of the first one nothing left: the second one's fragments are not taken for its own."""
+    makes(a, LONG6)
+    longer = LONG6.but(payload=bytes(240))
+    a.makes(longer.but(ip_id=0), "eth0").through(*HOOKS)
+    for piece in parts(longer, 80, 160):
+        a.wire("eth0", "out", piece)
+    assert left(scene) == [(), (0, 80, 160)]
+    assert [each.certain for each in scene.record().journeys] == [True, True]
+
+
+def test_a_fragment_is_cut_up_further_within_its_own_bounds(scene: Scene):
+    b = scene.host("B", eth0="lan", eth1="other")
+    pieces = parts(LONG, 80, 160)
+    for piece in pieces:
+        walk = b.gets("eth0", piece, "eth1").through("prerouting", "prerouting.nat").sees("forward", ttl=63)
+        walk.through("postrouting", "postrouting.nat")
+    for begin, end in ((0, 40), (40, 80), (80, 120), (120, 160), (160, 208)):
+        b.wire("eth1", "out", LONG.but(part=(begin, end), ttl=63))
+    assert left(scene) == [(0, 0, 40), (80, 80, 120), (160, 160)]

@@ -174,3 +174,14 @@ def test_walks_while_the_counters_were_read_decide_nothing(scene):
 def record_of(scene: Scene, change) -> Record:
     captures: list[HostCapture] = [change(capture) if capture.host == "B" else capture for capture in scene.captures()]
     return build_record(captures, scene.segment_of)
+
+
+def test_where_no_counter_was_read_while_packets_passed_no_rule_is_said_not_to_have_matched(scene):
+    """As for a watch, whose rules count nothing: an address that changed was no null binding's doing."""
+    lab = LegacyNodePort(scene)
+    lab.handshake()
+    for rule in (lab.dnat, lab.snat):
+        lab.b.counted[rule.key] = 0
+    captures = [replace(each, counted=(0, 0)) for each in scene.captures()]
+    record = build_record(captures, scene.segment_of)
+    assert told(record) == [("dst", "unknown", "nothing", None), ("src", "unknown", "nothing", None)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from record_scene import NodePort, Scene, story, tcp, udp
+from record_scene import NodePort, Packet, Scene, icmp_error, story, tcp, udp
 from record_scenes import any_captures, any_scene
 
 from netemu.record.capture import HostCapture
@@ -218,3 +218,88 @@ def test_a_journey_without_a_wire_gives_the_headers_that_its_hook_saw(scene: Sce
     assert only.frames == ()
     assert only.headers[:1] == b"\x45"
     assert np.frombuffer(only.headers[20:24], ">u2").tolist() == [4000, 53]
+
+
+ASKED = udp("192.168.0.1:4000", "192.168.0.9:53", b"?")
+
+
+def routed(scene: Scene) -> tuple:
+    return scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+
+
+def asks(scene: Scene, packet: Packet = ASKED) -> list[HostCapture]:
+    """A's packet comes to B, which takes it no further; what the taps had of it."""
+    a, b = scene.hosts
+    a.sends(packet, "eth0")
+    b.gets("eth0", packet).through("prerouting", "prerouting.nat")
+    return taken(scene)
+
+
+def refuses(scene: Scene, packet: Packet = ASKED) -> list[HostCapture]:
+    a, b = scene.hosts
+    error = icmp_error("192.168.0.2", "192.168.0.1", 0, packet)
+    b.sends(error, "eth0")
+    a.gets("eth0", error).delivered()
+    return taken(scene)
+
+
+def taken(scene: Scene) -> list[HostCapture]:
+    """What the taps had since the last time."""
+    found = scene.captures()
+    for host in scene.hosts:
+        host.frames.clear()
+        host.trace.clear()
+    return found
+
+
+def test_an_error_and_the_packet_that_it_quotes_wait_for_each_other(scene: Scene):
+    routed(scene)
+    live = Live(scene.segment_of, settle_ns=1000 * MS, linger_ns=50 * MS)
+    assert live.feed(asks(scene), 0) == []
+    assert live.feed(refuses(scene), 500 * MS) == []
+    assert live.feed([], 600 * MS) == [], "the error's end was seen, but its packet may still be under way"
+    asked, error = (each.journey for each in live.feed([], 1000 * MS))
+    assert (error.quotes, error.flow, error.direction, error.nth) == (asked.id, asked.flow, "reply", 0)
+    assert (asked.end.why, asked.errors[0].journey) == ("no-route", error.id)
+
+
+def test_an_error_that_comes_after_its_packet_was_told_names_it_and_its_flow(scene: Scene):
+    routed(scene)
+    live = Live(scene.segment_of, settle_ns=1000 * MS, linger_ns=50 * MS)
+    live.feed(asks(scene), 0)
+    (asked,) = live.feed([], 1000 * MS)
+    live.feed(refuses(scene), 5000 * MS)
+    (told,) = live.feed([], 6000 * MS)
+    error = told.journey
+    assert (error.quotes, error.flow, error.direction, error.nth) == (asked.journey.id, 1, "reply", 0)
+    assert (error.error.kind, error.error.host, error.error.among) == ("net-unreachable", "B", 1)
+    assert str(error.about) == str(ASKED.tuple)
+
+
+def test_of_packets_that_fit_the_last_one_before_the_error_is_named_and_how_many_there_are(scene: Scene):
+    routed(scene)
+    live = Live(scene.segment_of, settle_ns=1000 * MS, linger_ns=50 * MS)
+    asked = []
+    for number in range(3):
+        live.feed(asks(scene), number * 10_000 * MS)
+        asked += live.feed([], number * 10_000 * MS + 1000 * MS)
+    live.feed(refuses(scene), 50_000 * MS)
+    (told,) = live.feed([], 60_000 * MS)
+    assert (told.journey.quotes, told.journey.error.among) == (asked[-1].journey.id, 3)
+
+
+def test_an_error_about_a_packet_that_is_not_known_says_what_it_quotes(scene: Scene):
+    routed(scene)
+    live = Live(scene.segment_of, settle_ns=1000 * MS, linger_ns=50 * MS)
+    live.packets.most = 2
+    live.feed(asks(scene), 0)
+    live.feed([], 1000 * MS)
+    live.feed(asks(scene, ASKED.but(dst="192.168.0.8:53", payload=b"other")), 2000 * MS)
+    live.feed(asks(scene, ASKED.but(dst="192.168.0.7:53", payload=b"more")), 3000 * MS)
+    live.feed([], 9000 * MS)
+    assert len(live.packets) == 2
+    live.feed(refuses(scene), 10_000 * MS)
+    (told,) = live.feed([], 20_000 * MS)
+    error = told.journey
+    assert (error.quotes, error.error.among, str(error.about)) == (None, 0, str(ASKED.tuple))
+    assert (error.flow, error.nth) == (4, 1)

@@ -214,10 +214,13 @@ def decode_splits(
     transport: Column,
     transport_length: Column,
     behind: Column | None = None,
+    fragment: Column | None = None,
+    ident: Column | None = None,
 ) -> Packets:
     """Packets whose network and transport headers lie apart, as the nft trace gives them.
 
-    `behind` is each one's protocol behind IPv6 extension headers, where that is known from elsewhere (-1: none).
+    `behind` is each one's protocol behind IPv6 extension headers, where that is known from elsewhere (-1: none);
+    `fragment` and `ident` are what a fragment header there says.
     """
     found = []
     given = (network, network_length, transport, transport_length)
@@ -230,7 +233,8 @@ def decode_splits(
             starts, size, transports, there = (each[part][others].astype(np.int64) for each in given)
             none = np.zeros(len(others), np.int64)
             told = none - 1 if behind is None else behind[part][others].astype(np.int64)
-            places = Places(starts, size, transports, there, told, none, none - 1, none > 0, none > 0, none, none)
+            parts = (none if each is None else each[part][others].astype(np.int64) for each in (fragment, ident))
+            places = Places(starts, size, transports, there, told, none, none - 1, none > 0, none > 0, *parts)
             _decode(odd, slice(None), data, places)
         found.append(_together(mine, columns, others, odd))
     return concatenate(found)

@@ -250,7 +250,8 @@ def _ends(ties: Ties, forest: _Forest, leaf: Column) -> tuple[Column, Column]:
     end[in_host[ties.passes.last_stage[passes] == STAGE_CODE["input.nat"]]] = DELIVERED
     turn[in_host] = _dropped_by(ties, ties.passes, passes)
     end[turn >= 0] = DROPPED
-    end[in_host[ties.together[passes]]] = REASSEMBLED
+    end[in_host[ties.parts.unfinished[passes] & (turn[in_host] < 0)]] = UNSEEN
+    end[in_host[ties.parts.together[passes] & (turn[in_host] < 0)]] = REASSEMBLED
     return end, turn
 
 

@@ -148,7 +148,7 @@ class _Settler:
 
     def _turn(self, walk: _Walk, decided: set[Key]) -> RuleTurn:
         base = base_chain(walk.stage.hook)
-        counting = [rule for rule in walk.could if self.counted.get(rule.key, 0)]
+        counting = [rule for rule in walk.could if not walk.sure or self.counted.get(rule.key, 0)]
         found = [rule for rule in counting if rule.key in decided]
         if self.same and (not counting or len(found) == 1):
             rule, chain = (found[0], found[0].chain) if counting else (None, base)

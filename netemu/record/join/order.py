@@ -15,7 +15,10 @@ import numpy as np
 from netemu.record.capture import OTHERHOST, OUTGOING
 from netemu.record.decode.rows import Column, mix, numbered
 from netemu.record.join.forest import Laid
+from netemu.record.join.fragments import at, is_fragment, is_later
+from netemu.record.join.reassembly import firsts
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
+from netemu.record.join.sightings import Sightings
 from netemu.record.join.ties import Ties
 from netemu.record.join.wires import Member, Segments
 from netemu.topology.points import HOOK_STAGES
@@ -43,18 +46,50 @@ def order(ties: Ties, laid: Laid, segment_of: Mapping[Member, str]) -> Order:
     seen = ties.sightings
     found = Order(np.ones(len(laid), np.int64), np.zeros(len(laid), np.uint64), np.full(len(laid), -1, np.int64))
     alone = _alone(ties)
-    if not len(laid) or not any(map(len, (ties.odd_wires, ties.odd_hosts, *alone))):
+    later = np.flatnonzero(is_later(seen.packets.fragment[: seen.wires]) & (seen.packets.version[: seen.wires] == 6))
+    told_by_order = (ties.odd_wires, ties.odd_hosts, *alone, later, ties.cut.rows, ties.parts.row)
+    if not len(laid) or not any(map(len, told_by_order)):
         return found  # all is told by bytes and headers
     marks = _Marks(np.ones(len(seen), np.int64), np.zeros(len(seen), np.uint64))
     wires = _on_wires(ties, Segments.of(seen, segment_of), marks)
-    hosts = _in_hosts(ties, alone, marks)
+    hosts = _in_hosts(ties, alone, later, marks)
+    cut = ties.cut
+    marks.alike[cut.rows] = np.maximum(marks.alike[cut.rows], cut.alike)
+    marks.rivals[cut.rows] = np.where(marks.rivals[cut.rows] == 0, cut.rivals, marks.rivals[cut.rows])
     begins = laid.offset[:-1]
     of_journey = marks.rivals[laid.rows]
     first = np.minimum.reduceat(np.where(of_journey != 0, np.arange(len(of_journey)), len(of_journey)), begins)
     found.alike[:] = np.maximum.reduceat(marks.alike[laid.rows], begins)
     found.rivals[:] = np.append(of_journey, np.uint64(0))[first]
     _duplicates(ties, laid, wires, hosts, found.duplicates)
+    if len(ties.parts.row):
+        _in_parts(ties, laid, found)
     return found
+
+
+def _in_parts(ties: Ties, laid: Laid, found: Order) -> None:
+    """Mark packets whose fragments share an id where a host put them together.
+
+    Nothing tells which is which where parts of one packet lie over each other, or come from packets of several
+    journeys. Frames that came twice are no such.
+    """
+    seen, parts = ties.sightings, ties.parts
+    kept = firsts(seen, parts.row, parts.run)
+    of_row = np.full(len(seen), -1, np.int64)
+    of_row[laid.rows] = np.repeat(np.arange(len(laid)), np.diff(laid.offset))
+    kept = kept[of_row[parts.row[kept]] >= 0]
+    run, journey = np.unique(np.stack([parts.run[kept], of_row[parts.row[kept]]]), axis=1)
+    np.maximum.at(found.alike, of_row[parts.row[kept]], parts.alike[kept])
+    if not len(run):
+        return
+    whole = ~is_fragment(seen.packets.fragment[laid.rows[laid.offset[:-1]]])[journey]
+    wholes, several = np.bincount(run[whole], minlength=int(run[-1]) + 1), np.bincount(run)
+    unsure = (wholes > 0) & (several > 1)
+    unsure[parts.run[kept][parts.overlaps[kept]]] = True
+    run, journey = run[unsure[run]], journey[unsure[run]]
+    np.maximum.at(found.alike, journey, several[run])
+    shared = mix(run.astype(np.uint64), 6) | np.uint64(1)
+    found.rivals[journey] = np.where(found.rivals[journey] == 0, shared, found.rivals[journey])
 
 
 def _alone(ties: Ties) -> tuple[Column, Column]:
@@ -113,12 +148,17 @@ def _on_wires(ties: Ties, segments: Segments, marks: _Marks) -> _Equal:
     return _Equal(rows, pair, sent[group] > 0)
 
 
-def _in_hosts(ties: Ties, alone_each_way: tuple[Column, Column], marks: _Marks) -> _Equal:
-    """Mark frames and passes that are equal where they were joined; which frames are, by number."""
+def _in_hosts(ties: Ties, alone_each_way: tuple[Column, Column], later: Column, marks: _Marks) -> _Equal:
+    """Mark frames and passes that are equal where they were joined; which frames are, by number.
+
+    `later` are IPv6's later fragments.
+    """
     seen, passes, wires = ties.sightings, ties.passes, ties.sightings.wires
     tied = np.concatenate([ties.came[ties.came >= 0], ties.left[ties.left >= 0]])
     leads = np.zeros(wires, np.bool_)  # of each frame, whether one that has its headers was tied to a pass
     leads[tied] = True
+    if len(later):
+        marks.rivals[later] = np.where(marks.rivals[later] == 0, _some_untied(ties, later), marks.rivals[later])
     rows, group = ties.odd_hosts, np.empty(0, np.int64)
     if len(rows):
         code = mix(seen.packets.key[rows] ^ mix(seen.point[rows].astype(np.uint64), 3))
@@ -127,6 +167,9 @@ def _in_hosts(ties: Ties, alone_each_way: tuple[Column, Column], marks: _Marks) 
         joined = np.bincount(group[leads[rows]], minlength=len(frames))
         unsure = (joined > 0) & (frames != joined)
         size = np.where(joined > 0, np.maximum(frames, joined), 1)
+        if len(later):
+            among = np.isin(rows, later)
+            size = _packets_of(seen, rows[among], group[among], size)
         marks.alike[rows] = np.maximum(marks.alike[rows], size[group])
         fresh = (marks.rivals[rows] == 0) & unsure[group]
         marks.rivals[rows] = np.where(fresh, code | np.uint64(1), marks.rivals[rows])
@@ -151,6 +194,30 @@ def _in_hosts(ties: Ties, alone_each_way: tuple[Column, Column], marks: _Marks) 
         marks.rivals[passes.first[alone[known]]] = mine[known]
         marks.alike[passes.first[alone[known]]] = 2
     return _Equal(rows, group, seen.kind[rows] == OUTGOING)
+
+
+def _packets_of(seen: Sightings, later: Column, group: Column, size: Column) -> Column:
+    """The size of each group, of IPv6's later fragments in packets: no hook tells those of one packet apart.
+
+    `group` are the groups of the `later` ones.
+    """
+    packet = numbered(at(seen.packets, later, np.zeros(len(later), np.int64)))
+    pairs = np.unique(np.stack([group, packet]), axis=1)[0]
+    found = size.copy()
+    found[group] = np.minimum(size, np.bincount(pairs, minlength=len(size)))[group]
+    return found
+
+
+def _some_untied(ties: Ties, later: Column) -> Column:
+    """A number for IPv6's later fragments of which fewer passes were seen than frames: nothing tells of which."""
+    seen, packets = ties.sightings, ties.sightings.packets
+    code = mix(packets.src_high[later] ^ mix(packets.src_low[later] >> np.uint64(32), 7))
+    few = packets.length[later].astype(np.uint64) << np.uint64(8) | packets.ttl[later].astype(np.uint64)
+    code = mix(code ^ few ^ mix(seen.point[later].astype(np.uint64), 8), 9)
+    group, came = numbered(code), ties.enters[later] >= 0
+    tied = np.bincount(group[came], minlength=int(group.max()) + 1)
+    unsure = (tied > 0) & (tied < np.bincount(group))
+    return np.where(unsure[group], code | np.uint64(1), np.uint64(0))
 
 
 def _duplicates(ties: Ties, laid: Laid, wires: _Equal, hosts: _Equal, found: Column) -> None:

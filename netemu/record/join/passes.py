@@ -13,8 +13,9 @@ import numpy as np
 from netemu.netfilter.conntrack import PacketConntrack
 from netemu.record.capture import HostCapture
 from netemu.record.decode.events import Events, read_events
-from netemu.record.decode.packets import Packets, decode_splits
+from netemu.record.decode.packets import Packets, concatenate, decode_splits
 from netemu.record.decode.rows import Column, ranges, stable_order
+from netemu.record.join.later_fragments import told_by_frames, without_headers
 from netemu.record.join.sayings import BEGINS, IGNORED, JUMPED_TO, NAT, SEES, STAGE_CODE, START_CODE, TURN, Sayings
 from netemu.record.join.turn import RuleTurn
 from netemu.topology.points import HOOK_STAGES
@@ -83,15 +84,41 @@ def passes_and_events(capture: HostCapture) -> tuple[HostPasses, Column]:
     place[tap[packets.version > 0]] = np.flatnonzero(packets.version > 0)
     kind = sayings.kind[events.said]
     stage = sayings.stage[events.said]
+    bare = without_headers(events, sayings.tap[events.said] & ((kind == BEGINS) | (stage >= 0)))
+    place[bare] = len(packets)
     odd = sayings.tap[events.said] & (kind != BEGINS) & ((place < 0) | (stage < 0))
     kind[odd] = IGNORED
     grouped = _group(events.id, kind, stage, odd)
+    if len(bare):
+        packets = concatenate([packets, _told_later(capture, events, grouped, bare, kind, place, len(packets))])
     found, kept = _columns(capture, events, sayings, grouped, kind, stage, place, packets)
     order, start = grouped
     number = np.where(kept, np.cumsum(kept) - 1, -1)
     of_event = np.empty(len(order), np.int64)
     of_event[order] = np.repeat(number, np.diff(np.append(start, len(order))))
     return found, of_event
+
+
+def _told_later(
+    capture: HostCapture,
+    events: Events,
+    grouped: tuple[Column, Column],
+    bare: Column,
+    kind: Column,
+    place: Column,
+    before: int,
+) -> Packets:
+    """The packets of events of later fragments, which stand behind `before` others; what is not told is ignored."""
+    order, start = grouped
+    at = np.empty(len(order), np.int64)
+    at[order] = np.arange(len(order))
+    bare = order[np.sort(at[bare])]
+    told, packets = told_by_frames(capture, events, bare, np.searchsorted(start, at[bare], "right") - 1)
+    place[bare] = -1
+    kind[bare] = np.where(kind[bare] == SEES, IGNORED, kind[bare])
+    kind[bare[told]] = np.where(kind[bare[told]] == IGNORED, SEES, kind[bare[told]])
+    place[bare[told]] = before + np.arange(len(told))
+    return packets
 
 
 def _group(id: Column, kind: Column, stage: Column, odd: Column) -> tuple[Column, Column]:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from netemu.netfilter.conntrack import Tuple
 from netemu.record.capture import OUTGOING, HostCapture
+from netemu.record.decode.headers import Split, decode, split_frame
 from netemu.record.decode.packets import Packets, locate
 from netemu.record.decode.rows import Column, big_endian, mix, ranks, stable_order, windows
 from netemu.record.join.forest import Laid
@@ -143,15 +145,11 @@ class Quotes:
 
 def read_quotes(captures: Sequence[HostCapture], laid: Laid, seen: Sightings) -> Quotes:
     """Every ICMP error's quote, decoded from its first frame and joined to the packet that it is about."""
-    hosts = {host: number for number, host in enumerate(seen.hosts)}
-    of_point = np.array([hosts[point.host] for point in seen.points], np.int64)
+    of_point = _host_of_points(seen)
     rows = laid.rows
     if not (seen.packets.icmp >= 0).any():
         return _none(seen)
-    position = np.flatnonzero((rows < seen.wires) & _is_error(seen.packets)[rows])
-    journey = np.searchsorted(laid.offset, position, "right") - 1
-    _, first = np.unique(journey, return_index=True)
-    journey, row = journey[first], rows[position[first]]
+    journey, row = _errors(laid, seen)
     if not len(row):
         return _none(seen)
     head, key, told, mtu = _decode(captures, seen, row, of_point[seen.point[row]])
@@ -171,6 +169,70 @@ def read_quotes(captures: Sequence[HostCapture], laid: Laid, seen: Sightings) ->
         seen.hosts,
         stable_order(of[found]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Lone:
+    """An error that quotes no packet of the record: its journey's place, what it says, digest and tuple of that."""
+
+    journey: int
+    says: Quote
+    key: int
+    about: Tuple
+
+
+def lone_errors(captures: Sequence[HostCapture], laid: Laid, seen: Sightings, quotes: Quotes) -> list[Lone]:
+    """The errors that `quotes` has not: their packets were not seen, or are told of already (live/)."""
+    journey, row = _errors(laid, seen)
+    alone = ~np.isin(journey, quotes.journey)
+    journey, row = journey[alone], row[alone]
+    if not len(row):
+        return []
+    of_point = _host_of_points(seen)
+    _, keys, told, mtus = _decode(captures, seen, row, of_point[seen.point[row]])
+    found = []
+    for place in np.flatnonzero(told).tolist():
+        start, packet = laid.rows[laid.offset[journey[place]]], split_frame(seen.bytes_of(int(row[place])))
+        about = _tuple_in(packet.transport[8:]) if packet is not None else None
+        if about is not None:
+            type_, code = divmod(int(seen.packets.icmp[row[place]]), 256)
+            kind = kind_of("icmp6" if seen.packets.version[row[place]] == 6 else "icmp", type_, code)
+            sent = start >= seen.wires or seen.kind[start] == OUTGOING
+            host = seen.hosts[of_point[seen.point[start]]] if sent else None
+            says = Quote(0, kind, type_, code, host, int(mtus[place]) or None, 0)
+            found.append(Lone(int(journey[place]), says, int(keys[place]), about))
+    return found
+
+
+def quoted_as(packets: Packets, rows: Column) -> Column:
+    """The digest by which an error would quote each packet, as it was seen."""
+    return _seen_as(packets, rows)
+
+
+def _tuple_in(inner: bytes) -> Tuple | None:
+    """The tuple of the packet that an error quotes: TCP's ports are there, though its header is not whole."""
+    words = (inner[0] & 0xF) * 4 if inner[:1] and inner[0] >> 4 == 4 else 40
+    headers = decode(Split(inner[:words], inner[words:]))
+    if headers is None:
+        return None
+    if headers.proto != "tcp" or headers.fragment is not None or headers.sport is not None:
+        return headers.tuple
+    sport, dport = (int.from_bytes(inner[words + place : words + place + 2], "big") for place in (0, 2))
+    return Tuple(headers.proto, headers.src, sport, headers.dst, dport)
+
+
+def _host_of_points(seen: Sightings) -> Column:
+    """The number of each point's host."""
+    hosts = {host: number for number, host in enumerate(seen.hosts)}
+    return np.array([hosts[point.host] for point in seen.points], np.int64)
+
+
+def _errors(laid: Laid, seen: Sightings) -> tuple[Column, Column]:
+    """The journeys that are ICMP errors, and the first frame of each."""
+    position = np.flatnonzero((laid.rows < seen.wires) & _is_error(seen.packets)[laid.rows])
+    journey = np.searchsorted(laid.offset, position, "right") - 1
+    _, first = np.unique(journey, return_index=True)
+    return journey[first], laid.rows[position[first]]
 
 
 def _none(seen: Sightings) -> Quotes:

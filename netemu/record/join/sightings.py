@@ -154,7 +154,7 @@ def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numb
         joined([each.turns_first + turns_before[place] for place, each in enumerate(found)], np.int64),
         joined([each.turns_count for each in found], np.int64),
         joined([each.turns + met_before[place] for place, each in enumerate(found)], np.int32),
-        joined([each.events.network[each.event] for each in found], np.int64),
+        joined([_network(each) for each in found], np.int64),
         joined([_transport_behind(each) for each in found], np.int32),
         tuple(states),
         tuple(turn for each in found for turn in each.met),
@@ -193,11 +193,17 @@ def _told(frames: Frames, where: slice | Column) -> tuple[Column, Column, Column
     return frames.time_ns[where], frames.kind[where], frames.interface[where]
 
 
+def _network(found: HostPasses) -> Column:
+    """Where each sighting's network header is; of IPv6's later fragments its beginning (later_fragments.py)."""
+    events, event = found.events, found.event
+    return np.where(events.network_length[event] > 0, events.network[event], events.transport[event])
+
+
 def _transport_behind(found: HostPasses) -> Column:
     """How far behind each sighting's network header its transport header is; 0 where it has none."""
-    events, event = found.events, found.event
-    behind = events.transport[event] - events.network[event]
-    return np.where(events.transport_length[event] > 0, behind, 0)
+    return np.where(
+        found.events.transport_length[found.event] > 0, found.events.transport[found.event] - _network(found), 0
+    )
 
 
 def _value(data: Column, start: int) -> bytes:

@@ -16,13 +16,15 @@ from netemu.record.capture import OTHERHOST, HostCapture
 from netemu.record.decode.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.decode.points import PointNumbers
 from netemu.record.decode.rows import Column, arranged, mix, ranges
-from netemu.record.join.fragments import left_in_parts, put_together
+from netemu.record.join.fragments import Told, is_fragment, left_in_parts, payloads
 from netemu.record.join.passes import HostPasses
+from netemu.record.join.reassembly import Reassembly, put_together
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
 from netemu.record.join.sightings import Sightings, joined, retold, sightings
 from netemu.record.join.wires import Member, Segments, join_wires
 from netemu.topology.points import HOOK_STAGES, Point
 
+_FRAGMENT_HEADER = 44
 _LEAVES = [STAGE_CODE[stage] for stage in HOOK_STAGES if stage.startswith("postrouting")]
 
 
@@ -50,7 +52,7 @@ class Ties:
     """What leads where; -1 for nothing.
 
     A frame that left `leads` to frames that came in, a pass that left as fragments to those frames: CSR by frame row,
-    then by pass. A pass of `together` is of a fragment that its host put together with others, in another pass.
+    then by pass. `cut` is what only order tells of packets that left as fragments, `parts` what was put together again.
 
     What is not told by what it holds alone is told by its order: `odd_wires` are the rows of frames of which equal ones
     left more than once, or were seen more than once at one member of their segment; `odd_hosts` those of which others
@@ -66,7 +68,8 @@ class Ties:
     leads_first: Column
     leads_count: Column
     leads: Column
-    together: Column
+    cut: Told
+    parts: Reassembly
     odd_wires: Column
     odd_hosts: Column
 
@@ -83,20 +86,20 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     claimed[left[left >= 0]] = True
     last = np.where(passes.count > 0, passes.first + passes.count - 1, -1)
     lone = np.flatnonzero((out >= 0) & (left < 0))
-    whole, parts = left_in_parts(seen, last[lone], out[lone], claimed)
-    claimed[parts] = True
+    parts = left_in_parts(seen, last[lone], out[lone], claimed)
+    claimed[parts.row] = True
     senders, receivers, odd_wires = join_wires(seen, Segments.of(seen, segment_of))
     claimed[receivers] = True
     follows = seen.kind[receivers] != OTHERHOST
     senders, receivers = senders[follows], receivers[follows]
-    senders = np.concatenate([senders, seen.wires + lone[whole]])
+    senders = np.concatenate([senders, seen.wires + lone[parts.place]])
     leads_count = np.bincount(senders, minlength=seen.wires + len(passes))
     leads_first = np.cumsum(leads_count) - leads_count
     leads = np.empty(len(senders), np.int64)  # one sender's stand together, and in order
-    leads[leads_first[senders] + _ranks_in_runs(senders)] = np.concatenate([receivers, parts])
-    together = put_together(seen, passes.host, came, last)
+    leads[leads_first[senders] + _ranks_in_runs(senders)] = np.concatenate([receivers, parts.row])
     seen = _past_extensions(found, passes, seen, came, left)
-    whole_ties = (enters, came, left, claimed, leads_first, leads_count, leads, together)
+    together = put_together(seen, passes.host, came, last, passes.last_stage)
+    whole_ties = (enters, came, left, claimed, leads_first, leads_count, leads, parts.told, together)
     return Ties(passes, seen, *whole_ties, odd_wires, odd_hosts)
 
 
@@ -203,7 +206,7 @@ def _past_extensions(
 ) -> Sightings:
     """Behind IPv6 extension headers the trace has the transport's header, but not its protocol: the frame tells it.
 
-    Of what was put together on the way the trace shows no extension headers any more.
+    Of what was put together on the way the trace shows no fragment header any more: it is longer than its frame.
     """
     packets = seen.packets
     frame = np.where(came >= 0, came, left)
@@ -212,6 +215,11 @@ def _past_extensions(
     rows, frames = ranges(passes.first[tied], passes.count[tied]), np.repeat(frame[tied], passes.count[tied])
     unread = np.isin(packets.proto[rows], EXTENSIONS)
     rows, frames = rows[unread], frames[unread]
+    mixed = is_fragment(packets.fragment[frames]) & (packets.proto[rows] != _FRAGMENT_HEADER)
+    if mixed.any():
+        kept = ~mixed
+        kept[mixed] = packets.length[rows[mixed]] == payloads(seen, frames[mixed])
+        rows, frames = rows[kept], frames[kept]
     before = seen.wires + np.cumsum([0, *(len(each.event) for each in found)])
     for place, each in enumerate(found):
         mine = np.flatnonzero((rows >= before[place]) & (rows < before[place + 1]))

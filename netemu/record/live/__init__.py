@@ -2,4 +2,5 @@
 
 journeys     journeys as they complete
 flows        which flows those are of
+quoted       what was told already, for ICMP errors that come later
 """

@@ -8,12 +8,25 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from netemu.netfilter.conntrack import Direction, Entry, Tuple
 from netemu.record.flows import EntryKey, read_entries
 from netemu.record.journeys import Journey
 
 MOST_FLOWS, MOST_ENTRIES = 16_384, 65_536
+
+
+class Quoted(Protocol):
+    """A journey that an ICMP error quotes."""
+
+    @property
+    def flow(self) -> int:
+        """Its flow's id."""
+
+    @property
+    def direction(self) -> Direction:
+        """Its direction there."""
 
 
 @dataclass(slots=True)
@@ -51,7 +64,7 @@ class LiveFlows:
                 if self._by_tuple.get((key[0], side)) == key:
                     del self._by_tuple[key[0], side]
 
-    def take(self, journey: Journey, quoted: Journey | None = None) -> None:
+    def take(self, journey: Journey, quoted: Quoted | None = None) -> None:
         """Give a journey its flow, direction and nth; an ICMP error is of the flow of the packet that it quotes."""
         if quoted is not None:
             journey.flow, journey.nth = quoted.flow, 0

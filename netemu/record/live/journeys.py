@@ -3,9 +3,9 @@
 What is not told yet is joined anew with each piece, by the same steps as a whole record; what was told is forgotten.
 A journey is told when its end was seen and nothing came to it for a while (`linger`: taps hand over at different
 times), or when nothing came to it for as long as a packet may be under way (`settle`). One that shares a tuple with an
-earlier one which is not told yet waits for it, so that flows and nth are as in the whole. An ICMP error names the
-packet that it quotes where both are told together: one that comes later is of a flow of its own. A packet in a tunnel
-and the datagram that carries it wait for each other.
+earlier one which is not told yet waits for it, so that flows and nth are as in the whole. An ICMP error and the packet
+that it quotes wait for each other, as a packet in a tunnel and the datagram that carries it do. One that comes later
+names a packet that was told, if it is still known (quoted.py); if not, it says what it quotes.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from netemu.record.frames import Datagrams, Frames
 from netemu.record.join.forest import UNSEEN, Laid, lay_out
 from netemu.record.join.legacy import settle
 from netemu.record.join.passes import HostPasses, passes_and_events
-from netemu.record.join.quotes import Quote, read_quotes
+from netemu.record.join.quotes import Lone, Quote, lone_errors, read_quotes
 from netemu.record.join.ties import Ties, tie
 from netemu.record.join.tunnels import TunnelHop
 from netemu.record.join.wires import Member
 from netemu.record.journeys import Journey, Journeys
 from netemu.record.live.flows import LiveFlows
+from netemu.record.live.quoted import ToldPackets, keys_of
 
 LINGER_NS, SETTLE_NS = 50_000_000, 1_000_000_000
 MOST = 200_000
@@ -86,6 +87,7 @@ class _Joined:
     journeys: Journeys
     found: Sequence[HostPasses]
     pass_of: Sequence[Column]
+    lone: Mapping[int, Lone]
 
     @property
     def passes_before(self) -> Column:
@@ -103,6 +105,7 @@ class Live:
         self.settle_ns = settle_ns
         self.linger_ns = linger_ns
         self.flows = LiveFlows()
+        self.packets = ToldPackets()
         self._held: dict[str, _Held] = {}
         self._told = 0
 
@@ -136,8 +139,11 @@ class Live:
         told = self._together(joined, ready)
         ids = {number: self._told + place for place, number in enumerate(told.tolist(), 1)}
         completed: dict[int, Completed] = {}
+        keys = keys_of(joined.laid, joined.ties.sightings, told)
         for number in ids:
             each = self._complete(joined, number, ids, completed)
+            if each.journey.error is None:
+                self.packets.keep(each.journey, keys[number])
             completed[each.journey.id] = each
         self._forget(hosts, joined, told, now_ns, everything=everything)
         return list(completed.values())
@@ -154,12 +160,14 @@ class Live:
         ties = tie(captures, found, self.segment_of)
         laid = lay_out(ties)
         quotes = read_quotes(captures, laid, ties.sightings)
-        return _Joined(ties, laid, Journeys(ties, laid, quotes, self.segment_of), found, pass_of)
+        lone = {each.journey: each for each in lone_errors(captures, laid, ties.sightings, quotes)}
+        return _Joined(ties, laid, Journeys(ties, laid, quotes, self.segment_of), found, pass_of, lone)
 
     def _together(self, joined: _Joined, ready: Column) -> Column:
-        """Those that are told now: what is in a tunnel and what carries it are told together."""
-        tunnels = joined.journeys.tunnels
+        """Those that are told now: a packet in a tunnel together with its carrier, an error with what it quotes."""
+        tunnels, quotes = joined.journeys.tunnels, joined.journeys.quotes
         pairs = np.stack([tunnels.journey, tunnels.carrier])[:, tunnels.carrier >= 0]
+        pairs = np.hstack([pairs, np.stack([quotes.journey, quotes.of])])
         while True:
             told = self._unheld(joined, ready)
             ready = np.zeros(len(ready), np.bool_)
@@ -193,7 +201,10 @@ class Live:
         self._told += 1
         journey.id = self._told
         quoted = told.get(journey.quotes or 0)
-        self.flows.take(journey, quoted.journey if quoted is not None else None)
+        if number in joined.lone:
+            self.flows.take(journey, self.packets.name(journey, joined.lone[number]))
+        else:
+            self.flows.take(journey, quoted.journey if quoted is not None else None)
         laid, seen = joined.laid, joined.ties.sightings
         rows = laid.rows[laid.offset[number] : laid.offset[number + 1]]
         wires = rows[rows < seen.wires].tolist()
