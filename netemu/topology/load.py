@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -69,6 +70,9 @@ def load(file: str | FilePath, *, name: str | None = None, backend: Backend | No
     `name` and `backend` stand in the place of the file's own; a bad name is a UsageError.
     """
     try:
+        if not stat.S_ISREG(FilePath(file).stat().st_mode):
+            what = "is a folder, no topology file" if FilePath(file).is_dir() else "is no plain file"
+            raise TopologyError(Problem(what, file=str(file)))
         text = FilePath(file).read_text(encoding="utf-8")
     except OSError as error:
         raise TopologyError(Problem(f"can't be read: {error.strerror}", file=str(file))) from error

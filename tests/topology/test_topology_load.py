@@ -247,7 +247,7 @@ def test_a_missing_file_is_told_by_name(tmp_path):
 
 
 def test_a_folder_is_told_by_name(tmp_path):
-    with pytest.raises(TopologyError, match="can't be read: Is a directory"):
+    with pytest.raises(TopologyError, match="is a folder, no topology file"):
         load(tmp_path)
 
 
