@@ -35,9 +35,8 @@ def faults_of_the_rest(document: dict[str, Any], wrong: Iterable[Path]) -> list[
     """
     left = _Left(document)
     for _ in range(_TRIES):
-        for path in wrong:
-            if not left.leave_out(path):
-                return []
+        if not left.leave_out(wrong):
+            return []
         rest = left.document()
         try:
             topology = Topology.model_validate(rest)
@@ -55,18 +54,25 @@ class _Left:
     whole: dict[str, Any]
     gone: list[Path] = field(default_factory=list)
 
-    def leave_out(self, path: Path) -> bool:
-        """Leave a thing out, or what it is missing in; False if too much depends on it."""
-        if not path or (len(path) == 1 and path[0] not in _APART):
-            return False
-        if path[0] in _LISTS:
-            path = path[:2]  # the whole item: what is left of it would mean something else
-        while len(path) > 1 and not _is_there(self.whole, path):
-            path = path[:-1]
-        if path in self.gone:  # without it something is missing: that it is in goes too
-            path = path[:-1]
-        self.gone.append(path)
-        return len(path) > 1 or path[0] in _APART
+    def leave_out(self, wrong: Iterable[Path]) -> bool:
+        """Leave things out, or what they are missing in; False if too much depends on them."""
+        before = set(self.gone)
+        for path in wrong:
+            thing = self._thing(path)
+            if thing in before:  # without it something is missing: what it is in goes too
+                thing = thing[:-1]
+            if not thing or (len(thing) == 1 and thing[0] not in _APART):
+                return False
+            if thing not in self.gone:
+                self.gone.append(thing)
+        return True
+
+    def _thing(self, path: Path) -> Path:
+        """The nearest thing that is there; of a list's item all, as what is left of it would mean something else."""
+        thing = path[:2] if path and path[0] in _LISTS else path
+        while len(thing) > 1 and not _is_there(self.whole, thing):
+            thing = thing[:-1]
+        return thing
 
     def document(self) -> dict[str, Any]:
         """What is left, with a name."""
@@ -115,16 +121,16 @@ class _Gone:
             return True
         if self.hosts and "remote" in keys:  # an address that may be one of theirs
             return True
-        return (self.links and "interfaces" in keys) or self._names_a_host(path)
+        return (self.links and "interfaces" in keys) or self._has(path, self.hosts)
 
     def is_meant(self, path: Path) -> bool:
         """Whether a fault of a link, a traffic item or an expectation may come of it: whether that names it."""
         if self.nameless and path[0] == "expect" and "traffic" in path:
             return True
-        return self._names_a_host(path[:2]) or not self.traffic.isdisjoint(_words(_at(self.whole, path[:2])))
+        return self._has(path[:2], self.hosts | self.traffic)
 
-    def _names_a_host(self, path: Path) -> bool:
-        return _is_there(self.whole, path) and not self.hosts.isdisjoint(_words(_at(self.whole, path)))
+    def _has(self, path: Path, names: set[str]) -> bool:
+        return _is_there(self.whole, path) and not names.isdisjoint(_words(_at(self.whole, path)))
 
     def _segments(self) -> dict[str, set[str]]:
         """What each host is on, as far as that can be read: networks by name, links by their place."""

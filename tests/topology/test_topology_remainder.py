@@ -45,7 +45,7 @@ hosts:
       eth0: {network: dmz, addresses: [10.2.0.3/24], mac: "01:00:00:00:00:01"}
 traffic:
   - {name: hello, from: Z, http: "http://10.0.0.2/"}
-  - {name: well, from: A, htp: "http://10.0.0.2/"}
+  - {name: well, from: A, htp: "http://10.0.0.2/", wthin: 3s}
 expect:
   - {traffic: helo, packet: request.first, at: "B@prerouting"}
   - {traffic: hello, packet: request.frist, at: "B@prerouting"}
@@ -64,6 +64,7 @@ def test_all_faults_are_told_in_one_round_by_line_but_no_consequences():
         (18, "hosts.D.interfaces.eth0.mac"),
         (20, "traffic[0].from"),
         (21, "traffic[1].htp"),
+        (21, "traffic[1].wthin"),
         (23, "expect[0].traffic"),
         (24, "expect[1].packet"),
         (26, "expect[3].at"),
