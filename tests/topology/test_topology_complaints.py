@@ -86,6 +86,7 @@ WRONG = {
     ),
     "an empty list": (("hosts", "A", "services", "s", "command"), [], "can't be empty"),
     "a table of none": (("hosts", "A", "policy_rules", 0, "table"), "mian", "'mian' is no routing table"),
+    "a mapping for a table": (("hosts", "A", "policy_rules", 0, "table"), {"a": 1}, "is no routing table"),
     "a mark of none": (("hosts", "A", "policy_rules", 0, "fwmark"), "0x1/x", "'0x1/x' is no mark"),
     "a user of none": (("hosts", "A", "user"), True, "a user is due here, by name or number"),
     "a user with a space": (("hosts", "A", "user"), "a b", "'a b' is no user"),
