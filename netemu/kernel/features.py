@@ -43,8 +43,10 @@ def _lacks(feature: str) -> str:
     try:
         try_in_scratch(probe.attempt)
     except (NetemuError, OSError) as error:
-        remedy = f": {module_command(probe.module)}" if probe.module else ""
-        return str(error).splitlines()[0].removeprefix("host probe: ") + remedy
+        said = str(error).splitlines()[0].removeprefix("host probe: ")
+        if not probe.module:
+            return said
+        return f"{said.partition(': this kernel has no ')[0]}: {module_command(probe.module)}"
     return ""
 
 

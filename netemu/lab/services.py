@@ -16,6 +16,7 @@ from netemu.lab.host import Host
 from netemu.lab.log import Log
 from netemu.lab.readiness import missing, until_ready
 from netemu.topology.load import Source
+from netemu.topology.naming import hint
 from netemu.topology.steps import StartService
 from netemu.topology.units import seconds
 
@@ -205,8 +206,10 @@ class Services:
         """End one service of a host, or all of them, and start them again; returns when they are ready."""
         chosen = [one for (where, what), one in self.running.items() if where == host and name in (None, what)]
         if not chosen:
-            there = ", ".join(what for where, what in self.running if where == host) or "none"
-            raise UsageError(f"host {host} has no service{f' {name}' if name else ''}: there are {there}")
+            there = [what for where, what in self.running if where == host]
+            if name is None or not there:
+                raise UsageError(f"host {host} has no services")
+            raise UsageError(f"host {host} has no service '{name}'{hint(name, there)}")
         for one in chosen:
             await one.stop()
         await self._all(chosen)

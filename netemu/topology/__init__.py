@@ -22,6 +22,7 @@ inclusion     texts of files that a topology file names
 load          a file, or a text, to a `Topology`; errors with file, line and key
 segments      who shares a layer-2 segment with whom
 shards        networks of more ports than one bridge takes
+remainder     what can still be said of a document beside what does not fit the schema
 fault         what verification finds: one thing that does not fit, and where
 verify        what a schema can't say; one file each for wires, addresses, routes, places (files, services),
               expectations

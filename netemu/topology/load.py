@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -17,6 +18,7 @@ from netemu.topology.document import Document, Path, read_document
 from netemu.topology.expectation import Expectation
 from netemu.topology.inclusion import UnreadableError, include
 from netemu.topology.model import Backend, Topology
+from netemu.topology.remainder import faults_of_the_rest
 from netemu.topology.values import Name
 
 LARGEST_FILE = 16 * 2**20
@@ -50,7 +52,7 @@ class Source:
         return path
 
     def problems(self, faults: Iterable[tuple[Path, str]]) -> list[Problem]:
-        """Problems in order; what is at fault at one place of several hosts that `count` made is told once."""
+        """Problems by file and line; what is at fault at one place of several hosts that `count` made is told once."""
         groups: dict[Path, list[tuple[Path, str]]] = {}
         for path, message in faults:
             counted = self.as_written(path) != path
@@ -59,7 +61,7 @@ class Source:
         for (path, message), *more in groups.values():
             hosts = {other[1] for other, _ in more} - {path[1] if len(path) > 1 else None}
             found.append(self.problem(f"{message} (so for {len(hosts)} more of them)" if hosts else message, path))
-        return found
+        return sorted(found, key=lambda problem: (problem.file or "", problem.line or 0))
 
 
 def load(file: str | FilePath, *, name: str | None = None, backend: Backend | None = None) -> tuple[Topology, Source]:
@@ -68,6 +70,9 @@ def load(file: str | FilePath, *, name: str | None = None, backend: Backend | No
     `name` and `backend` stand in the place of the file's own; a bad name is a UsageError.
     """
     try:
+        if not stat.S_ISREG(FilePath(file).stat().st_mode):
+            what = "is a folder, no topology file" if FilePath(file).is_dir() else "is no plain file"
+            raise TopologyError(Problem(what, file=str(file)))
         text = FilePath(file).read_text(encoding="utf-8")
     except OSError as error:
         raise TopologyError(Problem(f"can't be read: {error.strerror}", file=str(file))) from error
@@ -96,7 +101,8 @@ def loads(text: str, file: str | None = None) -> tuple[Topology, Source]:
         topology = Topology.model_validate(inclusion.document)
     except ValidationError as error:
         found = inclusion.faults | complaints(error, inclusion.document)
-        raise TopologyError(source.problems(found.items())) from error
+        rest = faults_of_the_rest(inclusion.document, complaints(error, inclusion.document))
+        raise TopologyError(source.problems([*found.items(), *rest])) from error
     faults = [*inclusion.faults.items(), *((fault.path, fault.message) for fault in verify.faults(topology))]
     if faults:
         raise TopologyError(source.problems(faults))

@@ -23,7 +23,7 @@ def _check_mark(mark: str | int) -> str | int:
 
 def _check_table(table: Any) -> Any:
     number = isinstance(table, int) and not isinstance(table, bool) and 0 < table < 2**32
-    if not number and table not in TABLES:
+    if not number and not (isinstance(table, str) and table in TABLES):
         raise ValueError(f"'{table}' is no routing table: write a number, or {', '.join(TABLES)}")
     return table
 

@@ -1,11 +1,13 @@
 """scripts/bench bring-up: how fast large labs come up and go down, beside the same made by ip -batch and by Mininet.
 
 Every lab is brought up by a process of its own, so that its memory and descriptors are its own; the lab's turn, the
-floor's and Mininet's follow each other, so that a machine that slows down slows all three.
+floor's and Mininet's follow each other, so that a machine that slows down slows all three. Each begins once the kernel
+has freed what the one before it let go of.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -18,6 +20,7 @@ from statistics import median
 from typing import Any
 
 import click
+from bring_up_settled import settled
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -98,9 +101,13 @@ def rounded(value: Any) -> Any:
     return round(value, 3) if isinstance(value, float) else value
 
 
-def run(command: Sequence[str]) -> dict[str, float]:
-    """What a measuring process prints; its failure is ours, with what it said."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def run(command: Sequence[str], minutes: float | None = None) -> dict[str, float] | None:
+    """What a measuring process prints; its failure is ours, with what it said. None if it takes longer than it may."""
+    asyncio.run(settled())
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=minutes and minutes * 60)
+    except subprocess.TimeoutExpired:
+        return None
     if done.returncode != 0:
         said = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
         raise click.ClickException(f"{' '.join(command)}: {said}")
@@ -108,13 +115,20 @@ def run(command: Sequence[str]) -> dict[str, float]:
     return numbers
 
 
-def measure(case: Case, into: Measured, mininet: bool) -> None:
-    """One run of a case: netemu's, the floor's, and Mininet's if it is wanted."""
+def measure(case: Case, into: Measured, mininet: float) -> None:
+    """One run of a case: netemu's, the floor's, and Mininet's if it may take any minutes."""
     shape = [case.shape, str(case.hosts)]
-    into.netemu.append(run([sys.executable, str(HERE / "bring_up_netemu.py"), *shape]))
-    into.floor.append(run([*APART, sys.executable, str(HERE / "bring_up_floor.py"), *shape]))
-    if mininet:
-        into.mininet.append(run([*APART, SYSTEM_PYTHON, str(HERE / "bring_up_mininet.py"), str(case.hosts)]))
+    beside = [
+        (into.netemu, [sys.executable, str(HERE / "bring_up_netemu.py"), *shape], None),
+        (into.floor, [*APART, sys.executable, str(HERE / "bring_up_floor.py"), *shape], None),
+        (into.mininet, [*APART, SYSTEM_PYTHON, str(HERE / "bring_up_mininet.py"), str(case.hosts)], mininet),
+    ]
+    for numbers, command, minutes in beside if mininet else beside[:2]:
+        measured = run(command, minutes)
+        if measured is not None:
+            numbers.append(measured)
+        else:
+            click.echo(f"Mininet took longer than {mininet:g} min for a {case.label}: not measured", err=True)
 
 
 def mininet_installed() -> bool:
@@ -161,8 +175,11 @@ def table(measured: Sequence[Measured], runs: int) -> Table:
 @click.option(
     "--mininet-most", default=1000, show_default=True, help="The largest star Mininet builds (once); 0: none."
 )
+@click.option(
+    "--mininet-within", default=10.0, show_default=True, help="Minutes that Mininet may take for one star, up and down."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def bench(hosts: str, routers: int, runs: int, mininet_most: int, as_json: bool) -> None:
+def bench(hosts: str, routers: int, runs: int, mininet_most: int, mininet_within: float, as_json: bool) -> None:
     """Measure how long stars of hosts and a line of routers take up and down, with the memory and descriptors held.
 
     The floor is ip -batch making the same namespaces, veths and addresses in one process. Mininet builds the same
@@ -179,7 +196,7 @@ def bench(hosts: str, routers: int, runs: int, mininet_most: int, as_json: bool)
     turns = [(turn, each) for turn in range(runs) for each in measured]
     for turn, each in track(turns, "measuring", console=Console(stderr=True), transient=True, disable=as_json):
         wanted = with_mininet and turn == 0 and each.case.shape == "star" and each.case.hosts <= mininet_most
-        measure(each.case, each, wanted)
+        measure(each.case, each, mininet_within if wanted else 0)
     missed = missed_aims(measured)
     if as_json:
         found = {"bench": "bring-up", "runs": runs, "cases": [each.numbers() for each in measured]}

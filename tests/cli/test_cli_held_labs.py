@@ -102,7 +102,7 @@ def test_show_reads_well():
     [
         (("show", "life", "b"), "lab life has no host 'b', did you mean 'B'?"),
         (("logs", "life", "A", "tak"), "host A has no service 'tak', did you mean 'talk'?"),
-        (("restart", "life", "A:nope"), "host A has no service nope: there are talk, other"),
+        (("restart", "life", "A:nope"), "host A has no service 'nope': there are talk, other"),
         (("link", "life", "A:eth9"), "host A has no interface 'eth9', did you mean 'eth"),
         (("link", "life", "A"), "'A' is no interface: write HOST:INTERFACE"),
         (("link", "life", "A:eth0", "--delay", "5"), "delay: '5' is no duration"),

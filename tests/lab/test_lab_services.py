@@ -147,7 +147,7 @@ async def test_services_can_be_restarted_by_hand():
         assert after["other"] == before["other"]
         await lab.restart("A")
         assert lab.services.states()[1].pid != before["other"]
-        with pytest.raises(UsageError, match="host A has no service ftp: there are web, other"):
+        with pytest.raises(UsageError, match="host A has no service 'ftp': there are web, other"):
             await lab.restart("A", "ftp")
 
 

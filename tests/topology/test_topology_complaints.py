@@ -9,51 +9,13 @@ from typing import Any
 
 import jsonschema
 import pytest
+from whole_topology import WHOLE
 
 from netemu.errors import TopologyError
 from netemu.topology.dump import to_yaml
 from netemu.topology.load import loads
 from netemu.topology.model import Topology
 from netemu.topology.schema import schema
-
-WHOLE: dict[str, Any] = {
-    "name": "whole",
-    "backend": "legacy",
-    "networks": {"lan": {"subnets": ["10.0.0.0/24"]}},
-    "hosts": {
-        "A": {
-            "interfaces": {
-                "eth0": {
-                    "network": "lan",
-                    "addresses": ["10.0.0.1/24"],
-                    "offloads": ["tx"],
-                    "egress": {"delay": "1ms"},
-                },
-                "mv": {"macvlan": {"dev": "eth0", "mode": "bridge"}},
-                "vx": {"vxlan": {"id": 7, "remote": "10.0.0.2"}},
-                "e1": {"ingress": {"loss": "1%"}},
-            },
-            "routes": [{"to": "default", "nexthops": [{"via": "10.0.0.2", "weight": 2}]}],
-            "policy_rules": [{"from": "10.0.0.0/24", "fwmark": 1, "table": 7}],
-            "sysctls": {"net.ipv4.ip_default_ttl": 9},
-            "files": {"/etc/x": {"content": "x", "mode": "0600"}},
-            "environment": {"A": "1"},
-            "user": "nobody",
-            "services": {"s": {"command": ["true"], "ready": {"log": "up"}, "restart": "always"}},
-        },
-        "B": {
-            "interfaces": {"eth0": {"network": "lan", "addresses": ["10.0.0.2/24"]}, "e1": {}},
-            "services": {"s": {"command": ["true"], "after": ["A:s"]}},
-        },
-    },
-    "links": [{"endpoints": ["A:e1", "B:e1"], "rate": "1mbit"}],
-    "traffic": [{"name": "t", "from": "A", "udp": {"to": "10.0.0.2:9", "count": 2}}],
-    "expect": [
-        {"traffic": "t", "packet": "request.first", "at": "A@output", "ttl": 64},
-        {"traffic": "t", "conntrack": "A", "original": {"src": "*:1"}},
-        {"counter": "A", "rule": "x", "packets": 1},
-    ],
-}
 
 
 def test_the_whole_example_is_whole():
@@ -124,6 +86,7 @@ WRONG = {
     ),
     "an empty list": (("hosts", "A", "services", "s", "command"), [], "can't be empty"),
     "a table of none": (("hosts", "A", "policy_rules", 0, "table"), "mian", "'mian' is no routing table"),
+    "a mapping for a table": (("hosts", "A", "policy_rules", 0, "table"), {"a": 1}, "is no routing table"),
     "a mark of none": (("hosts", "A", "policy_rules", 0, "fwmark"), "0x1/x", "'0x1/x' is no mark"),
     "a user of none": (("hosts", "A", "user"), True, "a user is due here, by name or number"),
     "a user with a space": (("hosts", "A", "user"), "a b", "'a b' is no user"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import jsonschema
@@ -9,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import netemu
-from netemu.errors import UsageError
+from netemu.errors import TopologyError, UsageError
 from netemu.topology.library import find, shipped
 from netemu.topology.load import load
 
@@ -42,6 +44,35 @@ def test_a_path_means_that_file(lab, tmp_path, monkeypatch):
     assert find(lab).resolve() == (tmp_path / lab).resolve()
 
 
+def test_a_folder_is_told_with_a_file_that_may_be_meant(tmp_path):
+    for shown in ("./mine.yaml", tmp_path / "lab.yml"):
+        with pytest.raises(UsageError) as caught:
+            find(str(tmp_path))
+        assert str(caught.value) == f"{tmp_path} is a folder: give a topology file, as in {shown}"
+        (tmp_path / "lab.yml").touch()
+
+
+def test_what_is_no_plain_file_is_told_and_never_waited_for(tmp_path):
+    fifo = tmp_path / "lab.yaml"
+    os.mkfifo(fifo)
+    with pytest.raises(UsageError, match=r"lab\.yaml is no plain file"):
+        find(str(fifo))
+    with pytest.raises(TopologyError, match=r"lab\.yaml: is no plain file"):
+        load(fifo)
+
+
+def test_a_file_that_is_not_there_or_may_not_be_read_is_told(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=f"^no topology file {tmp_path}/none.yaml$"):
+        find(f"{tmp_path}/none.yaml")
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(UsageError, match=r"^/root/lab\.yaml can't be read: Permission denied$"):
+        find("/root/lab.yaml")
+
+
 def test_a_bare_name_never_means_a_file_of_the_current_folder(tmp_path, monkeypatch):
     for file in ("mine.yaml", "mine", "nodeport.yaml", "nodeport"):
         (tmp_path / file).touch()
@@ -58,7 +89,7 @@ def test_an_unknown_name_is_told_with_those_there_are(lab):
     assert "nodeport" in str(caught.value).splitlines()[1]
 
 
-@pytest.mark.parametrize("lab", ["nosuch.yaml", "./nosuch", "../topologies/nosuch.yaml", "/"])
+@pytest.mark.parametrize("lab", ["nosuch.yaml", "./nosuch", "../topologies/nosuch.yaml", "/etc/passwd/x"])
 def test_a_path_that_is_no_file_is_told(lab):
     with pytest.raises(UsageError, match=f"no topology file {lab}"):
         find(lab)

@@ -1,0 +1,181 @@
+"""What is left of a document when what does not fit the schema is left out, and what can still be said of that.
+
+So that all faults are told at once, and none that is only the consequence of another: nothing is said of hosts that
+something was left out of, of what names one, nor of addresses and routes on their networks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from netemu.topology.complaints import complaints
+from netemu.topology.document import Path
+from netemu.topology.fault import Fault
+from netemu.topology.model import Topology
+from netemu.topology.verify import faults
+
+_TRIES = 5
+"""What is left may not fit either, since something is missing now: more is left out then, so often."""
+_APART = ("name", "description", "backend")
+"""Keys on which nothing else of a topology depends."""
+_LISTS = ("links", "traffic", "expect")
+_OF_A_SEGMENT = {"network", "addresses", "routes", "vxlan"}
+"""Keys of a host whose faults may come of what its networks and neighbours lack."""
+
+
+def faults_of_the_rest(document: dict[str, Any], wrong: Iterable[Path]) -> list[tuple[Path, str]]:
+    """Faults of what is left when these paths, which do not fit the schema, are left out; by their paths in `document`.
+
+    Empty where so much depends on what is left out that nothing sure can be said.
+    """
+    left = _Left(document)
+    for _ in range(_TRIES):
+        if not left.leave_out(wrong):
+            return []
+        rest = left.document()
+        try:
+            topology = Topology.model_validate(rest)
+        except ValidationError as error:
+            wrong = [left.written(path) for path in complaints(error, rest)]
+        else:
+            return [(left.written(fault.path), fault.message) for fault in left.sure(faults(topology))]
+    return []
+
+
+@dataclass(slots=True)
+class _Left:
+    """A document from which things are left out, one after the other."""
+
+    whole: dict[str, Any]
+    gone: list[Path] = field(default_factory=list)
+
+    def leave_out(self, wrong: Iterable[Path]) -> bool:
+        """Leave things out, or what they are missing in; False if too much depends on them."""
+        before = set(self.gone)
+        for path in wrong:
+            thing = self._thing(path)
+            if thing in before:  # without it something is missing: what it is in goes too
+                thing = thing[:-1]
+            if not thing or (len(thing) == 1 and thing[0] not in _APART):
+                return False
+            if thing not in self.gone:
+                self.gone.append(thing)
+        return True
+
+    def _thing(self, path: Path) -> Path:
+        """The nearest thing that is there; of a list's item all, as what is left of it would mean something else."""
+        thing = path[:2] if path and path[0] in _LISTS else path
+        while len(thing) > 1 and not _is_there(self.whole, thing):
+            thing = thing[:-1]
+        return thing
+
+    def document(self) -> dict[str, Any]:
+        """What is left, with a name."""
+        rest = _without((), self.whole, set(self.gone))
+        return {"name": "rest", **rest}
+
+    def written(self, path: Path) -> Path:
+        """The path in the whole document of something in what is left: lists have become shorter."""
+        found: Path = ()
+        for part in path:
+            if isinstance(part, int):
+                shown = [index for index in range(part + len(self.gone) + 1) if (*found, index) not in self.gone]
+                found = (*found, shown[part])
+            else:
+                found = (*found, part)
+        return found
+
+    def sure(self, found: Iterable[Fault]) -> Iterator[Fault]:
+        """The faults that would be there if nothing were left out."""
+        gone = _Gone(self.whole, self.gone)
+        for fault in found:
+            where = self.written(fault.path)
+            if not (gone.touches(where) if fault.path[0] == "hosts" else gone.is_meant(where)):
+                yield fault
+
+
+class _Gone:
+    """What is left out, and what may depend on it."""
+
+    def __init__(self, whole: dict[str, Any], paths: list[Path]) -> None:
+        self.whole = whole
+        self.links = any(path[0] == "links" for path in paths)
+        self.hosts = {str(path[1]) for path in paths if path[0] == "hosts"}
+        items = [_at(whole, path) for path in paths if path[0] == "traffic"]
+        named = [item.get("name") if isinstance(item, dict) else None for item in items]
+        self.traffic = {name for name in named if isinstance(name, str)}
+        self.nameless = len(self.traffic) < len(named)
+        on = self._segments()
+        touched = {str(path[1]) for path in paths if path[0] == "networks"}.union(*(on[host] for host in self.hosts))
+        self.near = {host for host, segments in on.items() if segments & touched}
+
+    def touches(self, path: Path) -> bool:
+        """Whether a fault of a host may come of it."""
+        keys = set(path)
+        if path[1] in self.hosts or (path[1] in self.near and keys & _OF_A_SEGMENT):
+            return True
+        if self.hosts and "remote" in keys:  # an address that may be one of theirs
+            return True
+        return (self.links and "interfaces" in keys) or self._has(path, self.hosts)
+
+    def is_meant(self, path: Path) -> bool:
+        """Whether a fault of a link, a traffic item or an expectation may come of it: whether that names it."""
+        if self.nameless and path[0] == "expect" and "traffic" in path:
+            return True
+        return self._has(path[:2], self.hosts | self.traffic)
+
+    def _has(self, path: Path, names: set[str]) -> bool:
+        return _is_there(self.whole, path) and not names.isdisjoint(_words(_at(self.whole, path)))
+
+    def _segments(self) -> dict[str, set[str]]:
+        """What each host is on, as far as that can be read: networks by name, links by their place."""
+        hosts, links = self.whole.get("hosts"), self.whole.get("links")
+        on: dict[str, set[str]] = {}
+        for name, host in hosts.items() if isinstance(hosts, dict) else ():
+            interfaces = host.get("interfaces") if isinstance(host, dict) else None
+            each = interfaces.values() if isinstance(interfaces, dict) else ()
+            on[str(name)] = {str(one["network"]) for one in each if isinstance(one, dict) and "network" in one}
+        for index, link in enumerate(links if isinstance(links, list) else ()):
+            for word in _words(link):
+                on.get(word, set()).add(f"links[{index}]")
+        return on
+
+
+def _without(path: Path, value: Any, gone: set[Path]) -> Any:
+    if isinstance(value, dict):
+        return {key: _without((*path, key), part, gone) for key, part in value.items() if (*path, key) not in gone}
+    if isinstance(value, list | tuple):
+        parts = enumerate(value)
+        return [_without((*path, index), part, gone) for index, part in parts if (*path, index) not in gone]
+    return value
+
+
+def _at(value: Any, path: Path) -> Any:
+    for part in path:
+        value = value[part]
+    return value
+
+
+def _is_there(value: Any, path: Path) -> bool:
+    try:
+        _at(value, path)
+    except (KeyError, IndexError, TypeError):
+        return False
+    return True
+
+
+def _words(value: Any) -> Iterator[str]:
+    """The words of all texts in a value."""
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from _words(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _words(part)
+    elif isinstance(value, str):
+        yield from re.findall(r"[\w-]+", value)

@@ -1,0 +1,133 @@
+"""What is said of a document besides what does not fit the schema: never what is only a consequence of that."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+import pytest
+from pydantic import ValidationError
+from whole_topology import WHOLE
+
+from netemu.errors import TopologyError
+from netemu.topology.complaints import complaints
+from netemu.topology.counting import expand
+from netemu.topology.document import read_document
+from netemu.topology.generate import generate
+from netemu.topology.inclusion import include
+from netemu.topology.load import loads
+from netemu.topology.model import Topology
+from netemu.topology.remainder import faults_of_the_rest
+
+SHIPPED = sorted((FilePath(__file__).parents[2] / "topologies").glob("*.yaml"))
+SENSELESS = 0.5
+"""Nothing in a topology can be that."""
+
+MANY = """\
+name: many
+networks:
+  lan: {}
+  dmz: {subnets: [10.1.0.0/24]}
+hosts:
+  A:
+    interfaces:
+      eth0: {network: lan, addresses: [10.0.0.1/33]}
+  B:
+    interfaces:
+      eth0: {network: lna, addresses: [10.0.0.2/24]}
+  C:
+    forwardin: true
+    interfaces:
+      eth0: {network: dmz, addresses: [10.1.0.3/24]}
+  D:
+    interfaces:
+      eth0: {network: dmz, addresses: [10.2.0.3/24], mac: "01:00:00:00:00:01"}
+traffic:
+  - {name: hello, from: Z, http: "http://10.0.0.2/"}
+  - {name: well, from: A, htp: "http://10.0.0.2/", wthin: 3s}
+expect:
+  - {traffic: helo, packet: request.first, at: "B@prerouting"}
+  - {traffic: hello, packet: request.frist, at: "B@prerouting"}
+  - {traffic: well, packet: request.first, at: "B@prerouting"}
+  - {traffic: hello, packet: request.first, at: "Y@prerouting"}
+"""
+
+
+def test_all_faults_are_told_in_one_round_by_line_but_no_consequences():
+    with pytest.raises(TopologyError) as caught:
+        loads(MANY, "many.yaml")
+    assert [(problem.line, problem.key) for problem in caught.value.problems] == [
+        (8, "hosts.A.interfaces.eth0.addresses[0]"),
+        (11, "hosts.B.interfaces.eth0.network"),
+        (13, "hosts.C.forwardin"),
+        (18, "hosts.D.interfaces.eth0.mac"),
+        (20, "traffic[0].from"),
+        (21, "traffic[1].htp"),
+        (21, "traffic[1].wthin"),
+        (23, "expect[0].traffic"),
+        (24, "expect[1].packet"),
+        (26, "expect[3].at"),
+    ]
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where anything stands in a document."""
+    if path:
+        yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, part in inner:
+        yield from places(part, (*path, key))
+
+
+def changed(document: dict, path: tuple[str | int, ...], how: str) -> dict:
+    """A copy in which what stands at `path` is senseless, or gone, or has a key that nobody knows."""
+    found = copy.deepcopy(document)
+    around: object = found
+    for part in path[:-1]:
+        around = around[part]  # type: ignore[index]
+    match how:
+        case "senseless":
+            around[path[-1]] = SENSELESS  # type: ignore[index]
+        case "gone":
+            del around[path[-1]]  # type: ignore[attr-defined]
+        case "renamed" if isinstance(around, dict):
+            around["nobody-knows-it"] = around.pop(path[-1])
+    return found
+
+
+def misfits(document: dict) -> list[tuple[str | int, ...]]:
+    """Where a document does not fit the schema."""
+    try:
+        Topology.model_validate(document)
+    except ValidationError as error:
+        return list(complaints(error, document))
+    return []
+
+
+def document_of(source: FilePath | str) -> dict:
+    if source == "whole":
+        return WHOLE
+    if isinstance(source, str):
+        return generate(source, 4).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    expansion = expand(read_document(source.read_text(encoding="utf-8")).value)
+    return include(expansion.document, lambda name: (name, b"")).document
+
+
+@pytest.mark.parametrize("how", ["senseless", "gone", "renamed"])
+@pytest.mark.parametrize(
+    "source",
+    [*SHIPPED, "line", "mesh", "whole"],
+    ids=lambda source: source.stem if isinstance(source, FilePath) else source,
+)
+def test_whatever_is_broken_in_a_topology_that_is_fine_nothing_else_is_said_to_be(source, how):
+    """A fault of the rest would be a consequence of what was broken: without that there is none."""
+    document = document_of(source)
+    assert not misfits(document)
+    broken = 0
+    for path in places(document):
+        wrong = changed(document, path, how)
+        if paths := misfits(wrong):
+            broken += 1
+            assert faults_of_the_rest(wrong, paths) == [], path
+    assert broken > 5
