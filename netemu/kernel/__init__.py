@@ -37,6 +37,8 @@ filters      filters in pcap's language, for the kernel to carry out
 wire         wire taps: a host's frames, and the canaries that prove them seen
 trace        hook taps: the nft trace
 netlink      raw nfnetlink sockets: stored now, understood later
+outlet       a netlink socket's datagrams through a ring that is mapped into memory
+bpf          the bpf system call, for that
 slots        many datagrams with one call, and packed afterwards
 tracking     conntrack's events and table
 reader       the thread that takes what comes off all taps' sockets

@@ -67,6 +67,10 @@ class FrameSource(Protocol):
     watched: bytes
     found: Callable[[Frames], None]
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What can be polled for frames."""
+
     def receive(self) -> bool:
         """Take what is there; False if nothing was. Does not wait."""
 

@@ -26,8 +26,12 @@ class Source(Protocol):
 
     sock: socket.socket
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What can be polled: the socket, and what it may have beside it."""
+
     def receive(self) -> bool:
-        """Take what is there, without waiting; False if nothing was."""
+        """Take what is there, without waiting; False if nothing of it is left."""
 
 
 class Reader:
@@ -45,17 +49,18 @@ class Reader:
 
     def add(self, source: Source) -> None:
         """Take from this socket from now on."""
-        self._sources[source.sock.fileno()] = source
-        self._poll.register(source.sock, select.EPOLLIN)
+        for descriptor in source.descriptors:
+            self._sources[descriptor] = source
+            self._poll.register(descriptor, select.EPOLLIN)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="netemu-taps", daemon=True)
             self._thread.start()
 
     def remove(self, source: Source) -> None:
         """Take from it no more. A call to its `receive` may be under way still."""
-        descriptor = source.sock.fileno()
-        if self._sources.pop(descriptor, None) is not None:
-            self._poll.unregister(descriptor)
+        for descriptor in source.descriptors:
+            if self._sources.pop(descriptor, None) is not None:
+                self._poll.unregister(descriptor)
 
     @contextmanager
     def hurried(self) -> Iterator[None]:

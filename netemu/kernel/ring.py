@@ -87,6 +87,11 @@ class Ring:
             except OSError as error:
                 raise CaptureError(f"host {self.net.name}: no ring of {size} bytes: {error.strerror}") from error
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What can be polled for blocks."""
+        return (self.sock.fileno(),)
+
     def receive(self) -> bool:
         """Take the blocks that are full, at most one round of them; False if none was."""
         with self._lock:

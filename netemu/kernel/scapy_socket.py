@@ -75,6 +75,11 @@ class PacketSocket(L2Socket):  # type: ignore[misc]
         frame = self._next(x, 0)
         return self.LL, frame.data, frame.time_ns / 1e9
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What can be polled for frames."""
+        return (self.ins.fileno(),)
+
     def receive(self) -> bool:
         """Take the frames that are there, some hundred at most; False if there was none."""
         with self._lock:

@@ -16,6 +16,10 @@ class _Forgetful:
         self.failures = failures
         self.taken = threading.Event()
 
+    @property
+    def descriptors(self):
+        return (self.sock.fileno(),)
+
     def receive(self):
         if self.failures:
             self.failures -= 1
