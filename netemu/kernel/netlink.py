@@ -18,6 +18,7 @@ from netemu.errors import CaptureError
 from netemu.kernel.buffers import set_buffer
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.outlet import LEAD, PLACE, Outlet, alike, first_ahead, one_by_one
+from netemu.kernel.reader import PACE, PATIENCE
 from netemu.kernel.slots import AT_ONCE, NARROW, Batch, Slots, packed
 from netemu.kernel.store import Room, Store
 from netemu.record.frames import Datagrams
@@ -27,6 +28,8 @@ _SOL_NETLINK = 270
 _ADD_MEMBERSHIP = 1
 _SO_MEMINFO, _MEMINFO_DROPS = 55, 8
 _SLOTS = Slots()
+_ROOMY = 32 << 20
+"""Bytes of a socket's buffer that has room for what may come while it is left alone."""
 _ON_ITS_WAY = 0.1
 """Seconds that a datagram which another core is about to queue has for it: it takes microseconds."""
 
@@ -53,8 +56,11 @@ class GroupReader:
         self._dequeued = self._seen_dropped = 0
         self.count = 0
         self.sock = netfilter_socket(net)
+        self.patience = PACE
         try:
             set_buffer(self.sock, buffer)
+            self._roomy = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= _ROOMY
+            self.patience = PATIENCE if self._roomy else PACE
             for group in groups:
                 self.sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         except OSError as error:
@@ -137,6 +143,7 @@ class GroupReader:
         if outlet is None:
             return self._receive_queued() > 0
         queued, end = outlet.queued, outlet.end  # in this order: all that was queued by now is behind records up to end
+        self.patience = PATIENCE if self._roomy and end - outlet.begin < outlet.size // 8 else PACE
         left = self._receive_kept(outlet, end)
         while waits := outlet.first_waits_for(self._dequeued, end):
             self._dequeue(waits, surely=True)
@@ -194,6 +201,7 @@ class GroupReader:
                     raise  # else some were dropped: the kernel counts them
         if not taken:
             return 0
+        self.patience = PATIENCE if self._roomy and taken < AT_ONCE else PACE
         self._not_kept += _SLOTS.truncated(taken)
         lengths = _SLOTS.lengths(taken)
         if not self.picks and int(lengths.max()) <= NARROW:

@@ -139,6 +139,11 @@ class Outlet:
         return self._words[_QUEUED // 8]
 
     @property
+    def begin(self) -> int:
+        """From where on records were not taken yet."""
+        return self._taken[0]
+
+    @property
     def end(self) -> int:
         """Up to where the ring is filled at this moment."""
         return self._filled[0]
@@ -153,9 +158,8 @@ class Outlet:
 
     def records(self, end: int) -> memoryview:
         """The records up to `end`, as far as they are whole: in one piece, though the ring may go round."""
-        begin = self._taken[0]
-        at = begin % self.size
-        return self._bytes[at : at + end - begin]
+        at = self.begin % self.size
+        return self._bytes[at : at + end - self.begin]
 
     def release(self, length: int) -> None:
         """So many bytes of records were taken: there is room for others."""

@@ -66,6 +66,8 @@ class FrameSource(Protocol):
     sock: socket.socket
     watched: bytes
     found: Callable[[Frames], None]
+    patience: float
+    """Seconds for which it may be left alone (reader.py)."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:

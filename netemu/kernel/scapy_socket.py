@@ -20,6 +20,7 @@ from netemu.errors import CaptureError
 from netemu.kernel.buffers import set_buffer
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.packet import ETH_P_ALL, MACS, SOL_PACKET, What, bind, dropped, unbound_socket
+from netemu.kernel.reader import PACE
 from netemu.record.frames import Frames, RawFrame
 
 BUFFER = 4 << 20
@@ -50,6 +51,7 @@ class PacketSocket(L2Socket):  # type: ignore[misc]
         self.watched = b""
         self.found: Callable[[Frames], None] = _nobody
         self._frames: list[RawFrame] = []
+        self.patience = PACE
         self._lost = 0
         self._lock = threading.Lock()
         try:

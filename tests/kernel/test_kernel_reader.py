@@ -13,6 +13,7 @@ class _Forgetful:
 
     def __init__(self, sock, failures):
         self.sock = sock
+        self.patience = 0.005
         self.failures = failures
         self.taken = threading.Event()
 
