@@ -6,13 +6,14 @@ tpacket_block_desc, tpacket3_hdr and, right behind it, sockaddr_ll, in linux/if_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from numpy.typing import NDArray
 
+from netemu.kernel.packing import CAPTURED, PACKED, Packed
 from netemu.record.frames import Bytes, Frames, Offsets, offsets
 
 BLOCK_STATUS, BLOCK_FRAMES, BLOCK_FIRST, BLOCK_LENGTH = 2, 3, 4, 5
@@ -48,6 +49,28 @@ class _Columns:
         longer: NDArray[np.int64] = self.captured + _TAG * (self.tag != 0)
         return longer
 
+    def copy(self, data: Bytes, offset: NDArray[np.int64]) -> None:
+        """Copy each frame's bytes to its place in `data`: all of one length at once."""
+        tagged = self.tag != 0
+        size = int(self.captured[0])
+        if not tagged.any() and (self.captured == size).all():
+            if size:
+                data[offset[0] : offset[-1] + size].reshape(-1, size)[:] = _windows(self.slab, size)[self.start]
+            return
+        classes = self.captured * 2 + tagged
+        order = np.argsort(classes, kind="stable")
+        ends = np.flatnonzero(np.diff(classes[order])) + 1
+        for these in np.split(order, ends):
+            size, tags = int(self.captured[these[0]]), bool(tagged[these[0]])
+            if tags:
+                copy_rows(self.slab, self.start[these], data, offset[these], _TAG_AT)
+                tag = self.tag[these].astype(">u4").view(np.uint8).reshape(-1, _TAG)
+                _windows(data, _TAG)[offset[these] + _TAG_AT] = tag
+                behind = _TAG_AT + _TAG
+                copy_rows(self.slab, self.start[these] + _TAG_AT, data, offset[these] + behind, size - _TAG_AT)
+            else:
+                copy_rows(self.slab, self.start[these], data, offset[these], size)
+
 
 def _array(size: int) -> Bytes:
     return np.empty(size, np.uint8)
@@ -58,9 +81,10 @@ def frames_of(
 ) -> Frames:
     """The frames in slabs of blocks, but for those that have one of `leave_out`'s byte strings at `at`.
 
+    Frames of packed blocks are all there: what may have to be left out is not to be packed.
     `array` makes the array for their bytes. `slabs` is emptied, so that each can go as soon as it was copied.
     """
-    parts = [_without(_columns(slab), leave_out, at) for slab in slabs if len(slab)]
+    parts = [part for slab in slabs if len(slab) for part in _parts(slab, leave_out, at)]
     slabs.clear()
     if not parts:
         return Frames.of()
@@ -73,13 +97,30 @@ def frames_of(
     offset = offsets(np.concatenate([part.whole for part in parts]))
     data = array(int(offset[-1]))
     first = 0
+    parts.reverse()
     while parts:
-        part = parts.pop(0)
-        if not len(part.start):
-            continue
-        _copy(part, data, offset[first : first + len(part.start)])
-        first += len(part.start)
+        part = parts.pop()
+        count = len(part.time_ns)
+        if count:
+            part.copy(data, offset[first : first + count])
+        first += count
     return Frames(*columns, data, offset)
+
+
+def _parts(slab: Bytes, leave_out: Sequence[bytes], at: int) -> Iterator[_Columns | Packed]:
+    """What a slab has: packed blocks each by itself, and what is between them together."""
+    header = memoryview(slab.view(np.uint32))  # type: ignore[arg-type]
+    block = first = 0
+    while block < len(header):
+        end = block + header[block + BLOCK_LENGTH] // 4
+        if header[block] == PACKED:
+            if first < block:
+                yield _without(_columns(slab[first * 4 : block * 4]), leave_out, at)
+            yield Packed.of(slab[block * 4 : end * 4], header[block + BLOCK_FRAMES], header[block + CAPTURED])
+            first = end
+        block = end
+    if first < block:
+        yield _without(_columns(slab[first * 4 : block * 4]), leave_out, at)
 
 
 def places(slab: Bytes) -> Offsets:
@@ -102,10 +143,9 @@ def places(slab: Bytes) -> Offsets:
 def _places(words: NDArray[np.uint32], header: memoryview, first: int, count: int) -> NDArray[np.int64]:
     """The words at which a block's frames begin: where all are equally long, without looking at each by itself."""
     step = header[first] // 4
-    if step and first + (count - 1) * step < len(words):
-        regular = np.arange(first, first + count * step, step)
-        if (words[regular[:-1]] == step * 4).all():
-            return regular
+    last = first + (count - 1) * step
+    if step and last < len(words) and not np.count_nonzero(words[first:last:step] != step * 4):
+        return np.arange(first, last + 1, step)
     found, place = [first], first
     for _ in range(count - 1):
         place += header[place] // 4
@@ -146,8 +186,10 @@ def _without(part: _Columns, strings: Sequence[bytes], at: int) -> _Columns:
     size = len(strings[0])
     maybe = np.flatnonzero(part.captured >= at + size)
     for place in (0, 1):  # few frames are left to be looked at whole
-        first = {string[place] for string in strings}
-        maybe = maybe[np.isin(part.slab[part.start[maybe] + at + place], list(first))]
+        there = part.slab[part.start[maybe] + at + place]
+        maybe = maybe[np.logical_or.reduce([there == octet for octet in {string[place] for string in strings}])]
+    if not len(maybe):
+        return part
     there = sliding_window_view(part.slab, size)[part.start[maybe] + at]
     keep = np.ones(len(part.start), bool)
     for string in strings:
@@ -156,29 +198,6 @@ def _without(part: _Columns, strings: Sequence[bytes], at: int) -> _Columns:
         return part
     columns = (part.time_ns, part.interface, part.kind, part.length, part.captured, part.start, part.tag)
     return _Columns(part.slab, *(column[keep] for column in columns))  # type: ignore[arg-type]
-
-
-def _copy(part: _Columns, data: Bytes, offset: NDArray[np.int64]) -> None:
-    """Copy each frame's bytes to its place in `data`: all of one length at once."""
-    tagged = part.tag != 0
-    size = int(part.captured[0])
-    if not tagged.any() and (part.captured == size).all():
-        if size:
-            data[offset[0] : offset[-1] + size].reshape(-1, size)[:] = _windows(part.slab, size)[part.start]
-        return
-    classes = part.captured * 2 + tagged
-    order = np.argsort(classes, kind="stable")
-    ends = np.flatnonzero(np.diff(classes[order])) + 1
-    for these in np.split(order, ends):
-        size, tags = int(part.captured[these[0]]), bool(tagged[these[0]])
-        if tags:
-            copy_rows(part.slab, part.start[these], data, offset[these], _TAG_AT)
-            tag = part.tag[these].astype(">u4").view(np.uint8).reshape(-1, _TAG)
-            _windows(data, _TAG)[offset[these] + _TAG_AT] = tag
-            behind = _TAG_AT + _TAG
-            copy_rows(part.slab, part.start[these] + _TAG_AT, data, offset[these] + behind, size - _TAG_AT)
-        else:
-            copy_rows(part.slab, part.start[these], data, offset[these], size)
 
 
 def copy_rows(source: Bytes, start: NDArray[np.int64], data: Bytes, offset: NDArray[np.int64], size: int) -> None:

@@ -1,12 +1,13 @@
 """Raw nfnetlink sockets: datagrams are only stored while traffic runs, and understood afterwards.
 
 They are taken many at a time (recvmmsg): one by one, the calls from Python would cost as much again as the kernel's
-work (docs/performance.md).
+work (docs/performance.md). Where the kernel lets us, even that is saved (outlet.py).
 """
 
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import struct
 import threading
@@ -16,7 +17,9 @@ import numpy as np
 from netemu.errors import CaptureError
 from netemu.kernel.buffers import set_buffer
 from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.slots import NARROW, Lengths, Slots, packed
+from netemu.kernel.outlet import LEAD, PLACE, Outlet, alike, first_ahead, one_by_one
+from netemu.kernel.reader import PACE, PATIENCE
+from netemu.kernel.slots import AT_ONCE, NARROW, Batch, Slots, packed
 from netemu.kernel.store import Room, Store
 from netemu.record.frames import Datagrams
 
@@ -25,6 +28,10 @@ _SOL_NETLINK = 270
 _ADD_MEMBERSHIP = 1
 _SO_MEMINFO, _MEMINFO_DROPS = 55, 8
 _SLOTS = Slots()
+_ROOMY = 32 << 20
+"""Bytes of a socket's buffer that has room for what may come while it is left alone."""
+_ON_ITS_WAY = 0.1
+"""Seconds that a datagram which another core is about to queue has for it: it takes microseconds."""
 
 
 def netfilter_socket(net: NetworkNamespace) -> socket.socket:
@@ -41,22 +48,47 @@ class GroupReader:
     def __init__(self, net: NetworkNamespace, groups: tuple[int, ...], buffer: int, room: Room | None = None) -> None:
         self._room = room or Room()
         self._store = Store(self._room)
-        self._batches: list[tuple[Lengths, bool]] = []
+        self._batches: list[Batch] = []
         self._lock = threading.Lock()
         self._lost_before = 0
         self._not_kept = 0
+        self._outlet: Outlet | None = None
+        self._dequeued = self._seen_dropped = 0
         self.count = 0
         self.sock = netfilter_socket(net)
+        self.patience = PACE
         try:
             set_buffer(self.sock, buffer)
+            self._roomy = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= _ROOMY
+            self.patience = PATIENCE if self._roomy else PACE
             for group in groups:
                 self.sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         except OSError as error:
             self.sock.close()
             raise CaptureError(f"host {net.name}: the kernel has no netfilter events: {error.strerror}") from error
 
+    def open(self, size: int) -> None:
+        """Have the datagrams in a ring of `size` bytes from now on, where the kernel can do that and lets us.
+
+        With a size of 0 they are left in the socket.
+        """
+        with self._lock:
+            if size and self.sock.fileno() >= 0 and self._outlet is None:
+                try:
+                    outlet = Outlet(self.sock, size)
+                except OSError:
+                    return  # it is as good without, only slower
+                while self._receive_queued():
+                    pass  # what came before
+                self._outlet, self._seen_dropped = outlet, self._dropped()
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What can be polled for datagrams."""
+        return (self.sock.fileno(), *((self._outlet.descriptor,) if self._outlet else ()))
+
     def receive(self) -> bool:
-        """Take some hundred datagrams; False if there was none."""
+        """Take some hundred datagrams, or a whole ring's; False if none is left of those that were there."""
         with self._lock:
             return self._receive()
 
@@ -88,6 +120,8 @@ class GroupReader:
         """Close the socket; once is enough, twice does no harm."""
         with self._lock:
             self.sock.close()
+            if self._outlet is not None:
+                self._outlet.close()
 
     @property
     def picks(self) -> bool:
@@ -105,30 +139,87 @@ class GroupReader:
     def _receive(self) -> bool:
         if self.sock.fileno() < 0:
             return False
-        try:
-            taken = _SLOTS.fill(self.sock)
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            return True  # some were dropped: the kernel counts them
-        if not taken:
-            return False
-        self._not_kept += _SLOTS.truncated(taken)
-        try:
-            self._keep(taken)
-        except (OSError, MemoryError):
-            self._not_kept += taken  # the disk is full, or so is memory
-        return True
+        outlet = self._outlet
+        if outlet is None:
+            return self._receive_queued() > 0
+        queued, end = outlet.queued, outlet.end  # in this order: all that was queued by now is behind records up to end
+        self.patience = PATIENCE if self._roomy and end - outlet.begin < outlet.size // 8 else PACE
+        left = self._receive_kept(outlet, end)
+        while waits := outlet.first_waits_for(self._dequeued, end):
+            self._dequeue(waits, surely=True)
+            left = self._receive_kept(outlet, end)
+        if queued > self._dequeued and not left:
+            self._dequeue(queued - self._dequeued)
+        if outlet.overflows and self._dequeued == outlet.queued:
+            outlet.reopen()
+        return left or queued > self._dequeued
 
-    def _keep(self, taken: int) -> None:
+    def _receive_kept(self, outlet: Outlet, end: int) -> bool:
+        """Take the ring's records up to the first that is not whole, or has to wait; whether there is one."""
+        with outlet.records(end) as records:
+            says = None if self.picks else alike(records)
+            if says is None:
+                taken, found = one_by_one(records, self._dequeued)
+                batch, data = _one_behind_the_other(self.wanted(found))
+            else:
+                lengths, before = says
+                number = first_ahead(before, self._dequeued)
+                taken = number * PLACE
+                batch, data = Batch(lengths[:number], PLACE, LEAD), records[:taken]
+            if taken:
+                self._put(batch, data)
+            outlet.release(taken)
+            return taken < len(records)
+
+    def _dequeue(self, most: int, *, surely: bool = False) -> None:
+        """Take datagrams that the ring had no room for, or know that the kernel dropped them.
+
+        `surely` they were queued: one that is not there is on its way, on another core.
+        """
+        taken = self._receive_queued(most)
+        dropped = self._dropped() if not taken else self._seen_dropped
+        self._dequeued += taken + dropped - self._seen_dropped
+        if surely and not taken and dropped == self._seen_dropped and not self._readable():
+            self._not_kept += most
+            self._dequeued += most
+        self._seen_dropped = dropped
+
+    def _readable(self) -> bool:
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(_ON_ITS_WAY * 1000))
+
+    def _receive_queued(self, most: int = AT_ONCE) -> int:
+        """Take some hundred datagrams from the socket's queue: how many."""
+        taken = 0
+        while True:
+            try:
+                taken = _SLOTS.fill(self.sock, most)
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise  # else some were dropped: the kernel counts them
+        if not taken:
+            return 0
+        self.patience = PATIENCE if self._roomy and taken < AT_ONCE else PACE
+        self._not_kept += _SLOTS.truncated(taken)
         lengths = _SLOTS.lengths(taken)
-        narrow = not self.picks and int(lengths.max()) <= NARROW
-        if narrow:
-            data = _SLOTS.side_by_side(taken)
+        if not self.picks and int(lengths.max()) <= NARROW:
+            self._put(Batch(lengths, NARROW), _SLOTS.side_by_side(taken))
         else:
-            kept = self.wanted(_SLOTS.each(lengths.tolist()))
-            lengths = np.fromiter(map(len, kept), np.uint32, len(kept))
-            data = memoryview(b"".join(kept))
-        self._store.put(data)
-        self._batches.append((lengths, narrow))
-        self.count += len(lengths)
+            self._put(*_one_behind_the_other(self.wanted(_SLOTS.each(lengths.tolist()))))
+        return taken
+
+    def _put(self, batch: Batch, data: memoryview) -> None:
+        try:
+            self._store.put(data)
+        except (OSError, MemoryError):
+            self._not_kept += len(batch.lengths)  # the disk is full, or so is memory
+            return
+        self._batches.append(batch)
+        self.count += len(batch.lengths)
+
+
+def _one_behind_the_other(datagrams: list[bytes]) -> tuple[Batch, memoryview]:
+    lengths = np.fromiter(map(len, datagrams), np.uint32, len(datagrams))
+    return Batch(lengths), memoryview(b"".join(datagrams))

@@ -66,6 +66,12 @@ class FrameSource(Protocol):
     sock: socket.socket
     watched: bytes
     found: Callable[[Frames], None]
+    patience: float
+    """Seconds for which it may be left alone (reader.py)."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What can be polled for frames."""
 
     def receive(self) -> bool:
         """Take what is there; False if nothing was. Does not wait."""

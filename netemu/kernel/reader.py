@@ -1,7 +1,8 @@
 """One thread that takes what comes off the sockets of a lab's taps, whatever the event loop is busy with meanwhile.
 
 It sleeps while nothing comes. Once something came it looks only every few milliseconds: sockets and rings hold more
-than that, and to be woken for each packet would cost more than to take it.
+than that, and to be woken for each packet would cost more than to take it. How many milliseconds depends on how much
+came: of little, many wake-ups are most of what a record costs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from contextlib import contextmanager
 from typing import Protocol
 
 PACE = 0.005
-"""Seconds from one look at the sockets to the next."""
+"""Seconds from one look at the sockets to the next where much comes, or where there is little room."""
+PATIENCE = 0.02
+"""The same where little comes, and there is room for many times more."""
 _TURNS = 16
 """How often one socket is taken from before the next one's turn."""
 
@@ -25,9 +28,15 @@ class Source(Protocol):
     """What the thread takes from."""
 
     sock: socket.socket
+    patience: float
+    """Seconds for which it may be left alone, after what was taken last: from `PACE` to `PATIENCE`."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What can be polled: the socket, and what it may have beside it."""
 
     def receive(self) -> bool:
-        """Take what is there, without waiting; False if nothing was."""
+        """Take what is there, without waiting; False if nothing of it is left."""
 
 
 class Reader:
@@ -39,23 +48,26 @@ class Reader:
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll.register(self._bell, select.EPOLLIN)
         self._rest = threading.Event()
+        self._patience = PATIENCE
         self._hurries = 0
         self._ended = False
         self._thread: threading.Thread | None = None
 
     def add(self, source: Source) -> None:
         """Take from this socket from now on."""
-        self._sources[source.sock.fileno()] = source
-        self._poll.register(source.sock, select.EPOLLIN)
+        self._patience = min(self._patience, source.patience)
+        for descriptor in source.descriptors:
+            self._sources[descriptor] = source
+            self._poll.register(descriptor, select.EPOLLIN)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="netemu-taps", daemon=True)
             self._thread.start()
 
     def remove(self, source: Source) -> None:
         """Take from it no more. A call to its `receive` may be under way still."""
-        descriptor = source.sock.fileno()
-        if self._sources.pop(descriptor, None) is not None:
-            self._poll.unregister(descriptor)
+        for descriptor in source.descriptors:
+            if self._sources.pop(descriptor, None) is not None:
+                self._poll.unregister(descriptor)
 
     @contextmanager
     def hurried(self) -> Iterator[None]:
@@ -83,17 +95,17 @@ class Reader:
     def _run(self) -> None:
         while not self._ended:
             try:
-                more = self._take()
+                rest = self._take()
             except MemoryError:
-                more = False  # a socket counts what it has no room for while nobody takes from it
+                rest = PACE  # a socket counts what it has no room for while nobody takes from it
                 self._rest.wait(PACE)
-            if not more and not self._hurries:
-                self._rest.wait(PACE)
+            if rest and not self._hurries:
+                self._rest.wait(rest)
                 self._rest.clear()
 
-    def _take(self) -> bool:
-        """Take from each socket that has something; whether one may have more."""
-        more = False
+    def _take(self) -> float:
+        """Take from each socket that has something; for how long all may be left alone: 0 if one may have more."""
+        rest = self._patience
         for descriptor, event in self._poll.poll():
             source = self._sources.get(descriptor)
             if source is None:
@@ -103,8 +115,8 @@ class Reader:
                 turns += 1
             if not turns and event & select.EPOLLERR:
                 _clear_error(source)
-            more |= turns == _TURNS
-        return more
+            rest = min(rest, source.patience if turns < _TURNS else 0)
+        return rest
 
 
 def _clear_error(source: Source) -> None:

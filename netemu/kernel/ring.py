@@ -13,15 +13,18 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from netemu.errors import CaptureError
-from netemu.kernel.blocks import BLOCK_FRAMES, BLOCK_LENGTH, BLOCK_STATUS, frames_of
+from netemu.kernel.blocks import BLOCK_FIRST, BLOCK_FRAMES, BLOCK_LENGTH, BLOCK_STATUS, frames_of
 from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.packet import MACS, What, bind, dropped, set_option, unbound_socket
+from netemu.kernel.packet import CANARY, MACS, What, bind, dropped, set_option, unbound_socket
+from netemu.kernel.packing import ENOUGH, FEWEST, area, pack, packed_size, rows_of
+from netemu.kernel.reader import PACE, PATIENCE
 from netemu.kernel.store import Room, Store
-from netemu.record.frames import Frames
+from netemu.record.frames import Bytes, Frames
 
 _BLOCK, _SMALL_BLOCK = 128 << 10, 16 << 10
 """Bytes of a block. The longest frame, 64 KiB on a loopback interface, fits the larger; the smaller would cut it."""
@@ -29,12 +32,15 @@ _BLOCKS = 64
 """A block that is handed over before it is full is no smaller for that: a ring should have many."""
 SIZE = _BLOCKS * _BLOCK
 """Bytes of a ring: 58,000 short frames, or 64 blocks handed over early."""
+_ROOMY = SIZE // 4
+"""Bytes of a ring that has room for what may come while it is left alone."""
 HAND_OVER = 5
 """Milliseconds after which a begun block is handed over: 64 of them are 0.3 s in which nobody has to take any."""
 _VERSION, _RX_RING = 10, 5
 _V3 = 2
 _FULL = 1
 """TP_STATUS_USER: the block is ours."""
+_CANARY = CANARY.to_bytes(2, "big")
 _DRAIN_WITHIN = 1.0
 """Seconds for the kernel to hand a begun block over; it does after a few milliseconds."""
 
@@ -63,6 +69,8 @@ class Ring:
         self._lock = threading.Lock()
         self._next = 0
         self._lost = 0
+        self._roomy = size >= _ROOMY
+        self.patience = PATIENCE if self._roomy else PACE
         self.watched = b""
         self.found: Callable[[Frames], None] = _nobody
         self._map: mmap.mmap | None = None
@@ -81,11 +89,16 @@ class Ring:
                 set_option(self.sock, _VERSION, struct.pack("=i", _V3))
                 set_option(self.sock, _RX_RING, request)
                 mapped = mmap.mmap(self.sock.fileno(), size)
-                self._map, self._bytes = mapped, memoryview(mapped)
-                self._words = self._bytes.cast("I")
+                self._map, self._array = mapped, np.frombuffer(mapped, np.uint8)
+                self._words = memoryview(mapped).cast("I")
                 bind(self.sock, self.what.interface)
             except OSError as error:
                 raise CaptureError(f"host {self.net.name}: no ring of {size} bytes: {error.strerror}") from error
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What can be polled for blocks."""
+        return (self.sock.fileno(),)
 
     def receive(self) -> bool:
         """Take the blocks that are full, at most one round of them; False if none was."""
@@ -132,29 +145,58 @@ class Ring:
             mapped, self._map = self._map, None
             if mapped is not None:
                 self._words.release()
-                self._bytes.release()
+                del self._array
                 mapped.close()
             self.sock.close()
 
     def _receive(self) -> bool:
         if self._map is None:
             return False
-        words, some = self._words, False
-        for _ in range(self.blocks):
-            start = self._next * self.block
+        taken = 0
+        while taken < self.blocks and (several := self._full(self.blocks - taken)):
+            self._keep_all(several)
+            for block, word in several:
+                if self.watched and self._map.find(self.watched, 4 * word, 4 * word + len(block)) >= 0:
+                    self.found(frames_of([block.copy()]))
+                self._words[word + BLOCK_FRAMES] = 0
+                self._words[word + BLOCK_STATUS] = 0
+            taken += len(several)
+            self._next = (self._next + len(several)) % self.blocks
+        self.patience = PATIENCE if self._roomy and taken < self.blocks // 8 else PACE
+        return taken > 0
+
+    def _full(self, most: int) -> list[tuple[Bytes, int]]:
+        """The next blocks that are full, as many as are enough to be packed together, each with its first word."""
+        words, found, frames = self._words, list[tuple[Bytes, int]](), 0
+        while len(found) < most and frames < ENOUGH:
+            start = (self._next + len(found)) % self.blocks * self.block
             word = start // 4
             if not words[word + BLOCK_STATUS] & _FULL:
                 break
-            block = self._bytes[start : start + words[word + BLOCK_LENGTH]]
-            try:
-                self._store.put(block)
-            except (OSError, MemoryError):
-                self._lost += words[word + BLOCK_FRAMES]  # the disk is full, or so is memory
-            if self.watched and self._map.find(self.watched, start, start + len(block)) >= 0:
-                self.found(frames_of([np.frombuffer(bytes(block), np.uint8)]))
-            block.release()
-            words[word + BLOCK_FRAMES] = 0
-            words[word + BLOCK_STATUS] = 0
-            self._next = (self._next + 1) % self.blocks
-            some = True
-        return some
+            found.append((self._array[start : start + words[word + BLOCK_LENGTH]], word))
+            frames += words[word + BLOCK_FRAMES]
+        return found
+
+    def _keep_all(self, several: list[tuple[Bytes, int]]) -> None:
+        """Keep blocks: those that can be packed, together; the others as they are."""
+        frames = sum(self._words[word + BLOCK_FRAMES] for _, word in several)
+        rows = None
+        if frames >= FEWEST:
+            areas = [
+                area(block, self._words[word + BLOCK_FIRST], self._words[word + BLOCK_FRAMES])
+                for block, word in several
+            ]
+            equal = [each for each in areas if each is not None]
+            if len(equal) == len(areas) and len({each.shape[1] for each in equal}) == 1:
+                rows = rows_of(equal, _CANARY, MACS)
+        if rows is not None:
+            self._keep(frames, lambda: pack(rows, self._store.place(packed_size(rows))))
+            return
+        for block, word in several:
+            self._keep(self._words[word + BLOCK_FRAMES], partial(self._store.put, block.data))
+
+    def _keep(self, frames: int, keep: Callable[[], None]) -> None:
+        try:
+            keep()
+        except (OSError, MemoryError):
+            self._lost += frames  # the disk is full, or so is memory

@@ -20,6 +20,7 @@ from netemu.errors import CaptureError
 from netemu.kernel.buffers import set_buffer
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.packet import ETH_P_ALL, MACS, SOL_PACKET, What, bind, dropped, unbound_socket
+from netemu.kernel.reader import PACE
 from netemu.record.frames import Frames, RawFrame
 
 BUFFER = 4 << 20
@@ -50,6 +51,7 @@ class PacketSocket(L2Socket):  # type: ignore[misc]
         self.watched = b""
         self.found: Callable[[Frames], None] = _nobody
         self._frames: list[RawFrame] = []
+        self.patience = PACE
         self._lost = 0
         self._lock = threading.Lock()
         try:
@@ -74,6 +76,11 @@ class PacketSocket(L2Socket):  # type: ignore[misc]
         """The next frame for scapy: its class, its bytes, and when it was seen."""
         frame = self._next(x, 0)
         return self.LL, frame.data, frame.time_ns / 1e9
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What can be polled for frames."""
+        return (self.ins.fileno(),)
 
     def receive(self) -> bool:
         """Take the frames that are there, some hundred at most; False if there was none."""

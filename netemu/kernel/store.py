@@ -86,12 +86,15 @@ class Store:
 
         The copy does not let other threads run: to wait for its turn again would cost a tap more than the copy.
         """
-        size = len(data)
+        self.place(len(data)).data[:] = data
+
+    def place(self, size: int) -> Bytes:
+        """Keep `size` bytes that are yet to be written there, by who called. OSError if there is no room for them."""
         slab = self.slabs[-1] if self.slabs else None
         if slab is None or slab.used + size > len(slab.data):
             slab = self._next(size)
-        slab.data.data[slab.used : slab.used + size] = data
         slab.used += size
+        return slab.data[slab.used - size : slab.used]
 
     def take(self) -> list[Bytes]:
         """All that was put so far, slab by slab; the store is empty then."""

@@ -85,7 +85,10 @@ class Recorder:
         """Bind all hosts' taps; from now on they store what they see. `close` also if this fails."""
         size, hand_over = self.how.ring_for(len(hosts))
         rings = [await self._open(net, links, size) for net, links in hosts]
-        await side_by_side([partial(ring.open, hand_over) for ring in rings], _THREADS)
+        events = self.how.events_for(len(hosts))
+        opening = [partial(ring.open, hand_over) for ring in rings]
+        opening += [partial(taps.trace.open, events) for taps in self.taps.values()]
+        await side_by_side(opening, _THREADS)
         self.reader = Reader()
         for taps in self.taps.values():
             for source in taps.sources:
@@ -116,6 +119,7 @@ class Recorder:
         tracing = self.tracing.get(taps.net.name, EVERYTHING)
         taps.trace = TraceTap(taps.net, self.how.buffer, ask_conntrack=True, room=self.room, tracing=tracing)
         taps.asked = True
+        taps.trace.open(self.how.events_for(len(self.taps)))
         self.reader.add(taps.trace)
 
     def open_bridge(self, links: Links, bridge: str) -> None:

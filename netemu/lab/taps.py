@@ -12,6 +12,8 @@ BUFFER = 64 << 20
 """Bytes each netlink socket may hold before it drops."""
 _RINGS, _SMALLEST_RING = 128 << 20, 256 << 10
 """Bytes of all hosts' rings together, and of one at least."""
+_EVENTS, _FEWEST_EVENTS, _MOST_EVENTS = 16 << 20, 64 << 10, 2 << 20
+"""The same of the rings of trace events, and of one at most: what they have no room for, the socket's buffer has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +48,8 @@ class Taps:
         """
         size = min(max(_RINGS // max(hosts, 1), _SMALLEST_RING), SIZE) if self.ring is None else self.ring
         return size, max(hosts // 8, HAND_OVER)
+
+    def events_for(self, hosts: int) -> int:
+        """The bytes of each host's ring of trace events, a power of two; 0 where the sockets may hold less than one."""
+        size = max(_EVENTS // max(hosts, 1), _FEWEST_EVENTS)
+        return min(1 << size.bit_length() - 1, _MOST_EVENTS) if self.buffer >= _MOST_EVENTS else 0

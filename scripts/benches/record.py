@@ -3,6 +3,11 @@
 UDP in frames of 60 bytes goes from A through B to C, with taps at A out, B in, B out and C in. Each run is a process of
 its own; the ways take turns, so that a machine that slows down slows all of them. netemu's CPU is that of its whole
 process, from the load's start until all frames are columns; tcpdump's is that of all four, which write files.
+
+What netemu and scapy hold is compared at the highest rate at which each loses nothing: what is kept of an overload is
+no record. netemu's is the highest of its rows without a loss (netemu-2 is a load sent by two processes). scapy's is
+looked for: from 250 packets/s the rate is doubled until every run at it loses something, and then looked for in
+between; a rate at which one run loses nothing is held.
 """
 
 from __future__ import annotations
@@ -22,8 +27,11 @@ from rich.table import Table
 RUN = Path(__file__).parent / "record_run.py"
 CPU_AIM, SCAPY_AIM = 1.5, 200.0
 """How many times tcpdump's CPU a record may take, and how many times what scapy's sniffers hold it should."""
+LADDER, HALVINGS = 250, 4
+"""Packets a second at which the search for scapy's highest rate begins, and how often it is halved at the end."""
 HELD = 0.98
 """Of the packets offered through hooks, so many have to have been sent for their rate to be held."""
+SCAPY_HELD = "scapy, most held"
 Numbers = dict[str, float]
 
 
@@ -46,6 +54,26 @@ def middle(runs: list[Numbers]) -> Numbers:
     return {key: (max if key in worst else median)(each[key] for each in runs) for key in runs[0]}
 
 
+def most_held(way: str, seconds: float, runs: int) -> Numbers:
+    """The run at the highest rate at which one of so many loses nothing; the least rate's, if none holds that."""
+
+    def held(rate: int) -> Numbers | None:
+        found = (run(way, rate, seconds) for _ in range(runs))
+        return next((each for each in found if not each["lost"] and each["rate"] >= HELD * rate), None)
+
+    low, best = 0, run(way, LADDER, seconds) | {"records_s": 0.0}
+    high = LADDER
+    while found := held(high):
+        low, best, high = high, found, 2 * high
+    for _ in range(HALVINGS if low else 0):
+        middle_rate = (low + high) // 2
+        if found := held(middle_rate):
+            low, best = middle_rate, found
+        else:
+            high = middle_rate
+    return best
+
+
 def missed_goals(found: dict[str, Numbers]) -> list[str]:
     """Which goals are missed, in words."""
     missed = []
@@ -65,13 +93,13 @@ def missed_goals(found: dict[str, Numbers]) -> list[str]:
         times = ours["cpu_per_million"] / theirs["cpu_per_million"]
         if times > CPU_AIM:
             missed.append(f"at {rate} packets/s a record takes {times:.2f} times tcpdump's CPU, more than {CPU_AIM}")
-    held = {
-        way: max((each["records_s"] for name, each in found.items() if name.startswith(way)), default=0)
-        for way in ("netemu", "scapy")
-    }
-    if held["netemu"] < SCAPY_AIM * held["scapy"]:
-        times = held["netemu"] / held["scapy"]
-        missed.append(f"netemu held {times:.0f} times what scapy's sniffers did, not {SCAPY_AIM:.0f}")
+    lossless = [each["records_s"] for name, each in found.items() if name.startswith("netemu") and not each["lost"]]
+    ours, theirs = max(lossless, default=0.0), found[SCAPY_HELD]["records_s"]
+    if ours < SCAPY_AIM * theirs:
+        missed.append(
+            f"netemu held {ours:,.0f} records/s without a loss, {ours / theirs:.0f} times the {theirs:,.0f} that"
+            f" scapy's sniffers held, not {SCAPY_AIM:.0f}"
+        )
     return missed
 
 
@@ -107,6 +135,7 @@ def main(as_json: bool, rates: tuple[int, ...], hook_rate: int, seconds: float, 
     if shutil.which("tcpdump") is None:
         sys.exit("tcpdump is missing: apt-get install -y tcpdump")
     wanted = [(way, rate) for rate in rates for way in ("netemu", "tcpdump", "scapy")] + [
+        ("netemu-2", 0),
         ("hooks", hook_rate),
         ("floor", hook_rate),
     ]
@@ -117,6 +146,7 @@ def main(as_json: bool, rates: tuple[int, ...], hook_rate: int, seconds: float, 
         name = f"{way} {f'{rate:,}' if rate else 'unthrottled'}"
         gathered.setdefault(name, []).append(run(way, rate, seconds))
     found = {name: middle(each) for name, each in gathered.items()}
+    found[SCAPY_HELD] = most_held("scapy", seconds, runs)
     missed = missed_goals(found)
     if as_json:
         click.echo(json.dumps({"seconds": seconds, "runs": runs, "figures": found, "missed": missed}))

@@ -13,8 +13,13 @@ class _Forgetful:
 
     def __init__(self, sock, failures):
         self.sock = sock
+        self.patience = 0.005
         self.failures = failures
         self.taken = threading.Event()
+
+    @property
+    def descriptors(self):
+        return (self.sock.fileno(),)
 
     def receive(self):
         if self.failures:

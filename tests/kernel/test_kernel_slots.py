@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netemu.kernel.slots import NARROW, Slots, packed
+from netemu.kernel.slots import NARROW, Batch, Slots, packed
 from netemu.kernel.store import Room, Store
 
 LONGEST = 2048
@@ -50,7 +50,7 @@ def test_batches_are_packed_as_they_came_from_narrow_places_and_others(batches, 
     for batch in batches:
         narrow = max(map(len, batch)) <= NARROW
         store.put(memoryview(b"".join(each.ljust(NARROW, b"?") if narrow else each for each in batch)))
-        kept.append((np.array([len(each) for each in batch], np.uint32), narrow))
+        kept.append(Batch(np.array([len(each) for each in batch], np.uint32), NARROW if narrow else 0))
     room = Room(memory)
     assert list(packed(store.take(), kept, room.array)) == [each for batch in batches for each in batch]
 
@@ -60,7 +60,7 @@ def test_batches_that_fill_several_slabs_are_packed_in_order():
     for number in range(40):
         batch = [number.to_bytes(2, "big") * (30 + row % 3) for row in range(100 + number)]
         store.put(memoryview(b"".join(each.ljust(NARROW, b"?") for each in batch)))
-        kept.append((np.array([len(each) for each in batch], np.uint32), True))
+        kept.append(Batch(np.array([len(each) for each in batch], np.uint32), NARROW))
         sent += batch
     slabs = store.take()
     assert len(slabs) > 1

@@ -222,7 +222,7 @@ async def test_packets_under_way_when_a_record_ends_are_not_said_to_be_lost(lab)
             while not done.is_set():
                 for _ in range(5):
                     sock.sendto(b"x", ("10.0.0.1", 7))
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # traffic's pace: nothing waits for it, whenever the record ends
 
     talking = asyncio.create_task(talk())
     ends = Counter()
