@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -28,14 +29,14 @@ def capture(lab: str, words: list[str], file: str | None, count: int | None) -> 
         refuse_terminal()
     held = named(lab)
     points, filter_ = _points(held, words)
-    out = _STDOUT if file is None else _opened(file)
-    try:
+    with ExitStack() as stack:
         done = held.capture(
-            points, out, filter=filter_, count=count, ready=lambda: _say(f"capturing at {', '.join(points)}")
+            points,
+            _STDOUT if file is None else lambda: _opened(file, stack),
+            filter=filter_,
+            count=count,
+            ready=lambda: _say(f"capturing at {', '.join(points)}"),
         )
-    finally:
-        if out != _STDOUT:
-            os.close(out)
     _ended(held, done.why, f"{done.packets} packet{'' if done.packets == 1 else 's'}, {done.lost} lost")
 
 
@@ -70,11 +71,14 @@ def _points(held: HeldLab, words: list[str]) -> tuple[list[str], str]:
     return words[:count], " ".join(words[count:])
 
 
-def _opened(file: str) -> int:
+def _opened(file: str, stack: ExitStack) -> int:
+    """The file, empty now, closed with the stack."""
     try:
-        return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise UsageError(f"{file} can't be written: {error.strerror}") from error
+    stack.callback(os.close, out)
+    return out
 
 
 def _say(text: str) -> None:

@@ -196,7 +196,7 @@ def _length(data: bytes) -> int:
 def capture(
     here: Inside,
     wanted: dict[str, Wanted],
-    out: int,
+    out: int | Callable[[], int],
     *,
     filter: str = "",
     count: int | None = None,
@@ -205,7 +205,8 @@ def capture(
 ) -> Captured:
     """Write what passes as pcapng to a descriptor, until something ends it. Raises UsageError, CaptureError.
 
-    `ready` is called once everything is bound.
+    `out` is the descriptor, or what gives it: called once everything is bound, so that a file is touched only then.
+    `ready` is called next.
     """
     file, taps = _File(), list[_Wires | _Hooks]()
     with ExitStack() as stack:
@@ -219,7 +220,7 @@ def capture(
                 stack.callback(taps[-1].close)
         for tap in taps:
             tap.open()
-        stream = stack.enter_context(Stream(out, here.holder))
+        stream = stack.enter_context(Stream(out if isinstance(out, int) else out(), here.holder))
         ready()
         return _Writer(file, taps, stream, count).run()
 

@@ -101,7 +101,7 @@ class HeldLab:
     def capture(
         self,
         points: Sequence[str],
-        out: int,
+        out: int | Callable[[], int],
         *,
         filter: str = "",
         count: int | None = None,
@@ -110,8 +110,9 @@ class HeldLab:
         """Write what passes these points to a descriptor as pcapng, while it happens; returns when that has ended.
 
         Points are `B` (all interfaces of B), `B:eth0` and `B@prerouting.nat`. It ends with SIGINT or SIGTERM, when the
-        reader goes, when the lab goes down, or after `count` packets. `filter` is in pcap's language. `ready` is
-        called once everything is bound. For a process of its own, as `run` is, that has no threads yet.
+        reader goes, when the lab goes down, or after `count` packets. `filter` is in pcap's language. Where `out` is a
+        function, it is called for the descriptor once everything is bound: a file that it opens is touched only by a
+        capture that begins. `ready` is called next. For a process of its own, as `run` is, that has no threads yet.
         """
         from netemu.lab.inside import inside
         from netemu.topology.tracing import Tracing

@@ -236,6 +236,16 @@ def test_what_is_wrong_with_a_call_is_told(lab):
     os.close(theirs)
 
 
+def test_a_capture_that_is_refused_leaves_its_file_as_it_was(lab, tmp_path):
+    file = tmp_path / "kept.pcapng"
+    file.write_text("what was there")
+    for words in (["B:eth7"], ["B@nowhere"], ["X:eth0"], ["B:eth0", "no filter"], ["B:eth0", "B@forward", "no filter"]):
+        done = netemu("capture", lab, *words, "-w", str(file))
+        assert (done.returncode, file.read_text()) == (2, "what was there"), (words, done.stderr)
+    assert netemu("capture", "nolab", "B", "-w", str(tmp_path / "new.pcapng")).returncode == 2
+    assert not (tmp_path / "new.pcapng").exists()
+
+
 def test_an_ordinary_user_captures_and_watches_a_lab_of_their_own(user):  # noqa: F811
     program = "import subprocess, sys, signal\nn = [sys.executable, '-m', 'netemu']\n"
     program += "subprocess.run([*n, 'up', 'nodeport'], stdout=subprocess.DEVNULL, check=True)\n"
