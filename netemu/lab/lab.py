@@ -36,6 +36,7 @@ from netemu.lab.taps import Taps
 from netemu.lab.traffic import send
 from netemu.record.exchange import Exchange
 from netemu.record.record import Record, build_record
+from netemu.topology.built import built
 from netemu.topology.expectation import Expectation
 from netemu.topology.library import find
 from netemu.topology.load import Source, load, renamed
@@ -212,9 +213,9 @@ class Lab:
         finally:
             self._recording = None
         segment_of = {member: name for name, members in segments(self.topology).items() for member in members}
-        built = build_record(captures, segment_of, record.exchanges, self.topology.name)
+        made = build_record(captures, segment_of, record.exchanges, self.topology.name, built(self.topology))
         for name in Record.__slots__:
-            setattr(record, name, getattr(built, name))
+            setattr(record, name, getattr(made, name))
 
     async def stop_recording(self) -> None:
         """Take the taps away until the next record: an idle lab that nobody records should not pay for them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -94,7 +94,7 @@ class Record:
         """Read a saved record. Raises CaptureError for a file that is none, OSError for one that can't be read."""
         with open(file, "rb") as open_file:
             raw = read(open_file, file)
-        return build_record(raw.captures, raw.segment_of, raw.exchanges, raw.lab)
+        return build_record(raw.captures, raw.segment_of, raw.exchanges, raw.lab, raw.topology)
 
     def pcapng(self) -> Iterator[bytes]:
         """The record as a capture file for Wireshark, piece by piece: one interface a point."""
@@ -186,8 +186,12 @@ def build_record(
     segment_of: Mapping[Member, str],
     exchanges: Sequence[Exchange] = (),
     lab: str = "",
+    topology: Mapping[str, Any] | None = None,
 ) -> Record:
-    """Decode and join what the taps of all hosts handed over; `lab` is the lab's name, for who reads it later."""
+    """Decode and join what the taps of all hosts handed over.
+
+    `lab` is the lab's name, `topology` what was built (`topology.built`), for who reads it later.
+    """
     settled = [settle(capture, read_passes(capture)) for capture in captures]
     passes = [each for each, _ in settled]
     found = joined_journeys(captures, passes, segment_of)
@@ -209,7 +213,7 @@ def build_record(
         frozenset(capture.host for capture in captures if capture.rules_before.legacy or capture.rules_after.legacy),
         {each.host: matchable for each, matchable in settled if matchable},
         sum(len(capture.frames) for capture in captures) + int((found.laid.rows >= found.seen.wires).sum()),
-        Raw(tuple(captures), segment_of, tuple(exchanges), lab),
+        Raw(tuple(captures), segment_of, tuple(exchanges), lab, topology),
         ConntrackEvents.of(captures),
         link,
         ArpSightings(link),

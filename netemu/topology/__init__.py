@@ -29,6 +29,7 @@ steps         the steps that a plan is made of
 plan          a `Topology` to the ordered steps that build it
 needs         what a topology needs of a kernel beyond what every lab needs
 generate      topologies of a regular shape: star, line, ring, tree, mesh
+built         what a topology says is built, as plain values, and where two of them differ
 dump          a `Topology` back to YAML
 library       the topologies that come with netemu, by name
 """
