@@ -248,4 +248,5 @@ def _began_in(flow: Flow, exchange: Exchange) -> bool:
             return exchange.events[0] <= place < exchange.events[1]
         if exchange.sockets:
             return True
-    return exchange.start_ns <= journey.since_ns <= exchange.end_ns
+    began = journey.start_ns if journey.start_ns is not None else journey.since_ns
+    return exchange.start_ns <= began <= exchange.end_ns
