@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import click
 
 from netemu import HeldLab, UsageError
-from netemu.cli.complaint import discard_output, refuse_terminal
+from netemu.cli.complaint import discard_output
 from netemu.cli.held import named
+from netemu.cli.output import refuse_closed, refuse_terminal
 
 if TYPE_CHECKING:
     from netemu import Journey, Loss
@@ -42,6 +43,7 @@ def capture(lab: str, words: list[str], file: str | None, count: int | None) -> 
 
 def watch(lab: str, filter_: str, settle: str, walk: bool, as_json: bool) -> None:
     """Print journeys as they complete."""
+    refuse_closed()
     held = named(lab)
 
     def tell(what: Journey | Loss) -> str:

@@ -186,6 +186,13 @@ def test_an_export_says_what_it_lacks(saved):
         done = netemu("export", saved, *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert why in done.stderr
+    for kind in ("--pcapng", "--parquet"):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [*NETEMU, "export", saved, kind, "-"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        said = "netemu: standard output can't be written: No space left on device\n"
+        assert (done.returncode, done.stderr) == (2, said)
     ours, theirs = pty.openpty()
     done = subprocess.run(
         [*NETEMU, "export", saved, "--pcapng", "-"], stdout=theirs, stderr=subprocess.PIPE, text=True, check=False
