@@ -22,6 +22,7 @@ from netemu.record.decode.link import LinkColumns
 from netemu.record.decode.packets import VXLAN_PORT
 from netemu.record.exchange import Exchange
 from netemu.record.files.saved import Raw, read, write
+from netemu.record.files.table import NEEDS_POLARS, table
 from netemu.record.flows import EntryKey, Flow, Flows, join_flows, read_entries
 from netemu.record.join.legacy import settle
 from netemu.record.join.passes import HostPasses, read_passes
@@ -113,14 +114,12 @@ class Record:
 
         UsageError where polars is not installed, or the journeys are no columns.
         """
-        from netemu.record.files.table import table
-
         if not isinstance(self.journeys, Journeys):
             raise UsageError("a record that was put together by hand has no data frame")
         try:
             return table(self.journeys)
         except ImportError as error:
-            raise UsageError("a data frame needs polars: pip install 'netemu[frames]'") from error
+            raise UsageError(NEEDS_POLARS) from error
 
     def frames_table(self, vxlan_ports: Iterable[int] = (VXLAN_PORT,)) -> pl.DataFrame:
         """Every frame of every wire, IP or not, as a Polars data frame (frames_table.py names its columns).
@@ -133,7 +132,7 @@ class Record:
         try:
             return frames_table(self.link, vxlan_ports)
         except ImportError as error:
-            raise UsageError("a data frame needs polars: pip install 'netemu[frames]'") from error
+            raise UsageError(NEEDS_POLARS) from error
 
     def unsound(self, hosts: set[str]) -> list[TapHealth]:
         """The taps of these hosts that lost something or did not show themselves alive."""

@@ -16,6 +16,11 @@ from netemu.record.journeys import Journeys
 if TYPE_CHECKING:
     import polars as pl
 
+NEEDS_POLARS = (
+    "a data frame needs polars, of the extra 'frames': in netemu's checkout, .venv/bin/pip install '.[frames]'"
+    " (or by the pip of the environment that netemu was installed into)"
+)
+"""PyPI's `netemu` is another project's: the extra is to be had of a checkout only."""
 PROTOCOL_NAMES = tuple(PROTOCOLS.get(number, str(number)) for number in range(256))
 
 
