@@ -127,6 +127,7 @@ class Lab:
 
     async def _build(self) -> None:
         enter_user_namespace()
+        self.recorder.how.prove()
         require_nf_tables()
         steps = plan(self.topology)
         require_all(steps, self.source)

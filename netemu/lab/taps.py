@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass
+from types import NoneType
 
-from netemu.kernel.filters import LONGEST
+from netemu.errors import UsageError
+from netemu.kernel.filters import LONGEST, compiled
 from netemu.kernel.ring import HAND_OVER, SIZE
 from netemu.kernel.store import MEMORY
 
@@ -12,6 +16,26 @@ BUFFER = 64 << 20
 """Bytes each netlink socket may hold before it drops."""
 _RINGS, _SMALLEST_RING = 128 << 20, 256 << 10
 """Bytes of all hosts' rings together, and of one at least."""
+_SHORTEST = 64
+"""Bytes of a frame that are always taken: the headers of most."""
+_MOST_BYTES, _LARGEST_SOCKET = 1 << 40, (1 << 30) - 1
+"""More than any machine has; and what the kernel takes for a socket's buffer (INT_MAX / 2, net/core/sock.c)."""
+_BYTES = "a number of bytes, such as 8 << 20"
+_KINDS = (
+    ("filter", (str,), "a text in pcap's language"),
+    ("snap_length", (int,), "a number of bytes"),
+    ("ring", (int, NoneType), _BYTES),
+    ("buffer", (int,), _BYTES),
+    ("memory", (int,), _BYTES),
+    ("folder", (str, os.PathLike, NoneType), "a folder's path"),
+    ("ask_conntrack", (bool, NoneType), "True, False or None"),
+)
+_BOUNDS = (
+    ("snap_length", _SHORTEST, LONGEST),
+    ("ring", 1, _MOST_BYTES),
+    ("buffer", 1, _LARGEST_SOCKET),
+    ("memory", 0, _MOST_BYTES),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +48,8 @@ class Taps:
     and conntrack tap may hold. All taps keep up to `memory` bytes in memory, and more in files without a name in
     `folder` (by default where temporary files go). `ask_conntrack` makes hook taps ask for the conntrack state, as
     they must before Linux 6.16.
+
+    Raises UsageError for a value that can't be. Whether `filter` is one, and `folder` takes files, is seen by `prove`.
     """
 
     filter: str = ""
@@ -31,8 +57,31 @@ class Taps:
     ring: int | None = None
     buffer: int = BUFFER
     memory: int = MEMORY
-    folder: str | None = None
+    folder: str | os.PathLike[str] | None = None
     ask_conntrack: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be."""
+        for name, kinds, due in _KINDS:
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise UsageError(f"Taps: {name} is {due}, not {value!r}")
+        for name, least, most in _BOUNDS:
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise UsageError(f"Taps: {name} is {least} bytes or more, {most:,} at most, not {value}")
+
+    def prove(self) -> None:
+        """See whether the filter is one, and files can be made in the folder. Raises UsageError, MachineError."""
+        if self.filter:
+            compiled(self.filter)
+        if self.folder is not None:
+            try:
+                with tempfile.TemporaryFile(dir=self.folder):
+                    pass
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or error
+                raise UsageError(f"taps can't keep files in the folder '{self.folder}': {why}") from error
 
     @property
     def left_out(self) -> str:
