@@ -58,8 +58,9 @@ class Lab:
     it came from there). `name` is the lab's, if not its topology's. With `named`, the lab claims its name on this
     machine, and its hosts appear to `ip netns` as LAB-HOST. With `record`, taps are bound before any interface is up,
     as they are without it where the topology has traffic or expectations; else the first record binds them, so that a
-    lab nobody records pays for none. `taps` says how it is recorded: everything and whole, unless it says otherwise.
-    `progress` is called with how many things are made and how many there are to make.
+    lab nobody records pays for none. `taps` says how it is recorded, or else the topology's `record`; where neither
+    says anything, everything is, and whole. `progress` is called with how many things are made and how many there are
+    to make.
 
     Raises TopologyError, MachineError, or another NetemuError; nothing is left then.
     """
@@ -90,7 +91,11 @@ class Lab:
         self.timing_ms: dict[str, float] = {}
         self.folder: LabFolder | None = None
         self.pids: PidSpace | None = None
+        self._taps_source: Source | None = None
         tracing = {name: Tracing.parse(host.trace) for name, host in self.topology.hosts.items()}
+        if taps is None:
+            taps = Taps.of(self.topology.record, self.source.document.file if self.source.document else None)
+            self._taps_source = self.source
         self.recorder = Recorder(taps, tracing)
         self.services = Services(self.source)
         self.linkage: Linkage | None = None
@@ -127,7 +132,7 @@ class Lab:
 
     async def _build(self) -> None:
         enter_user_namespace()
-        self.recorder.how.prove()
+        self.recorder.how.prove(self._taps_source)
         require_nf_tables()
         steps = plan(self.topology)
         require_all(steps, self.source)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from types import NoneType
+from typing import Self
 
-from netemu.errors import UsageError
+from netemu.errors import TopologyError, UsageError
 from netemu.kernel.filters import LONGEST, compiled
 from netemu.kernel.ring import HAND_OVER, SIZE
 from netemu.kernel.store import MEMORY
+from netemu.topology.load import Source
+from netemu.topology.recording import SHORTEST, Recording
+from netemu.topology.units import size
 
 BUFFER = 64 << 20
 """Bytes each netlink socket may hold before it drops."""
 _RINGS, _SMALLEST_RING = 128 << 20, 256 << 10
 """Bytes of all hosts' rings together, and of one at least."""
-_SHORTEST = 64
-"""Bytes of a frame that are always taken: the headers of most."""
-_MOST_BYTES, _LARGEST_SOCKET = 1 << 40, (1 << 30) - 1
+_MOST_BYTES, _LARGEST_SOCKET = 1 << 40, 1 << 30
 """More than any machine has; and what the kernel takes for a socket's buffer (INT_MAX / 2, net/core/sock.c)."""
 _BYTES = "a number of bytes, such as 8 << 20"
 _KINDS = (
@@ -31,7 +34,7 @@ _KINDS = (
     ("ask_conntrack", (bool, NoneType), "True, False or None"),
 )
 _BOUNDS = (
-    ("snap_length", _SHORTEST, LONGEST),
+    ("snap_length", SHORTEST, LONGEST),
     ("ring", 1, _MOST_BYTES),
     ("buffer", 1, _LARGEST_SOCKET),
     ("memory", 0, _MOST_BYTES),
@@ -71,10 +74,35 @@ class Taps:
             if value is not None and not least <= value <= most:
                 raise UsageError(f"Taps: {name} is {least} bytes or more, {most:,} at most, not {value}")
 
-    def prove(self) -> None:
-        """See whether the filter is one, and files can be made in the folder. Raises UsageError, MachineError."""
+    @classmethod
+    def of(cls, said: Recording, beside: str | os.PathLike[str] | None) -> Self:
+        """As a topology says; its folder is relative to that of the file `beside`, if there is one."""
+        buffer = BUFFER if said.buffer is None else size(said.buffer)
+        memory = MEMORY if said.memory is None else size(said.memory)
+        folder = said.folder
+        if folder is not None:
+            folder = os.path.abspath(Path(beside).parent / folder if beside is not None else folder)
+        ring = None if said.ring is None else size(said.ring)
+        return cls(said.filter, said.snap_length, ring, buffer, memory, folder)
+
+    def prove(self, source: Source | None = None) -> None:
+        """See whether the filter is one, and files can be made in the folder. Raises UsageError, MachineError.
+
+        Where all this was said by a topology, it is a TopologyError that says where in its `source`.
+        """
+        for key, prove in (("filter", self._prove_filter), ("folder", self._prove_folder)):
+            try:
+                prove()
+            except UsageError as error:
+                if source is None:
+                    raise
+                raise TopologyError(source.problem(str(error), ("record", key))) from error
+
+    def _prove_filter(self) -> None:
         if self.filter:
             compiled(self.filter)
+
+    def _prove_folder(self) -> None:
         if self.folder is not None:
             try:
                 with tempfile.TemporaryFile(dir=self.folder):

@@ -1,7 +1,8 @@
 """What a topology says is built and sent, as plain values to keep with a record, and where two of them differ.
 
-Not in it: the lab's name and description, what is expected, and how it is looked at (`backend`, `trace`): a record
-can be judged whatever these are. Placed files are in it by their digest alone: they may be large, or secret.
+Not in it: the lab's name and description, what is expected, and how it is looked at (`backend`, `trace`,
+`record`): a record can be judged whatever these are. Placed files are in it by their digest alone: they may be large,
+or secret.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from netemu.topology.inclusion import RULES
 from netemu.topology.model import Topology
 
 _ADDRESSES = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
-_BESIDE = {"name", "description", "backend", "expect"}
+_BESIDE = {"name", "description", "backend", "record", "expect"}
 _RULES_KEYS = {(key,) for key in RULES}
 _NOTHING = "nothing"
 _LONGEST = 100

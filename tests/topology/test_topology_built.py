@@ -37,6 +37,7 @@ def test_a_topology_does_not_differ_from_itself_in_a_file(name):
         ("name: nodeport", "name: two"),
         ("description: Kubernetes", "description: The Kubernetes"),
         ("\nnetworks:", "\nbackend: legacy\nnetworks:"),
+        ("\nnetworks:", "\nrecord: {snap_length: 64}\nnetworks:"),
         ("    forwarding: true", "    forwarding: true\n    trace: first 1"),
         ("-A PREROUTING  -d 192.168.0.2", "# the first\n\n      -A   PREROUTING -d 192.168.0.2"),
         ("\ntraffic:", "\ntraffic:\n  - {name: more, from: A, http: 'http://192.168.0.2:1/'}"),
