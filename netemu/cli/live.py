@@ -41,7 +41,7 @@ def capture(lab: str, words: list[str], file: str | None, count: int | None) -> 
     _ended(held, done.why, f"{done.packets} packet{'' if done.packets == 1 else 's'}, {done.lost} lost")
 
 
-def watch(lab: str, filter_: str, settle: str, walk: bool, as_json: bool) -> None:
+def watch(lab: str, filter_: str, settle: str, count: int | None, walk: bool, as_json: bool) -> None:
     """Print journeys as they complete."""
     refuse_closed()
     held = named(lab)
@@ -60,7 +60,9 @@ def watch(lab: str, filter_: str, settle: str, walk: bool, as_json: bool) -> Non
             return passing.line(what)
         return passing.walked(what) if walk else passing.short(what)
 
-    done = held.watch(_STDOUT, tell, filter=filter_, settle=settle, ready=lambda: _say(f"watching {held.name}"))
+    done = held.watch(
+        _STDOUT, tell, filter=filter_, settle=settle, count=count, ready=lambda: _say(f"watching {held.name}")
+    )
     _ended(held, done.why, f"{done.journeys} journey{'' if done.journeys == 1 else 's'}, {done.lost} lost")
 
 

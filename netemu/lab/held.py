@@ -133,12 +133,14 @@ class HeldLab:
         *,
         filter: str = "",
         settle: str = "1s",
+        count: int | None = None,
         ready: Callable[[], None] = lambda: None,
     ) -> Watched:
         """Write what `tell` makes of each journey that completes, and of each loss, to a descriptor.
 
         `filter` (pcap's language) chooses journeys: those of which a frame fits, on any wire. A packet of
-        which nothing more is seen for `settle` is told as it is. Ends, and is for a process of its own, as `capture`.
+        which nothing more is seen for `settle` is told as it is. Ends (here after `count` journeys), and is for a
+        process of its own, as `capture`.
         """
         from netemu.lab.inside import inside
         from netemu.topology.segments import segments
@@ -163,6 +165,7 @@ class HeldLab:
                 tracing=tracing,
                 filter=filter,
                 settle_ns=settle_ns,
+                most=count,
                 ready=ready,
             )
 

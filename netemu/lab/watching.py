@@ -123,11 +123,12 @@ def watch(
     tracing: Mapping[str, Tracing],
     filter: str = "",
     settle_ns: int = SETTLE_NS,
+    most: int | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> Watched:
     """Write what `tell` makes of each journey and loss to a descriptor, until something ends it.
 
-    `filter` (pcap's language) chooses journeys: those of which a frame, on any wire, fits. `ready` is called once all
+    After `most` journeys it ends. `filter` (pcap's language) chooses those of which a frame, on any wire, fits. `ready` is called once all
     taps are bound and the hooks' proven. Raises UsageError, CaptureError.
     """
     chosen = _Chosen(filter)
@@ -141,7 +142,7 @@ def watch(
         ready()
         count = lost = 0
         more = True
-        while more:
+        while more and count != most:
             more = stream.wait([sock for each in taps for sock in each.sockets], TICK if live.pending else None)
             found = live.feed([each.piece(entries.pop(each.net.name, [])) for each in taps], time.monotonic_ns())
             if not more and stream.why != "reader":
@@ -149,10 +150,11 @@ def watch(
             losses = [loss for each in taps for loss in each.losses()]
             lost += sum(loss.lost for loss in losses)
             told = [each.journey for each in found if chosen.takes(each)]
+            told = told if most is None else told[: most - count]
             texts = [*map(tell, losses), *map(tell, told)]
             if texts and stream.write("".join(texts).encode(errors="replace")) >= 0:
                 count += len(told)
-        return Watched(count, lost, stream.why)
+        return Watched(count, lost, stream.why or "count")
 
 
 async def _begin(taps: list[_HostTaps], hand_over: int) -> dict[str, list[bytes]]:

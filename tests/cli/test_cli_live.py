@@ -115,6 +115,14 @@ def test_packets_are_there_at_once(lab):
         assert running.poll() is None
 
 
+def test_a_watch_ends_after_as_many_journeys_as_asked(lab):
+    with going_on("watch", lab, "-c", "3", "tcp") as running:
+        ask(lab)
+        code, out, said = ended(running, None)
+    assert (code, out.count(b"tcp ")) == (0, 3)
+    assert said == "netemu: 3 journeys, 0 lost\n"
+
+
 @pytest.mark.parametrize("command", [("capture", "B:eth0"), ("watch",)])
 def test_a_reader_that_goes_ends_it_quietly(lab, command):
     with going_on(command[0], lab, *command[1:]) as running:
