@@ -128,8 +128,8 @@ def watch(
 ) -> Watched:
     """Write what `tell` makes of each journey and loss to a descriptor, until something ends it.
 
-    After `most` journeys it ends. `filter` (pcap's language) chooses those of which a frame, on any wire, fits. `ready` is called once all
-    taps are bound and the hooks' proven. Raises UsageError, CaptureError.
+    After `most` journeys it ends. `filter` (pcap's language) chooses those of which a frame, on any wire, fits.
+    `ready` is called once all taps are bound and the hooks' proven. Raises UsageError, CaptureError.
     """
     chosen = _Chosen(filter)
     size, hand_over = Taps().ring_for(len(here.nets))

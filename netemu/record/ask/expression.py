@@ -1,9 +1,9 @@
 """Text in the manner of pcap-filter(7), read to what it asks: words joined by and, or, not and parentheses.
 
 Understood is what columns can tell: `[SIDE] host|net|port|portrange X` (`src`, `dst`, `src or dst`, `src and dst`), an
-address by itself, the protocols by name, `ip`, `ip6`, `vlan`, `greater N`, `less N` (frame lengths, both included), TCP's
-flags as words (`syn`), and `at POINT`. `and` and `or` bind alike, from left to right, and `not` binds tighter, as pcap has
-it.
+address by itself, the protocols by name, `ip`, `ip6`, `vlan`, `greater N`, `less N` (frame lengths, both included),
+TCP's flags as words (`syn`), and `at POINT`. `and` and `or` bind alike, from left to right, and `not` binds tighter, as
+pcap has it.
 """
 
 from __future__ import annotations
