@@ -198,7 +198,7 @@ class Lab:
 
     @asynccontextmanager
     async def record(self, *, since_up: bool = False) -> AsyncIterator[Record]:
-        """Record what happens inside the `with`; the yielded record is filled in when it ends.
+        """Record what happens inside the `with`; the yielded record is filled in when it ends, and is empty until then.
 
         With `since_up` it begins with what was seen since the taps were bound: before any interface was up where the
         lab was built with taps. A lab without taps gets them now.
