@@ -141,7 +141,7 @@ def link(
 def capture(lab: str, words: tuple[str, ...], file: str | None, count: int | None) -> None:
     """Write what passes POINTs of LAB as pcapng, while it happens, until Ctrl-C, or the reader or the lab goes.
 
-    A POINT is B (all interfaces of B), B:eth0, or B@prerouting.nat. FILTER is in pcap's language.
+    A POINT is B (all interfaces of B), B:eth0, B:eth0 in, or B@prerouting.nat. FILTER is in pcap's language.
     For example: netemu capture nodeport B:eth0 tcp port 30000 | wireshark -k -i -
     """
     from netemu.cli import live

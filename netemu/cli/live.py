@@ -69,10 +69,22 @@ def watch(lab: str, filter_: str, settle: str, count: int | None, walk: bool, as
 def _points(held: HeldLab, words: list[str]) -> tuple[list[str], str]:
     """The words that begin with a host's name are points, up to the first that does not: what follows is a filter."""
     hosts = set(held.facts()["hosts"])
+    words = _with_ways(words)
     count = next((place for place, word in enumerate(words) if re.split("[:@]", word)[0] not in hosts), len(words))
     if not count:
         raise UsageError(f"'{words[0]}' is no point of lab {held.name}: its hosts are {', '.join(sorted(hosts))}")
     return words[:count], " ".join(words[count:])
+
+
+def _with_ways(words: list[str]) -> list[str]:
+    """`B:eth0 in` is one point, in quotes or not: in pcap's language `in` and `out` are no words."""
+    found: list[str] = []
+    for word in words:
+        if word in ("in", "out") and found and re.fullmatch(r"[^:@ ]+:[^:@ ]+", found[-1]):
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+    return found
 
 
 def _opened(file: str, stack: ExitStack) -> int:

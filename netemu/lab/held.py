@@ -109,10 +109,11 @@ class HeldLab:
     ) -> Captured:
         """Write what passes these points to a descriptor as pcapng, while it happens; returns when that has ended.
 
-        Points are `B` (all interfaces of B), `B:eth0` and `B@prerouting.nat`. It ends with SIGINT or SIGTERM, when the
-        reader goes, when the lab goes down, or after `count` packets. `filter` is in pcap's language. Where `out` is a
-        function, it is called for the descriptor once everything is bound: a file that it opens is touched only by a
-        capture that begins. `ready` is called next. For a process of its own, as `run` is, that has no threads yet.
+        Points are `B` (all interfaces of B), `B:eth0`, `B:eth0 in` and `B@prerouting.nat`. It ends with SIGINT or
+        SIGTERM, when the reader goes, when the lab goes down, or after `count` packets. `filter` is in pcap's language.
+        Where `out` is a function, it is called for the descriptor once everything is bound: a file that it opens is
+        touched only by a capture that begins. `ready` is called next. For a process of its own, as `run` is, that has
+        no threads yet.
         """
         from netemu.lab.inside import inside
         from netemu.topology.tracing import Tracing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import socket
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from netemu.errors import CaptureError
+from netemu.errors import CaptureError, UsageError
 from netemu.kernel.features import trace_carries_conntrack
 from netemu.kernel.filters import Matcher
 from netemu.kernel.namespace import NetworkNamespace
@@ -34,6 +35,9 @@ from netemu.topology.tracing import EVERYTHING, Tracing
 PROOF_WITHIN = 2.0
 TICK = 0.05
 """Seconds until it is seen whether journeys have settled, while there are any."""
+_OURS = re.compile(r"\b(fin|syn|rst|psh|ack|urg|at)\b")
+_DIFFERENT = "a watch's filter is pcap's own: syn is 'tcp[tcpflags] & tcp-syn != 0' there, and there is no 'at'"
+"""Said of words that a record's text has (record/ask) and pcap does not."""
 _MANY = 20_000
 """Trace messages that are taken at once."""
 
@@ -181,7 +185,12 @@ class _Chosen:
     """Which journeys a filter takes."""
 
     def __init__(self, filter: str) -> None:
-        self.frames = Matcher(filter) if filter else None
+        try:
+            self.frames = Matcher(filter) if filter else None
+        except UsageError as error:
+            if not _OURS.search(filter):
+                raise
+            raise UsageError(f"{error}; {_DIFFERENT}") from error
         self.headers = Matcher(filter, raw=True) if filter else None
 
     def takes(self, completed: Completed) -> bool:

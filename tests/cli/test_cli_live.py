@@ -115,6 +115,17 @@ def test_packets_are_there_at_once(lab):
         assert running.poll() is None
 
 
+@pytest.mark.parametrize("point", [["B:eth0 in"], ["B:eth0", "in"]])
+def test_one_way_of_an_interface_is_captured_alone(lab, tmp_path, point):
+    file = tmp_path / "in.pcapng"
+    with going_on("capture", lab, *point, "tcp", "-w", str(file), "-c", "4") as running:
+        ask(lab)
+        assert ended(running, None)[0] == 0
+    interfaces, packets = read(file.read_bytes())
+    assert [each.name for each in interfaces] == ["B:eth0"]
+    assert [packet.outgoing for packet in packets] == [False] * 4
+
+
 def test_a_watch_ends_after_as_many_journeys_as_asked(lab):
     with going_on("watch", lab, "-c", "3", "tcp") as running:
         ask(lab)
@@ -225,10 +236,12 @@ def test_what_is_wrong_with_a_call_is_told(lab):
     for arguments, why in (
         (("capture", lab, "X:eth0"), "is no point of lab live: its hosts are A, B, C, pod"),
         (("capture", lab, "B:eth7"), "host B has no interface 'eth7': there are lo, eth0"),
+        (("capture", lab, "B:eth0 up"), "'B:eth0 up' is no point: write B:eth0, 'B:eth0 in' or 'B:eth0 out'"),
         (("capture", lab, "B@nowhere"), "no hook stage 'nowhere'"),
         (("capture", lab, "B", "no filter"), "filter 'no filter'"),
         (("capture", lab, "B", "-w", "/nowhere/x"), "can't be written"),
         (("watch", lab, "no filter"), "filter 'no filter'"),
+        (("watch", lab, "syn"), "syn is 'tcp[tcpflags] & tcp-syn != 0' there"),
         (("watch", lab, "--settle", "3"), "'3' is no duration"),
         (("watch", "nolab"), "lab nolab is not up"),
     ):
