@@ -20,7 +20,7 @@ from netemu.record.ask.at import points_at
 from netemu.record.ask.expression import FLAGS, Term, complain, evaluate
 from netemu.record.decode.rows import Column, mix, ranges
 from netemu.record.join.fragments import is_fragment
-from netemu.record.join.rewrites import Cause, rewrites
+from netemu.record.join.rewrites import Cause, Rewrite, rewrites
 from netemu.topology.naming import hint
 from netemu.topology.points import Point
 from netemu.topology.values import Endpoint
@@ -279,24 +279,40 @@ class Rows:
     def by(self, value: str) -> Column:
         """An address or port that was rewritten there (for `route`, a TTL), and by what."""
         _one_of("cause of a rewrite", value, get_args(Cause))
-        laid, seen = self.journeys.laid, self.seen
-        fits = np.zeros(len(seen), np.bool_)
-        first = np.zeros(len(laid.rows), np.bool_)
-        first[laid.offset[:-1]] = True
-        rows, before = laid.rows, laid.rows_before(np.arange(len(laid.rows)), first)
+        fits = np.zeros(len(self.seen), np.bool_)
         if value == "route":
+            rows, before = self._with_before()
             fits[rows] = self.packets.ttl[rows] != self.packets.ttl[before]
             return fits
+        rows, number, kinds = self.rewritten()
+        fits[rows] = np.array([value in {each.by for each in kind} for kind in kinds] + [value == "unknown"])[number]
+        return fits
+
+    def rewritten(self) -> tuple[Column, Column, list[list[Rewrite]]]:
+        """The rows where an address or port is not what it was before, the number of each one's kind, and the kinds.
+
+        A kind are the rewrites of one of its rows: causes and rules are those of all. It is -1 where NAT has no place:
+        the cause is unknown there (rewrites.py).
+        """
+        seen = self.seen
+        rows, before = self._with_before()
         changed = self._moved(rows, before)
         rows, before = rows[changed], before[changed]
-        nat = np.array([point.is_nat for point in seen.points], np.bool_)[seen.point[rows]]
-        fits[rows[~nat]] = value == "unknown"  # NAT has no place there (rewrites.py)
-        rows, before = rows[nat], before[nat]
-        kind = mix(seen.states_of(before).astype(np.uint64) ^ _turns(seen.turns, *seen.turns_of(rows)), 1)
-        _, place, number = np.unique(mix(kind ^ seen.point[rows].astype(np.uint64), 2), True, True)
-        causes = [self._causes(int(was), int(row)) for was, row in zip(before[place], rows[place], strict=True)]
-        fits[rows] = np.array([value in each for each in causes], np.bool_)[number]
-        return fits
+        nat = np.flatnonzero(np.array([point.is_nat for point in seen.points], np.bool_)[seen.point[rows]])
+        states = seen.states_of(before[nat]).astype(np.uint64)
+        kind = mix(states ^ _turns(seen.turns, *seen.turns_of(rows[nat])), 1)
+        _, place, of_kind = np.unique(mix(kind ^ seen.point[rows[nat]].astype(np.uint64), 2), True, True)
+        kinds = [self._changes(int(before[at]), int(rows[at])) for at in nat[place]]
+        number = np.full(len(rows), -1, np.int64)
+        number[nat] = of_kind
+        return rows, number, kinds
+
+    def _with_before(self) -> tuple[Column, Column]:
+        """The rows of all journeys, and the row before each; itself for the first."""
+        laid = self.journeys.laid
+        first = np.zeros(len(laid.rows), np.bool_)
+        first[laid.offset[:-1]] = True
+        return laid.rows, laid.rows_before(np.arange(len(laid.rows)), first)
 
     def _moved(self, rows: Column, before: Column) -> Column:
         """Where source or destination are not what they were before; IPv6's upper halves only where there are any.
@@ -314,10 +330,10 @@ class Rows:
             changed |= moved & ~bare if "port" in name else moved
         return np.flatnonzero(changed)
 
-    def _causes(self, before: int, row: int) -> set[str]:
+    def _changes(self, before: int, row: int) -> list[Rewrite]:
         seen = self.seen
         found = rewrites(seen.sighting(before), seen.sighting(row), seen.turns_before(row))
-        return {each.by for each in found if each.field != "ttl"}
+        return [each for each in found if each.field != "ttl"]
 
     def of_flow(self, value: int) -> Column:
         """Of one flow, by its id."""
