@@ -35,6 +35,7 @@ WHOLE: dict[str, Any] = {
         },
     },
     "links": [{"endpoints": ["A:e1", "B:e1"], "rate": "1mbit"}],
+    "record": {"filter": "udp", "snap_length": 128, "ring": "8MiB", "buffer": "1MiB", "memory": "1GiB", "folder": "x"},
     "traffic": [{"name": "t", "from": "A", "udp": {"to": "10.0.0.2:9", "count": 2}}],
     "expect": [
         {"traffic": "t", "packet": "request.first", "at": "A@output", "ttl": 64},

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from netemu.check.explain import Surroundings
 from netemu.check.report import Report, check_record
 from netemu.errors import UsageError
+from netemu.record.join.wires import Member
 from netemu.record.record import Record
+from netemu.topology.built import built, differences
 from netemu.topology.expectation import Expectation
-from netemu.topology.load import expectations_for
+from netemu.topology.load import expectations_for, key_text
 from netemu.topology.model import Topology
+from netemu.topology.segments import segments
+
+_TOLD = 5
+"""How many differences are told."""
 
 
 def check_lab(
@@ -20,8 +26,9 @@ def check_lab(
     """Hold expectations against a record of a topology's lab: the topology's own, unless others are given.
 
     Others are objects, or mappings as in a topology file. Raises TopologyError on one that this lab can't meet (an
-    unknown key, host, traffic item or point), and UsageError if the record is of another lab: by its name, its hosts
-    or its traffic.
+    unknown key, host, traffic item or point), and UsageError if the record is of another topology: by its hosts,
+    networks, links, addresses, routes, rules or traffic. What the lab was named does not count, nor what is expected,
+    nor how it was looked at (`backend`, `trace`).
     """
     _require_same(topology, record)
     forwarding = {name: host.forwarding for name, host in topology.hosts.items()}
@@ -34,13 +41,30 @@ def _require_same(topology: Topology, record: Record) -> None:
     raw = record.raw
     if not raw.captures:
         return
-    if raw.lab != topology.name:
-        raise UsageError(f"the record is of lab '{raw.lab}', not of '{topology.name}'")
     recorded, wanted = {capture.host for capture in raw.captures}, set(topology.hosts)
     if recorded != wanted:
         only = [f"{', '.join(sorted(wanted - recorded))} not in the record"] if wanted - recorded else []
         only += [f"{', '.join(sorted(recorded - wanted))} only there"] if recorded - wanted else []
-        raise UsageError(f"the record is of another lab {topology.name}: {'; '.join(only)}")
-    strange = [each.name for each in record.exchanges if each.name not in {item.name for item in topology.traffic}]
-    if strange:
-        raise UsageError(f"the record is of another lab {topology.name}: this one sends no '{strange[0]}'")
+        raise UsageError(f"{_of_another(record, topology)}: {'; '.join(only)}")
+    sent = {each.name for each in record.exchanges}
+    if strange := sorted(sent - {item.name for item in topology.traffic}):
+        raise UsageError(f"{_of_another(record, topology)}: this one sends no '{strange[0]}'")
+    if raw.topology is not None:
+        found = [f"{key_text(path)}: {what}" for path, what in differences(raw.topology, built(topology), sent)]
+    else:  # a file from before records held that: who is on which wire is in all of them
+        found = list(_wired_otherwise(raw.segment_of, topology))
+    if found:
+        more = [f"and {len(found) - _TOLD} more"] if len(found) > _TOLD else []
+        raise UsageError("\n  ".join([f"{_of_another(record, topology)}:", *found[:_TOLD], *more]))
+
+
+def _of_another(record: Record, topology: Topology) -> str:
+    return f"the record, of lab {record.raw.lab}, is of another topology than {topology.name}"
+
+
+def _wired_otherwise(segment_of: Mapping[Member, str], topology: Topology) -> Iterator[str]:
+    now = {member: name for name, members in segments(topology).items() for member in members}
+    for member in sorted(segment_of.keys() | now.keys()):
+        was, is_ = segment_of.get(member, "none"), now.get(member, "none")
+        if was != is_:
+            yield f"{':'.join(member)}: on {was} when it was recorded, on {is_} now"

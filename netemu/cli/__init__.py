@@ -8,6 +8,7 @@ asking      the commands about labs that are up: what they do is in held
 recording   the commands about records: what they do is in sides
 tending     the commands about this machine: what they do is in machine
 
+output      standard output, and what goes wrong with it
 complaint   what an error looks like, and its exit code
 labs        up, run
 progress    how far a lab is that takes its time, on a terminal

@@ -141,7 +141,7 @@ def link(
 def capture(lab: str, words: tuple[str, ...], file: str | None, count: int | None) -> None:
     """Write what passes POINTs of LAB as pcapng, while it happens, until Ctrl-C, or the reader or the lab goes.
 
-    A POINT is B (all interfaces of B), B:eth0, or B@prerouting.nat. FILTER is in pcap's language.
+    A POINT is B (all interfaces of B), B:eth0, B:eth0 in, or B@prerouting.nat. FILTER is in pcap's language.
     For example: netemu capture nodeport B:eth0 tcp port 30000 | wireshark -k -i -
     """
     from netemu.cli import live
@@ -155,9 +155,10 @@ def capture(lab: str, words: tuple[str, ...], file: str | None, count: int | Non
 @click.option(
     "--settle", metavar="TIME", default="1s", show_default=True, help="How long a packet may be under way unseen."
 )
+@click.option("-c", "count", metavar="N", type=click.IntRange(min=1), help="End after N packets.")
 @click.option("--walk", is_flag=True, help="Print each packet's whole walk.")
 @json_option
-def watch(lab: str, words: tuple[str, ...], settle: str, walk: bool, as_json: bool) -> None:
+def watch(lab: str, words: tuple[str, ...], settle: str, count: int | None, walk: bool, as_json: bool) -> None:
     """Print each packet of LAB once its journey is complete, until Ctrl-C, or the reader or the lab goes.
 
     FILTER, in pcap's language, chooses packets that fit it on any wire. --json prints one object a line.
@@ -165,4 +166,4 @@ def watch(lab: str, words: tuple[str, ...], settle: str, walk: bool, as_json: bo
     """
     from netemu.cli import live
 
-    live.watch(lab, " ".join(words), settle, walk, as_json)
+    live.watch(lab, " ".join(words), settle, count, walk, as_json)

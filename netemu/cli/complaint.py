@@ -8,6 +8,7 @@ import sys
 import click
 
 from netemu import NetemuError, UsageError
+from netemu.cli.output import OutputError
 
 INTERRUPTED = 130
 MACHINE = 4
@@ -31,6 +32,10 @@ def complain(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return 0
+    if isinstance(error, OutputError):
+        discard_output()
+        click.echo(f"netemu: standard output can't be written: {error.strerror}", err=True)
+        return UsageError.exit_code
     if os.environ.get("NETEMU_DEBUG"):
         sys.excepthook(type(error), error, error.__traceback__)
     else:
@@ -45,9 +50,3 @@ def discard_output() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.close(nothing)
-
-
-def refuse_terminal() -> None:
-    """Raise UsageError where standard output is a terminal: what is written is not for eyes."""
-    if sys.stdout.isatty():
-        raise UsageError("a capture is not for a terminal: pipe it (| wireshark -k -i -), or name a file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from netemu import CaptureError, Record, Report, Topology, UsageError, check_lab
-from netemu.cli.complaint import discard_output, refuse_terminal
+from netemu.cli.complaint import discard_output
+from netemu.cli.output import refuse_terminal
 
 STDOUT = "-"
 
@@ -95,8 +97,10 @@ def export(file: str, pcapng: str | None, parquet: str | None) -> None:
             out.writelines(record.pcapng())
     if parquet is not None:
         frame = record.frame  # says what is missing before a file is made
+        whole = io.BytesIO()  # polars tells of a full disk in words of its own
+        frame.write_parquet(whole)
         with _opened(parquet) as out:
-            frame.write_parquet(out)
+            out.write(whole.getbuffer())
 
 
 @contextlib.contextmanager

@@ -53,13 +53,7 @@ def rows(journey: Journey, numbers: dict[tuple[str, str], int], name_of: Callabl
         found += [
             Row("", "", _carried(hop.carrier, hop.among, name_of)) for hop in journey.tunnels if hop.place == place
         ]
-    if len(journey.ends) > 1:
-        return found + [Row("", str(end.at), _ended(end)) for end in journey.ends]
-    if journey.end.kind != "delivered" or journey.end.error is not None:
-        found.append(Row("", str(journey.end.at), _ended(journey.end)))
-    elif not any(row.text for row in found[-1:]) or not found:
-        found.append(Row("", str(journey.end.at), "delivered"))
-    return found
+    return found + [Row("", str(end.at), _ended(end)) for end in journey.ends or (journey.end,)]
 
 
 def _carried(carrier: int | None, among: int, name_of: Callable[[int], str]) -> str:

@@ -27,6 +27,7 @@ from netemu.topology.naming import hint
 from netemu.topology.points import HOOK_STAGES
 from netemu.topology.tracing import EVERYTHING, Tracing
 
+_BOTH_WAYS = ("in", "out")
 _HOOK_TIME = "the kernel tells no time at a hook: packets have that at which they were read"
 _TOGETHER = "what is said to be dropped here was of any interface of the host"
 
@@ -45,19 +46,19 @@ class Captured:
 
 @dataclass(slots=True)
 class Wanted:
-    """What is wanted of one host: interfaces by name (none named: all, if `wires`), hook stages.
+    """What is wanted of one host: interfaces by name, each with its ways (none named: all, if `wires`), hook stages.
 
     `whole`: the host itself was named.
     """
 
     wires: bool = False
-    interfaces: list[str] = field(default_factory=list)
+    interfaces: dict[str, set[str]] = field(default_factory=dict)
     stages: list[str] = field(default_factory=list)
     whole: bool = False
 
 
 def wanted_at(points: Sequence[str], hosts: Sequence[str]) -> dict[str, Wanted]:
-    """What points mean: `B` (all its interfaces), `B:eth0`, `B@prerouting.nat`. Raises UsageError."""
+    """What points mean: `B` (all its interfaces), `B:eth0`, `B:eth0 in`, `B@prerouting.nat`. Raises UsageError."""
     found: dict[str, Wanted] = {}
     for point in points:
         host = host_of(point)
@@ -70,13 +71,16 @@ def wanted_at(points: Sequence[str], hosts: Sequence[str]) -> dict[str, Wanted]:
             what.wires, what.whole = True, True
         elif point[len(host)] == ":":
             what.wires = True
-            what.interfaces += [rest] if rest not in what.interfaces else []
+            name, _, way = rest.partition(" ")
+            if way not in ("", *_BOTH_WAYS):
+                raise UsageError(f"'{point}' is no point: write B:eth0, 'B:eth0 in' or 'B:eth0 out'")
+            what.interfaces.setdefault(name, set()).update({way} if way else _BOTH_WAYS)
         elif rest in HOOK_STAGES:
             what.stages += [rest] if rest not in what.stages else []
         else:
             raise UsageError(f"no hook stage '{rest}': there are {', '.join(HOOK_STAGES)}")
     for what in found.values():
-        what.interfaces = [] if what.whole else what.interfaces
+        what.interfaces = {} if what.whole else what.interfaces
     return found
 
 
@@ -106,12 +110,13 @@ class _Wires:
             there = {name: index for index, name in socket.if_nameindex()}
         if strange := [name for name in wanted.interfaces if name not in there]:
             raise UsageError(f"host {net.name} has no interface '{strange[0]}': there are {', '.join(there)}")
-        names = wanted.interfaces or list(there)
+        names = list(wanted.interfaces or there)
         self.host, self.file = net.name, file
         about = _TOGETHER if len(names) > 1 else ""
         self.numbers = {
             there[name]: file.add(CaptureInterface(f"{net.name}:{name}", description=about)) for name in names
         }
+        self.ways = {there[name]: ways for name, ways in wanted.interfaces.items()}
         self.first = next(iter(self.numbers.values()))
         self.everything = not wanted.interfaces
         only = next(iter(self.numbers)) if len(wanted.interfaces) == 1 else 0
@@ -134,8 +139,11 @@ class _Wires:
                     continue
                 number = self.file.add(CaptureInterface(f"{self.host}:interface {frame.interface}"))
                 self.numbers[frame.interface] = number
+            outgoing = frame.kind == OUTGOING
+            if ("out" if outgoing else "in") not in self.ways.get(frame.interface, _BOTH_WAYS):
+                continue
             length = max(frame.length, len(frame.data))
-            yield CapturedPacket(number, frame.time_ns, frame.data, length, frame.kind == OUTGOING)
+            yield CapturedPacket(number, frame.time_ns, frame.data, length, outgoing)
 
     def lost(self) -> int:
         return self.ring.lost()
@@ -197,7 +205,7 @@ def _length(data: bytes) -> int:
 def capture(
     here: Inside,
     wanted: dict[str, Wanted],
-    out: int,
+    out: int | Callable[[], int],
     *,
     filter: str = "",
     count: int | None = None,
@@ -206,7 +214,8 @@ def capture(
 ) -> Captured:
     """Write what passes as pcapng to a descriptor, until something ends it. Raises UsageError, CaptureError.
 
-    `ready` is called once everything is bound.
+    `out` is the descriptor, or what gives it: called once everything is bound, so that a file is touched only then.
+    `ready` is called next.
     """
     file, taps = _File(), list[_Wires | _Hooks]()
     with ExitStack() as stack:
@@ -220,7 +229,7 @@ def capture(
                 stack.callback(taps[-1].close)
         for tap in taps:
             tap.open()
-        stream = stack.enter_context(Stream(out, here.holder))
+        stream = stack.enter_context(Stream(out if isinstance(out, int) else out(), here.holder))
         ready()
         return _Writer(file, taps, stream, count).run()
 

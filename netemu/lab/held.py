@@ -101,7 +101,7 @@ class HeldLab:
     def capture(
         self,
         points: Sequence[str],
-        out: int,
+        out: int | Callable[[], int],
         *,
         filter: str = "",
         count: int | None = None,
@@ -109,9 +109,11 @@ class HeldLab:
     ) -> Captured:
         """Write what passes these points to a descriptor as pcapng, while it happens; returns when that has ended.
 
-        Points are `B` (all interfaces of B), `B:eth0` and `B@prerouting.nat`. It ends with SIGINT or SIGTERM, when the
-        reader goes, when the lab goes down, or after `count` packets. `filter` is in pcap's language. `ready` is
-        called once everything is bound. For a process of its own, as `run` is, that has no threads yet.
+        Points are `B` (all interfaces of B), `B:eth0`, `B:eth0 in` and `B@prerouting.nat`. It ends with SIGINT or
+        SIGTERM, when the reader goes, when the lab goes down, or after `count` packets. `filter` is in pcap's language.
+        Where `out` is a function, it is called for the descriptor once everything is bound: a file that it opens is
+        touched only by a capture that begins. `ready` is called next. For a process of its own, as `run` is, that has
+        no threads yet.
         """
         from netemu.lab.inside import inside
         from netemu.topology.tracing import Tracing
@@ -132,12 +134,14 @@ class HeldLab:
         *,
         filter: str = "",
         settle: str = "1s",
+        count: int | None = None,
         ready: Callable[[], None] = lambda: None,
     ) -> Watched:
         """Write what `tell` makes of each journey that completes, and of each loss, to a descriptor.
 
         `filter` (pcap's language) chooses journeys: those of which a frame fits, on any wire. A packet of
-        which nothing more is seen for `settle` is told as it is. Ends, and is for a process of its own, as `capture`.
+        which nothing more is seen for `settle` is told as it is. Ends (here after `count` journeys), and is for a
+        process of its own, as `capture`.
         """
         from netemu.lab.inside import inside
         from netemu.topology.segments import segments
@@ -162,6 +166,7 @@ class HeldLab:
                 tracing=tracing,
                 filter=filter,
                 settle_ns=settle_ns,
+                most=count,
                 ready=ready,
             )
 

@@ -35,6 +35,7 @@ from netemu.lab.taps import Taps
 from netemu.lab.traffic import send
 from netemu.record.exchange import Exchange
 from netemu.record.record import Record, build_record
+from netemu.topology.built import built
 from netemu.topology.expectation import Expectation
 from netemu.topology.library import find
 from netemu.topology.load import Source, load, renamed
@@ -56,8 +57,9 @@ class Lab:
     it came from there). `name` is the lab's, if not its topology's. With `named`, the lab claims its name on this
     machine, and its hosts appear to `ip netns` as LAB-HOST. With `record`, taps are bound before any interface is up,
     as they are without it where the topology has traffic or expectations; else the first record binds them, so that a
-    lab nobody records pays for none. `taps` says how it is recorded: everything and whole, unless it says otherwise.
-    `progress` is called with how many things are made and how many there are to make.
+    lab nobody records pays for none. `taps` says how it is recorded, or else the topology's `record`; where neither
+    says anything, everything is, and whole. `progress` is called with how many things are made and how many there are
+    to make.
 
     Raises TopologyError, MachineError, or another NetemuError; nothing is left then.
     """
@@ -88,7 +90,11 @@ class Lab:
         self.timing_ms: dict[str, float] = {}
         self.folder: LabFolder | None = None
         self.pids: PidSpace | None = None
+        self._taps_source: Source | None = None
         tracing = {name: Tracing.parse(host.trace) for name, host in self.topology.hosts.items()}
+        if taps is None:
+            taps = Taps.of(self.topology.record, self.source.document.file if self.source.document else None)
+            self._taps_source = self.source
         self.recorder = Recorder(taps, tracing)
         self.services = Services(self.source)
         self.linkage: Linkage | None = None
@@ -125,6 +131,7 @@ class Lab:
 
     async def _build(self) -> None:
         enter_user_namespace()
+        self.recorder.how.prove(self._taps_source)
         steps = plan(self.topology)
         require_all(steps, self.source, taps=self._taps_from_start)
         self._stack.callback(self._give_folder_back)
@@ -189,7 +196,7 @@ class Lab:
 
     @asynccontextmanager
     async def record(self, *, since_up: bool = False) -> AsyncIterator[Record]:
-        """Record what happens inside the `with`; the yielded record is filled in when it ends.
+        """Record what happens inside the `with`; the yielded record is filled in when it ends, and is empty until then.
 
         With `since_up` it begins with what was seen since the taps were bound: before any interface was up where the
         lab was built with taps. A lab without taps gets them now.
@@ -210,9 +217,9 @@ class Lab:
         finally:
             self._recording = None
         segment_of = {member: name for name, members in segments(self.topology).items() for member in members}
-        built = build_record(captures, segment_of, record.exchanges, self.topology.name)
+        made = build_record(captures, segment_of, record.exchanges, self.topology.name, built(self.topology))
         for name in Record.__slots__:
-            setattr(record, name, getattr(built, name))
+            setattr(record, name, getattr(made, name))
 
     async def stop_recording(self) -> None:
         """Take the taps away until the next record: an idle lab that nobody records should not pay for them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -75,7 +76,7 @@ class Recorder:
     def __init__(self, how: Taps | None = None, tracing: Mapping[str, Tracing] | None = None) -> None:
         self.how = how or Taps()
         self.tracing = tracing or {}
-        self.room = Room(self.how.memory, self.how.folder)
+        self.room = Room(self.how.memory, None if self.how.folder is None else os.fspath(self.how.folder))
         self.reader: Reader | None = None
         self.taps: dict[str, _HostTaps] = {}
         self.bridges: list[tuple[socket.socket, str]] = []

@@ -23,9 +23,11 @@ def join_files(files: Sequence[str | Path]) -> Sides:
     """Join captures (pcap or pcapng) of two or more sides of a NAT, the client's side first.
 
     Each file is a side, named as the file without its ending; a file of several interfaces is a side for each,
-    `home:eth0`. Raises UsageError for a file that can't be read or is no capture, and for fewer than two sides.
+    `home:eth0`. Raises UsageError for a file that can't be read, is no capture or is given twice, and for fewer than
+    two sides.
     """
     paths = [Path(file) for file in files]
+    _require_different(paths)
     captures = [_read(path) for path in paths]
     sides = read_sides(list(zip(_names(paths), captures, strict=True)))
     if len(sides) < 2:
@@ -39,6 +41,14 @@ def join_files(files: Sequence[str | Path]) -> Sides:
         if side.left_out:
             notes[side.file].append(f"{side.name} saw {side.left_out} packets that are no whole IP: left out")
     return Sides(join_sides(sides), [str(path) for path in paths], notes)
+
+
+def _require_different(paths: Sequence[Path]) -> None:
+    """One file is not two sides: it would be joined to itself, packet by packet."""
+    for place, path in enumerate(paths):
+        for other in paths[:place]:
+            if path.exists() and other.exists() and path.samefile(other):
+                raise UsageError(f"{path} is given twice" if path == other else f"{path} is {other} once more")
 
 
 def _read(path: Path) -> Captured:

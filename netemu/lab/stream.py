@@ -84,7 +84,7 @@ class Stream:
             except BrokenPipeError:
                 self.why = "reader"
             except OSError as error:
-                raise UsageError(f"what was captured can't be written: {error.strerror}") from error
+                raise UsageError(f"what was seen can't be written: {error.strerror}") from error
         return done
 
     def _look(self, sockets: Sequence[Socket], within: float | None, out: int) -> bool:

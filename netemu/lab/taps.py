@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Self
 
-from netemu.kernel.filters import LONGEST
+from netemu.errors import TopologyError, UsageError
+from netemu.kernel.filters import LONGEST, compiled
 from netemu.kernel.ring import HAND_OVER, SIZE
 from netemu.kernel.store import MEMORY
+from netemu.topology.load import Source
+from netemu.topology.recording import SHORTEST, Recording
+from netemu.topology.units import size
 
 BUFFER = 64 << 20
 """Bytes each netlink socket may hold before it drops."""
@@ -14,6 +23,24 @@ _RINGS, _SMALLEST_RING = 128 << 20, 256 << 10
 """Bytes of all hosts' rings together, and of one at least."""
 _EVENTS, _FEWEST_EVENTS, _MOST_EVENTS = 16 << 20, 64 << 10, 2 << 20
 """The same of the rings of trace events, and of one at most: what they have no room for, the socket's buffer has."""
+_MOST_BYTES, _LARGEST_SOCKET = 1 << 40, 1 << 30
+"""More than any machine has; and what the kernel takes for a socket's buffer (INT_MAX / 2, net/core/sock.c)."""
+_BYTES = "a number of bytes, such as 8 << 20"
+_KINDS = (
+    ("filter", (str,), "a text in pcap's language"),
+    ("snap_length", (int,), "a number of bytes"),
+    ("ring", (int, NoneType), _BYTES),
+    ("buffer", (int,), _BYTES),
+    ("memory", (int,), _BYTES),
+    ("folder", (str, os.PathLike, NoneType), "a folder's path"),
+    ("ask_conntrack", (bool, NoneType), "True, False or None"),
+)
+_BOUNDS = (
+    ("snap_length", SHORTEST, LONGEST),
+    ("ring", 1, _MOST_BYTES),
+    ("buffer", 1, _LARGEST_SOCKET),
+    ("memory", 0, _MOST_BYTES),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +53,8 @@ class Taps:
     and conntrack tap may hold. All taps keep up to `memory` bytes in memory, and more in files without a name in
     `folder` (by default where temporary files go). `ask_conntrack` makes hook taps ask for the conntrack state, as
     they must before Linux 6.16.
+
+    Raises UsageError for a value that can't be. Whether `filter` is one, and `folder` takes files, is seen by `prove`.
     """
 
     filter: str = ""
@@ -33,8 +62,56 @@ class Taps:
     ring: int | None = None
     buffer: int = BUFFER
     memory: int = MEMORY
-    folder: str | None = None
+    folder: str | os.PathLike[str] | None = None
     ask_conntrack: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be."""
+        for name, kinds, due in _KINDS:
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise UsageError(f"Taps: {name} is {due}, not {value!r}")
+        for name, least, most in _BOUNDS:
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise UsageError(f"Taps: {name} is {least} bytes or more, {most:,} at most, not {value}")
+
+    @classmethod
+    def of(cls, said: Recording, beside: str | os.PathLike[str] | None) -> Self:
+        """As a topology says; its folder is relative to that of the file `beside`, if there is one."""
+        buffer = BUFFER if said.buffer is None else size(said.buffer)
+        memory = MEMORY if said.memory is None else size(said.memory)
+        folder = said.folder
+        if folder is not None:
+            folder = os.path.abspath(Path(beside).parent / folder if beside is not None else folder)
+        ring = None if said.ring is None else size(said.ring)
+        return cls(said.filter, said.snap_length, ring, buffer, memory, folder)
+
+    def prove(self, source: Source | None = None) -> None:
+        """See whether the filter is one, and files can be made in the folder. Raises UsageError, MachineError.
+
+        Where all this was said by a topology, it is a TopologyError that says where in its `source`.
+        """
+        for key, prove in (("filter", self._prove_filter), ("folder", self._prove_folder)):
+            try:
+                prove()
+            except UsageError as error:
+                if source is None:
+                    raise
+                raise TopologyError(source.problem(str(error), ("record", key))) from error
+
+    def _prove_filter(self) -> None:
+        if self.filter:
+            compiled(self.filter)
+
+    def _prove_folder(self) -> None:
+        if self.folder is not None:
+            try:
+                with tempfile.TemporaryFile(dir=self.folder):
+                    pass
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or error
+                raise UsageError(f"taps can't keep files in the folder '{self.folder}': {why}") from error
 
     @property
     def left_out(self) -> str:

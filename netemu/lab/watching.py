@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import socket
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from netemu.errors import CaptureError
+from netemu.errors import CaptureError, UsageError
 from netemu.kernel.features import trace_carries_conntrack
 from netemu.kernel.filters import Matcher
 from netemu.kernel.namespace import NetworkNamespace
@@ -34,6 +35,9 @@ from netemu.topology.tracing import EVERYTHING, Tracing
 PROOF_WITHIN = 2.0
 TICK = 0.05
 """Seconds until it is seen whether journeys have settled, while there are any."""
+_OURS = re.compile(r"\b(fin|syn|rst|psh|ack|urg|at)\b")
+_DIFFERENT = "a watch's filter is pcap's own: syn is 'tcp[tcpflags] & tcp-syn != 0' there, and there is no 'at'"
+"""Said of words that a record's text has (record/ask) and pcap does not."""
 _MANY = 20_000
 """Trace messages that are taken at once."""
 
@@ -128,12 +132,13 @@ def watch(
     tracing: Mapping[str, Tracing],
     filter: str = "",
     settle_ns: int = SETTLE_NS,
+    most: int | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> Watched:
     """Write what `tell` makes of each journey and loss to a descriptor, until something ends it.
 
-    `filter` (pcap's language) chooses journeys: those of which a frame, on any wire, fits. `ready` is called once all
-    taps are bound and the hooks' proven. Raises UsageError, CaptureError.
+    After `most` journeys it ends. `filter` (pcap's language) chooses those of which a frame, on any wire, fits.
+    `ready` is called once all taps are bound and the hooks' proven. Raises UsageError, CaptureError.
     """
     chosen = _Chosen(filter)
     size, hand_over = Taps().ring_for(len(here.nets))
@@ -148,7 +153,7 @@ def watch(
         stream.write("".join(tell(each) for each in left_out if each.note).encode())
         count = lost = 0
         more = True
-        while more:
+        while more and count != most:
             more = stream.wait([sock for each in taps for sock in each.sockets], TICK if live.pending else None)
             found = live.feed([each.piece(entries.pop(each.net.name, [])) for each in taps], time.monotonic_ns())
             if not more and stream.why != "reader":
@@ -156,10 +161,11 @@ def watch(
             losses = [loss for each in taps for loss in each.losses()]
             lost += sum(loss.lost for loss in losses)
             told = [each.journey for each in found if chosen.takes(each)]
+            told = told if most is None else told[: most - count]
             texts = [*map(tell, losses), *map(tell, told)]
             if texts and stream.write("".join(texts).encode(errors="replace")) >= 0:
                 count += len(told)
-        return Watched(count, lost, stream.why)
+        return Watched(count, lost, stream.why or "count")
 
 
 async def _begin(taps: list[_HostTaps], hand_over: int) -> dict[str, list[bytes]]:
@@ -186,7 +192,12 @@ class _Chosen:
     """Which journeys a filter takes."""
 
     def __init__(self, filter: str) -> None:
-        self.frames = Matcher(filter) if filter else None
+        try:
+            self.frames = Matcher(filter) if filter else None
+        except UsageError as error:
+            if not _OURS.search(filter):
+                raise
+            raise UsageError(f"{error}; {_DIFFERENT}") from error
         self.headers = Matcher(filter, raw=True) if filter else None
 
     def takes(self, completed: Completed) -> bool:

@@ -66,13 +66,11 @@ class Flow:
         return self.journeys[0].first.point.host
 
     @property
-    def undated(self) -> bool:
-        """Whether no sighting of its first packet has a time."""
+    def start_ns(self) -> int | None:
+        """When a wire first saw its first packet; None if none did."""
         if isinstance(self.journeys, Chosen):
-            return self.journeys.journeys.undated(self.journeys.places[0])
-        if isinstance(self.journeys, Chosen):
-            return not self.journeys.journeys.on_a_wire(self.journeys.places[0])
-        return self.journeys[0].start_ns is None
+            return self.journeys.journeys.first_time(self.journeys.places[0])
+        return self.journeys[0].start_ns
 
 
 class Flows(list[Flow]):

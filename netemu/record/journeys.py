@@ -207,14 +207,11 @@ class Journeys(Askable[Journey]):
         """The host that one of them was first seen at."""
         return self.seen.points[self.seen.point[self.laid.rows[self.laid.offset[place]]]].host
 
-    def on_a_wire(self, place: int) -> bool:
-        """Whether a wire saw one of them anywhere on its way."""
+    def first_time(self, place: int) -> int | None:
+        """When a wire first saw one of them; None if none did."""
         rows = self.laid.rows[self.laid.offset[place] : self.laid.offset[place + 1]]
-        return bool((rows < self.seen.wires).any())
-
-    def undated(self, place: int) -> bool:
-        """Whether one of them has no sighting on a wire: hooks have no times."""
-        return bool((self.laid.rows[self.laid.offset[place] : self.laid.offset[place + 1]] >= self.seen.wires).all())
+        wires = rows[rows < self.seen.wires]
+        return int(self.seen.time_ns[wires[0]]) if len(wires) else None
 
     def met(self) -> Iterable[tuple[RuleTurn, int]]:
         """Each rule and policy that packets met, and how often: also packets that began after the record's end."""

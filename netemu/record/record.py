@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from netemu.record.decode.link import LinkColumns
 from netemu.record.decode.packets import VXLAN_PORT
 from netemu.record.exchange import Exchange
 from netemu.record.files.saved import Raw, read, write
+from netemu.record.files.table import NEEDS_POLARS, table
 from netemu.record.flows import EntryKey, Flow, Flows, join_flows, read_entries
 from netemu.record.join.legacy import settle
 from netemu.record.join.passes import HostPasses, read_passes
@@ -94,7 +95,7 @@ class Record:
         """Read a saved record. Raises CaptureError for a file that is none, OSError for one that can't be read."""
         with open(file, "rb") as open_file:
             raw = read(open_file, file)
-        return build_record(raw.captures, raw.segment_of, raw.exchanges, raw.lab)
+        return build_record(raw.captures, raw.segment_of, raw.exchanges, raw.lab, raw.topology)
 
     def pcapng(self) -> Iterator[bytes]:
         """The record as a capture file for Wireshark, piece by piece: one interface a point."""
@@ -113,14 +114,12 @@ class Record:
 
         UsageError where polars is not installed, or the journeys are no columns.
         """
-        from netemu.record.files.table import table
-
         if not isinstance(self.journeys, Journeys):
             raise UsageError("a record that was put together by hand has no data frame")
         try:
             return table(self.journeys)
         except ImportError as error:
-            raise UsageError("a data frame needs polars: pip install 'netemu[frames]'") from error
+            raise UsageError(NEEDS_POLARS) from error
 
     def frames_table(self, vxlan_ports: Iterable[int] = (VXLAN_PORT,)) -> pl.DataFrame:
         """Every frame of every wire, IP or not, as a Polars data frame (frames_table.py names its columns).
@@ -133,7 +132,7 @@ class Record:
         try:
             return frames_table(self.link, vxlan_ports)
         except ImportError as error:
-            raise UsageError("a data frame needs polars: pip install 'netemu[frames]'") from error
+            raise UsageError(NEEDS_POLARS) from error
 
     def unsound(self, hosts: set[str]) -> list[TapHealth]:
         """The taps of these hosts that lost something or did not show themselves alive."""
@@ -182,8 +181,12 @@ def build_record(
     segment_of: Mapping[Member, str],
     exchanges: Sequence[Exchange] = (),
     lab: str = "",
+    topology: Mapping[str, Any] | None = None,
 ) -> Record:
-    """Decode and join what the taps of all hosts handed over; `lab` is the lab's name, for who reads it later."""
+    """Decode and join what the taps of all hosts handed over.
+
+    `lab` is the lab's name, `topology` what was built (`topology.built`), for who reads it later.
+    """
     settled = [settle(capture, read_passes(capture)) for capture in captures]
     passes = [each for each, _ in settled]
     found = joined_journeys(captures, passes, segment_of)
@@ -205,7 +208,7 @@ def build_record(
         frozenset(capture.host for capture in captures if capture.rules_before.legacy or capture.rules_after.legacy),
         {each.host: matchable for each, matchable in settled if matchable},
         sum(len(capture.frames) for capture in captures) + int((found.laid.rows >= found.seen.wires).sum()),
-        Raw(tuple(captures), segment_of, tuple(exchanges), lab),
+        Raw(tuple(captures), segment_of, tuple(exchanges), lab, topology),
         ConntrackEvents.of(captures),
         link,
         ArpSightings(link),
@@ -233,10 +236,12 @@ def _uncertain(capture: HostCapture, passes: HostPasses) -> dict[tuple[str, str,
 
 def _began_in(flow: Flow, exchange: Exchange) -> bool:
     """Whether a flow began in an exchange's time; what no wire saw: in its stretch of the trace, if that is known."""
-    if flow.undated:
+    began = flow.start_ns
+    if began is None:
         place = flow.journeys[0].first.place_in_trace
         if exchange.events is not None and place is not None:
             return exchange.events[0] <= place < exchange.events[1]
         if exchange.sockets:
             return True
-    return exchange.start_ns <= flow.since_ns <= exchange.end_ns
+        began = flow.since_ns
+    return exchange.start_ns <= began <= exchange.end_ns

@@ -4,6 +4,7 @@ model         the frozen objects a topology is made of: networks, hosts, links, 
 interface     an interface: a port on a network, a link's end, a VXLAN tunnel's end or a macvlan
 routing       a host's routes and policy rules
 tracing       how much of what passes a host's hooks is traced
+recording     how a lab is recorded
 service       a host's services: what runs, when it is ready, what it waits for
 hostfile      files placed on a host, and rules that stand in a file
 shaping       what a wire does to packets: delay, loss, rate and the like
@@ -30,6 +31,7 @@ steps         the steps that a plan is made of
 plan          a `Topology` to the ordered steps that build it
 needs         what a topology needs of a kernel beyond what every lab needs
 generate      topologies of a regular shape: star, line, ring, tree, mesh
+built         what a topology says is built, as plain values, and where two of them differ
 dump          a `Topology` back to YAML
 library       the topologies that come with netemu, by name
 """

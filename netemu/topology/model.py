@@ -11,6 +11,7 @@ from netemu.topology.counting import expanded
 from netemu.topology.expectation import Expectation
 from netemu.topology.hostfile import HostFile, Rules
 from netemu.topology.interface import Interface, Macvlan, Vxlan
+from netemu.topology.recording import Recording
 from netemu.topology.routing import NextHop, PolicyRule, Route
 from netemu.topology.service import Ready, Service
 from netemu.topology.shaping import LinkProperties
@@ -31,6 +32,7 @@ __all__ = [
     "NextHop",
     "PolicyRule",
     "Ready",
+    "Recording",
     "Route",
     "Service",
     "Topology",
@@ -91,6 +93,7 @@ class Topology(Strict):
     networks: dict[Name, Network] = Field(default={})
     hosts: dict[Name, Host] = Field(min_length=1)
     links: tuple[Link, ...] = ()
+    record: Recording = Field(default=Recording(), description="how it is recorded: everything and whole unless given")
     traffic: tuple[Traffic, ...] = ()
     expect: tuple[Expectation, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Quantities with their units: durations, shares in percent, rates in bits a second, queue lengths in packets."""
+"""Quantities with their units: durations, shares in percent, rates in bits a second, queue lengths, sizes in bytes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ _DURATION = re.compile(rf"^{_NUMBER}(us|ms|s|min)$")
 _SHARE = re.compile(rf"^{_NUMBER}%$")
 _RATE = re.compile(rf"^{_NUMBER}(bit|kbit|mbit|gbit)$")
 _QUEUE = re.compile(r"^(\d+)packets?$")
+_SIZE = re.compile(rf"^{_NUMBER}(B|KiB|MiB|GiB)$")
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 _BITS = {"bit": 1, "kbit": 1_000, "mbit": 1_000_000, "gbit": 1_000_000_000}
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_LARGEST = 1 << 40
 
 
 def seconds(duration: str) -> float:
@@ -51,6 +54,15 @@ def packets(queue: str) -> int:
     return int(match[1])
 
 
+def size(text: str) -> int:
+    """Bytes in a size such as `8MiB` (units of 1024); ValueError on a bare number, on none and on over 1024GiB."""
+    match = _SIZE.fullmatch(text)
+    found = round(float(match[1]) * _BYTES[match[2]]) if match else 0
+    if not 0 < found <= _LARGEST:
+        raise ValueError(f"'{text}' is no size: write a number with its unit (B, KiB, MiB, GiB), as in 8MiB")
+    return found
+
+
 def _checked(read: Callable[[str], object]) -> BeforeValidator:
     def check(value: object) -> str:
         read(str(value))
@@ -67,3 +79,4 @@ Duration = Annotated[str, _checked(seconds), _schema(_DURATION)]
 Share = Annotated[str, _checked(share), _schema(_SHARE)]
 Rate = Annotated[str, _checked(bits_per_second), _schema(_RATE)]
 QueueLength = Annotated[str, _checked(packets), _schema(_QUEUE)]
+Size = Annotated[str, _checked(size), _schema(_SIZE)]

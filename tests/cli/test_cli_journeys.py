@@ -139,6 +139,15 @@ def test_one_side_alone_and_an_unknown_flow_are_usage_errors(files):
         assert done.stderr.count("\n") == 1
 
 
+def test_one_file_is_not_two_sides(files, tmp_path):
+    link = tmp_path / "link.pcap"
+    link.symlink_to(files[0])
+    for given, said in ((files[0], "is given twice"), (link, f"link.pcap is {files[0]} once more")):
+        done = netemu("journeys", files[0], given)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+
+
 def test_a_folder_is_no_capture(files, tmp_path):
     done = netemu("journeys", files[0], tmp_path)
     assert (done.returncode, done.stderr) == (2, f"netemu: {tmp_path} can't be read: Is a directory\n")

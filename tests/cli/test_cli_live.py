@@ -115,6 +115,25 @@ def test_packets_are_there_at_once(lab):
         assert running.poll() is None
 
 
+@pytest.mark.parametrize("point", [["B:eth0 in"], ["B:eth0", "in"]])
+def test_one_way_of_an_interface_is_captured_alone(lab, tmp_path, point):
+    file = tmp_path / "in.pcapng"
+    with going_on("capture", lab, *point, "tcp", "-w", str(file), "-c", "4") as running:
+        ask(lab)
+        assert ended(running, None)[0] == 0
+    interfaces, packets = read(file.read_bytes())
+    assert [each.name for each in interfaces] == ["B:eth0"]
+    assert [packet.outgoing for packet in packets] == [False] * 4
+
+
+def test_a_watch_ends_after_as_many_journeys_as_asked(lab):
+    with going_on("watch", lab, "-c", "3", "tcp") as running:
+        ask(lab)
+        code, out, said = ended(running, None)
+    assert (code, out.count(b"tcp ")) == (0, 3)
+    assert said == "netemu: 3 journeys, 0 lost\n"
+
+
 @pytest.mark.parametrize("command", [("capture", "B:eth0"), ("watch",)])
 def test_a_reader_that_goes_ends_it_quietly(lab, command):
     with going_on(command[0], lab, *command[1:]) as running:
@@ -217,10 +236,12 @@ def test_what_is_wrong_with_a_call_is_told(lab):
     for arguments, why in (
         (("capture", lab, "X:eth0"), "is no point of lab live: its hosts are A, B, C, pod"),
         (("capture", lab, "B:eth7"), "host B has no interface 'eth7': there are lo, eth0"),
+        (("capture", lab, "B:eth0 up"), "'B:eth0 up' is no point: write B:eth0, 'B:eth0 in' or 'B:eth0 out'"),
         (("capture", lab, "B@nowhere"), "no hook stage 'nowhere'"),
         (("capture", lab, "B", "no filter"), "filter 'no filter'"),
         (("capture", lab, "B", "-w", "/nowhere/x"), "can't be written"),
         (("watch", lab, "no filter"), "filter 'no filter'"),
+        (("watch", lab, "syn"), "syn is 'tcp[tcpflags] & tcp-syn != 0' there"),
         (("watch", lab, "--settle", "3"), "'3' is no duration"),
         (("watch", "nolab"), "lab nolab is not up"),
     ):
@@ -234,6 +255,16 @@ def test_what_is_wrong_with_a_call_is_told(lab):
     assert "not for a terminal: pipe it" in done.stderr
     os.close(ours)
     os.close(theirs)
+
+
+def test_a_capture_that_is_refused_leaves_its_file_as_it_was(lab, tmp_path):
+    file = tmp_path / "kept.pcapng"
+    file.write_text("what was there")
+    for words in (["B:eth7"], ["B@nowhere"], ["X:eth0"], ["B:eth0", "no filter"], ["B:eth0", "B@forward", "no filter"]):
+        done = netemu("capture", lab, *words, "-w", str(file))
+        assert (done.returncode, file.read_text()) == (2, "what was there"), (words, done.stderr)
+    assert netemu("capture", "nolab", "B", "-w", str(tmp_path / "new.pcapng")).returncode == 2
+    assert not (tmp_path / "new.pcapng").exists()
 
 
 def test_an_ordinary_user_captures_and_watches_a_lab_of_their_own(user):  # noqa: F811

@@ -73,15 +73,31 @@ def test_expectations_that_changed_are_held_against_the_same_record(named, saved
     assert "FAIL" in done.stdout
 
 
-def test_a_record_of_another_lab_is_refused(named, saved, tmp_path):
-    done = netemu("check", "nodeport", "--record", saved)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "netemu: the record is of lab 'kept', not of 'nodeport'\n"
+def test_a_record_is_checked_whatever_the_lab_was_named(named, saved):
+    for name in ("nodeport", named):
+        done = netemu("check", name, "--record", saved)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_a_record_of_another_topology_is_refused_with_what_differs(named, saved, tmp_path):
     other = tmp_path / "other.yaml"
-    other.write_text(Path(named).read_text().replace("\nlinks:", "\n  D: {}\nlinks:", 1))
-    done = netemu("check", str(other), "--record", saved)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "D not in the record" in done.stderr
+    for change, said in (
+        (("\nlinks:", "\n  D: {}\nlinks:"), "D not in the record"),
+        (("--to-source 192.168.0.2", "--to-source 192.168.0.9"), "hosts.B.iptables: '-A POSTROUTING"),
+        (
+            ("172.26.0.0/24, via: 192.168.0.3", "172.26.0.0/24, via: 192.168.0.1"),
+            "hosts.B.routes[0].via: '192.168.0.3'",
+        ),
+        (("http://192.168.0.2:30000/", "http://192.168.0.2:30001/"), "traffic.hello.http: "),
+        (("name: hello", "name: bye"), "sends no 'hello'"),
+    ):
+        text = Path(named).read_text().replace(*change, 1)
+        assert change[1] in text
+        other.write_text(text.split("\nexpect:")[0])
+        done = netemu("check", str(other), "--record", saved)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("netemu: the record, of lab kept, is of another topology than kept:")
+        assert said in done.stderr, done.stderr
 
 
 def test_a_lab_that_is_up_is_checked_again_and_stays_up(lab, tmp_path):
@@ -170,6 +186,13 @@ def test_an_export_says_what_it_lacks(saved):
         done = netemu("export", saved, *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert why in done.stderr
+    for kind in ("--pcapng", "--parquet"):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [*NETEMU, "export", saved, kind, "-"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        said = "netemu: standard output can't be written: No space left on device\n"
+        assert (done.returncode, done.stderr) == (2, said)
     ours, theirs = pty.openpty()
     done = subprocess.run(
         [*NETEMU, "export", saved, "--pcapng", "-"], stdout=theirs, stderr=subprocess.PIPE, text=True, check=False

@@ -51,6 +51,18 @@ def test_output_that_can_not_be_written_changes_neither_the_verdict_nor_the_lab(
     assert "nodeport is down" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["graph nodeport", "schema", "validate nodeport --json", "ls --json", "--help"])
+def test_a_full_disk_is_no_fault_of_netemus_own(command):
+    done = shell(f"netemu {command} >/dev/full")
+    assert (done.returncode, done.stderr) == (2, "netemu: standard output can't be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("command", ["capture nolab B", "watch nolab", "export file --pcapng -"])
+def test_what_nobody_could_read_is_not_begun(command):
+    done = shell(f"netemu {command} >&-")
+    assert (done.returncode, done.stderr) == (2, "netemu: standard output is closed: pipe it, or send it to a file\n")
+
+
 def test_closed_standard_streams_do_no_harm():
     assert shell("netemu run nodeport >&- 2>&- <&-; exit $?").returncode == 0
 

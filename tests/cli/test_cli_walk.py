@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from record_scene import Scene, icmp_error, tcp, udp
 from rich.console import Console
 
 from netemu import Topology
 from netemu.check.report import check_record
+from netemu.cli.rows import rows
 from netemu.cli.walk import Walk
 
 ASKED = udp("192.168.0.1:4000", "192.168.0.2:53", b"?")
@@ -46,6 +48,20 @@ def test_a_broadcast_shows_each_of_its_ends():
     text = shown(scene)
     assert "B@input.nat       delivered\n" in text
     assert "C@prerouting.nat  dropped by filter INPUT: -A INPUT -j DROP\n" in text
+
+
+def test_a_datagram_that_came_in_fragments_was_delivered_in_words():
+    scene = Scene()
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    a.sends(ASKED, "eth0")
+    b.gets("eth0", ASKED).delivered()
+    (journey,) = scene.journeys()
+    place = [str(seen.point) for seen in journey.sightings].index("B:eth0 in")
+    seen = list(journey.sightings)
+    seen[place] = replace(seen[place], headers=replace(seen[place].headers, fragment=(2960, False)))
+    *_, wire, end = rows(replace(journey, sightings=tuple(seen)), {})
+    assert (wire.point, wire.text) == ("B:eth0 in", "fragment from byte 2960 on")
+    assert (end.point, end.text) == ("B@input.nat", "delivered")
 
 
 def test_packets_told_by_their_order_and_those_that_are_not_say_so():

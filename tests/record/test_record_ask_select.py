@@ -118,6 +118,10 @@ def test_what_is_chosen_by_words_is_what_fits_when_looked_at_one_by_one(seed: in
         words = {word: dice.choice(ASKED[word]) for word in dice.sample(sorted(ASKED), dice.choice([1, 1, 1, 2, 3]))}
         known = {name for capture in captures if capture.host == "B" for name in capture.interfaces.values()}
         assert "eth0" in known
+        if words.get("flow", 0) > len(record.flows):
+            with pytest.raises(UsageError, match=r"the record has no flow \d: there (are 1 to \d|is none)"):
+                record.journeys(**words)
+            continue
         assert list(record.journeys(**words).ids()) == plainly(record, words, whole=True), words
         assert list(record.sightings(**words)) == plainly(record, words, whole=False), words
         flows = {journey.flow for journey in record.journeys(**words)}
@@ -189,6 +193,14 @@ BAD = [
     ({"end": "drop"}, "no end 'drop', did you mean 'dropped'"),
     ({"traffic": "helo"}, "no traffic item 'helo' was sent while this was recorded, did you mean 'hello'"),
     ({"nth": "1st"}, "'1st' is no number for nth"),
+    ({"nth": -1}, "there is no nth -1: packets are counted from 1"),
+    ({"flow": 999}, "the record has no flow 999: there are 1 to 2"),
+    ({"flow": 0}, "the record has no flow 0"),
+    ({"sport": 70000}, "there is no port 70000: write 0 to 65535"),
+    ({"port": -1}, "there is no port -1"),
+    ({"proto": 256}, "there is no protocol 256: write 0 to 255"),
+    ({"walked": "yes"}, "walked is True or False, not 'yes'"),
+    ({"first": 1}, "first is True or False, not 1"),
 ]
 
 
@@ -223,6 +235,11 @@ TEXTS: list[tuple[str, Callable[[Sighting], bool]]] = [
     ("udp port 53", lambda s: s.headers.proto == "udp" and 53 in (s.headers.sport, s.headers.dport)),
     ("tcp src port 30000", lambda s: s.headers.proto == "tcp" and s.headers.sport == 30000),
     ("src host 192.168.0.1", lambda s: s.headers.src == "192.168.0.1"),
+    ("src or dst port 8080", lambda s: 8080 in (s.headers.sport, s.headers.dport)),
+    ("dst || src host 192.168.0.1", lambda s: "192.168.0.1" in (s.headers.src, s.headers.dst)),
+    ("src and dst net 192.168.0.0/24", lambda s: all("192.168.0." in each for each in (s.headers.src, s.headers.dst))),
+    ("(vlan)", lambda s: False),
+    ("vlan and tcp or udp", lambda s: s.headers.proto == "udp"),
     ("src 192.168.0.1", lambda s: s.headers.src == "192.168.0.1"),
     ("dst net 172.26.0.0/24", lambda s: s.headers.dst.startswith("172.26.0.")),
     ("172.26.0.0/24", lambda s: "172.26.0." in s.headers.src + s.headers.dst),
@@ -273,6 +290,13 @@ WRONG = [
     ("portrange 80", "'' is no number for port, at character 11 of"),
     ("host example.org", "is no address, network or ADDRESS:PORT"),
     ("src", "what 'src' is to be is missing"),
+    ("src or port 7", "what 'src' is to be is missing, at character 5 of"),
+    ("src or", "what 'src' is to be is missing"),
+    ("src and dst", "what 'src and dst' is to be is missing"),
+    ("vlan x", "'x' is no number for vlan, at character 1 of"),
+    ("vlan 4096", "there is no vlan 4096: write 0 to 4095"),
+    ("port 99999", "there is no port 99999: write 0 to 65535, at character 6 of"),
+    ("portrange 1-99999", "there is no port 99999"),
     ("src tcp", "there is no word 'tcp'"),
     ("at Z@forward", "no host 'Z'"),
     ("at", "the point behind 'at' is missing"),

@@ -6,7 +6,7 @@ import random
 import sys
 
 import pytest
-from record_scene import NodePort, Scene, udp
+from record_scene import NodePort, Scene, icmp_error, tcp, udp
 from record_scenes import any_captures
 
 from netemu.errors import UsageError
@@ -25,6 +25,9 @@ def told(record: Record) -> list[tuple]:
             *(seen.point.interface, seen.point.way, seen.point.stage),
             *(seen.headers.icmp[0] * 256 + seen.headers.icmp[1] if seen.headers.icmp else None, seen.headers.icmp_id),
             *(journey.end.kind, journey.complete),
+            *next(((c.by, c.rule) for c in journey.rewrites if c.place == place and c.field != "ttl"), (None, None)),
+            seen.ct.status if seen.ct else None,
+            *(journey.retransmits, journey.duplicates, journey.quotes),
         )
         for journey in record.journeys
         for place, seen in enumerate(journey.sightings)
@@ -43,6 +46,30 @@ def test_a_frame_answers_questions(lab: NodePort):
     seen = frame.filter(frame["point"] == "B@prerouting.nat")
     assert seen["dst"].to_list() == ["172.26.0.3", "192.168.0.1", "172.26.0.3"]
     assert seen["ct_state"].to_list() == ["new", "established", "established"]
+
+
+def test_a_frame_tells_what_rewrote_a_packet_and_what_is_sent_again(lab: NodePort):
+    lab.handshake()
+    frame = lab.scene.record().frame
+    seen = frame.filter(frame["point"] == "B@prerouting.nat")
+    assert seen["by"].to_list() == ["rule", "conntrack", "conntrack"]
+    assert [rule is not None for rule in seen["rule"]] == [True, False, False]
+    assert seen["ct_status"].null_count() == 0
+    assert frame["by"].drop_nulls().unique().sort().to_list() == ["conntrack", "rule"]
+
+
+def test_a_frame_tells_retransmissions_and_errors(scene: Scene):
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    for number in range(2):
+        packet = tcp("10.0.0.1:1", "10.0.0.2:2", seq=5, ip_id=number)
+        a.sends(packet, "eth0")
+        b.gets("eth0", packet).delivered()
+    error = icmp_error("10.0.0.2", "10.0.0.1", 3, packet)
+    b.sends(error, "eth0")
+    a.gets("eth0", error).delivered()
+    frame = scene.record().frame.unique("journey", maintain_order=True)
+    assert frame["retransmits"].to_list() == [None, 1, None]
+    assert frame["quotes"].to_list() == [None, None, 2]
 
 
 def test_a_frame_tells_ip_ids_and_vlans(scene: Scene):
@@ -67,7 +94,7 @@ def test_a_parquet_file_reads_back_equal(lab: NodePort, tmp_path):
 
 def test_without_polars_a_parquet_file_is_refused_with_what_installs_it(lab: NodePort, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(UsageError, match=r"pip install 'netemu\[frames\]'"):
+    with pytest.raises(UsageError, match=r"\.venv/bin/pip install '\.\[frames\]'"):
         lab.scene.record().write_parquet(str(tmp_path / "none.parquet"))
     assert list(tmp_path.iterdir()) == []
 

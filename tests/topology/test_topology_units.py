@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from netemu.topology.shaping import LinkProperties, merged
-from netemu.topology.units import bits_per_second, packets, share
+from netemu.topology.units import bits_per_second, packets, share, size
 
 
 @given(st.integers(0, 10_000))
@@ -22,11 +22,19 @@ def test_a_rate_is_bits_a_second_in_thousands(rate, bits):
 
 
 @pytest.mark.parametrize(
+    ("text", "found"), [("1B", 1), ("1KiB", 1024), ("1.5MiB", 3 << 19), ("8MiB", 8 << 20), ("1024GiB", 1 << 40)]
+)
+def test_a_size_is_bytes_in_units_of_1024(text, found):
+    assert size(text) == found
+
+
+@pytest.mark.parametrize(
     ("read", "text"),
     [
         *((share, text) for text in ("1", "101%", "-1%", "1 %", "%", "")),
         *((bits_per_second, text) for text in ("1000", "1mb", "1Mbit", "0bit", "7bit", "1mbps", "")),
         *((packets, text) for text in ("5", "0packets", "1.5packets", "5packetss", "")),
+        *((size, text) for text in ("8", "8MB", "8mib", "0B", "-1B", "8 MiB", "1025GiB", "0.1B", "")),
     ],
 )
 def test_a_quantity_without_its_unit_is_refused(read, text):

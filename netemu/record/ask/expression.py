@@ -1,8 +1,9 @@
 """Text in the manner of pcap-filter(7), read to what it asks: words joined by and, or, not and parentheses.
 
-Understood is what columns can tell: `[src|dst] host|net|port|portrange X`, an address by itself, the protocols by
-name, `ip`, `ip6`, `vlan`, `greater N`, `less N` (frame lengths, both included), TCP's flags as words (`syn`), and
-`at POINT`. `and` and `or` bind alike, from left to right, and `not` binds tighter, as pcap has it.
+Understood is what columns can tell: `[SIDE] host|net|port|portrange X` (`src`, `dst`, `src or dst`, `src and dst`), an
+address by itself, the protocols by name, `ip`, `ip6`, `vlan`, `greater N`, `less N` (frame lengths, both included),
+TCP's flags as words (`syn`), and `at POINT`. `and` and `or` bind alike, from left to right, and `not` binds tighter, as
+pcap has it.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ class _Reader:
         if word in FLAGS:
             return self.term(("flag", "", word, token.place))
         if word == "vlan":
-            number = self._next("a number").word if self._peek().isdigit() else ""
+            ends = ("", ")", *_JOINS)
+            number = self._next("a number").word if self._peek() not in ends and self._peek() not in _WORDS else ""
             return self.term(("vlan", "", number, token.place))
         if word in ("greater", "less"):
             return self.term((word, "", self._next(f"the length behind '{word}'").word, token.place))
@@ -133,18 +135,37 @@ class _Reader:
         side = word if word in _SIDES else ""
         kind = word
         if side:
+            side = self._sides(side)
             kind = self._next(f"what '{side}' is to be").word
         if kind in _KINDS:
             value = self._next(f"what '{kind}' is to be")
-            return self.term((kind, side, value.word, value.place))
+            return self._one_or_both(kind, side, value)
         if re.match(r"\d+\.\d|[0-9a-fA-F]*:", kind):
-            return self.term(("net" if "/" in kind else "host", side, kind, self.tokens[self.at - 1].place))
+            return self._one_or_both("net" if "/" in kind else "host", side, self.tokens[self.at - 1])
         self.at -= 1
         if kind == "arp":
             raise self._wrong("ARP is on no journey: only IP packets are followed")
         if kind.startswith(("tcp[", "ip[")):
             raise self._wrong(f"bytes by their number are not looked at: write a flag's word, {', '.join(FLAGS)}")
         raise self._wrong(f"there is no word '{kind}'{hint(kind, _WORDS)}")
+
+    def _sides(self, side: str) -> str:
+        """`src or dst` and `src and dst` are sides, too."""
+        join = _JOINS.get(self._peek())
+        if join is None:
+            return side
+        other = self.tokens[self.at + 1].word if self.at + 1 < len(self.tokens) else ""
+        if {side, other} != set(_SIDES):
+            raise self._wrong(f"what '{side}' is to be is missing")
+        self.at += 2
+        return f"{side} {join} {other}"
+
+    def _one_or_both(self, kind: str, side: str, value: _Token) -> Any:
+        """A term of one side, of either, or of both."""
+        if " and " in side:
+            one, other = (self.term((kind, each, value.word, value.place)) for each in _SIDES)
+            return one & other
+        return self.term((kind, "" if " or " in side else side, value.word, value.place))
 
     def _at(self) -> Any:
         token = self._next("the point behind 'at'")

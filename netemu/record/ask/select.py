@@ -20,7 +20,7 @@ from netemu.record.ask.at import points_at
 from netemu.record.ask.expression import FLAGS, Term, complain, evaluate
 from netemu.record.decode.rows import Column, mix, ranges
 from netemu.record.join.fragments import is_fragment
-from netemu.record.join.rewrites import Cause, rewrites
+from netemu.record.join.rewrites import Cause, Rewrite, rewrites
 from netemu.topology.naming import hint
 from netemu.topology.points import Point
 from netemu.topology.values import Endpoint
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 _ENDS = ("delivered", "dropped", "unseen", "reassembled")
 """By forest.py's numbers."""
+_LAST_PORT = 0xFFFF
 _LOW = (1 << 64) - 1
 
 
@@ -156,7 +157,7 @@ class Rows:
         if number is None:
             if not str(value).isdigit():
                 raise UsageError(f"there is no protocol '{value}'{hint(str(value), (*_NUMBERS, 'ip', 'ip6'))}")
-            number = int(value)
+            number = _within(_number(value, "protocol"), "protocol", 0, 255)
         return self.packets.proto == number
 
     def _proto(self, _: str, value: str) -> Column:
@@ -197,7 +198,7 @@ class Rows:
 
     def _portrange(self, side: str, value: str) -> Column:
         low, _, high = value.partition("-")
-        first, last = _number(low, "port"), _number(high, "port")
+        first, last = (_within(_number(each, "port"), "port", 0, _LAST_PORT) for each in (low, high))
 
         def within(side: str, _: str) -> Column:
             ports = self._ports(side)
@@ -212,7 +213,7 @@ class Rows:
         return self.packets.sport if side == "src" else self.packets.dport
 
     def _one_port(self, side: str, value: int | str) -> Column:
-        return self._ports(side) == _number(value, "port")
+        return self._ports(side) == _within(_number(value, "port"), "port", 0, _LAST_PORT)
 
     def _endpoint(self, side: str, value: str) -> Column:
         network, port = self._parsed(str(value))
@@ -244,7 +245,9 @@ class Rows:
 
     def _vlan(self, _: str, value: str) -> Column:
         tag = self.packets.vlan
-        return (tag >= 0) & ((tag & 0xFFF) == _number(value, "vlan")) if value else tag >= 0
+        if not value:
+            return tag >= 0
+        return (tag >= 0) & ((tag & 0xFFF) == _within(_number(value, "vlan"), "vlan", 0, 0xFFF))
 
     def _lengths(self, kind: str, value: int) -> Column:
         """By a frame's length on its wire; a hook sees no frame."""
@@ -264,6 +267,7 @@ class Rows:
 
     def walked(self, value: bool) -> Column:
         """At a .nat point, and a nat chain was walked to there or not."""
+        _true_or_false("walked", value)
         seen = self.seen
         nat = np.array([turn.nat for turn in seen.met], np.bool_)[seen.turns]
         often = np.concatenate([[0], np.cumsum(nat)])
@@ -275,24 +279,40 @@ class Rows:
     def by(self, value: str) -> Column:
         """An address or port that was rewritten there (for `route`, a TTL), and by what."""
         _one_of("cause of a rewrite", value, get_args(Cause))
-        laid, seen = self.journeys.laid, self.seen
-        fits = np.zeros(len(seen), np.bool_)
-        first = np.zeros(len(laid.rows), np.bool_)
-        first[laid.offset[:-1]] = True
-        rows, before = laid.rows, laid.rows_before(np.arange(len(laid.rows)), first)
+        fits = np.zeros(len(self.seen), np.bool_)
         if value == "route":
+            rows, before = self._with_before()
             fits[rows] = self.packets.ttl[rows] != self.packets.ttl[before]
             return fits
+        rows, number, kinds = self.rewritten()
+        fits[rows] = np.array([value in {each.by for each in kind} for kind in kinds] + [value == "unknown"])[number]
+        return fits
+
+    def rewritten(self) -> tuple[Column, Column, list[list[Rewrite]]]:
+        """The rows where an address or port is not what it was before, the number of each one's kind, and the kinds.
+
+        A kind are the rewrites of one of its rows: causes and rules are those of all. It is -1 where NAT has no place:
+        the cause is unknown there (rewrites.py).
+        """
+        seen = self.seen
+        rows, before = self._with_before()
         changed = self._moved(rows, before)
         rows, before = rows[changed], before[changed]
-        nat = np.array([point.is_nat for point in seen.points], np.bool_)[seen.point[rows]]
-        fits[rows[~nat]] = value == "unknown"  # NAT has no place there (rewrites.py)
-        rows, before = rows[nat], before[nat]
-        kind = mix(seen.states_of(before).astype(np.uint64) ^ _turns(seen.turns, *seen.turns_of(rows)), 1)
-        _, place, number = np.unique(mix(kind ^ seen.point[rows].astype(np.uint64), 2), True, True)
-        causes = [self._causes(int(was), int(row)) for was, row in zip(before[place], rows[place], strict=True)]
-        fits[rows] = np.array([value in each for each in causes], np.bool_)[number]
-        return fits
+        nat = np.flatnonzero(np.array([point.is_nat for point in seen.points], np.bool_)[seen.point[rows]])
+        states = seen.states_of(before[nat]).astype(np.uint64)
+        kind = mix(states ^ _turns(seen.turns, *seen.turns_of(rows[nat])), 1)
+        _, place, of_kind = np.unique(mix(kind ^ seen.point[rows[nat]].astype(np.uint64), 2), True, True)
+        kinds = [self._changes(int(before[at]), int(rows[at])) for at in nat[place]]
+        number = np.full(len(rows), -1, np.int64)
+        number[nat] = of_kind
+        return rows, number, kinds
+
+    def _with_before(self) -> tuple[Column, Column]:
+        """The rows of all journeys, and the row before each; itself for the first."""
+        laid = self.journeys.laid
+        first = np.zeros(len(laid.rows), np.bool_)
+        first[laid.offset[:-1]] = True
+        return laid.rows, laid.rows_before(np.arange(len(laid.rows)), first)
 
     def _moved(self, rows: Column, before: Column) -> Column:
         """Where source or destination are not what they were before; IPv6's upper halves only where there are any.
@@ -310,14 +330,19 @@ class Rows:
             changed |= moved & ~bare if "port" in name else moved
         return np.flatnonzero(changed)
 
-    def _causes(self, before: int, row: int) -> set[str]:
+    def _changes(self, before: int, row: int) -> list[Rewrite]:
         seen = self.seen
         found = rewrites(seen.sighting(before), seen.sighting(row), seen.turns_before(row))
-        return {each.by for each in found if each.field != "ttl"}
+        return [each for each in found if each.field != "ttl"]
 
     def of_flow(self, value: int) -> Column:
         """Of one flow, by its id."""
-        return self.journeys.flow == _number(value, "flow")
+        count = int(self.journeys.flow.max(initial=0))
+        number = _number(value, "flow")
+        if not 1 <= number <= count:
+            there = f"there are 1 to {count}" if count else "there is none"
+            raise UsageError(f"the record has no flow {number}: {there}")
+        return self.journeys.flow == number
 
     def of_direction(self, value: str) -> Column:
         """Of one direction."""
@@ -325,11 +350,15 @@ class Rows:
         return self.journeys.reply == (value == "reply")
 
     def of_nth(self, value: int) -> Column:
-        """The n-th of its flow and direction."""
-        return self.journeys.nth == _number(value, "nth")
+        """The n-th of its flow and direction; 0 is no packet of it, but an ICMP error that quotes one."""
+        number = _number(value, "nth")
+        if number < 0:
+            raise UsageError(f"there is no nth {number}: packets are counted from 1")
+        return self.journeys.nth == number
 
     def of_first(self, value: bool) -> Column:
         """The first of its flow and direction, or none such."""
+        _true_or_false("first", value)
         return (self.journeys.nth == 1) == bool(value)
 
     def of_traffic(self, value: str) -> Column:
@@ -367,6 +396,17 @@ def _number(value: int | str, what: str) -> int:
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return int(value)
     raise UsageError(f"'{value}' is no number for {what}")
+
+
+def _within(value: int, what: str, first: int, last: int) -> int:
+    if not first <= value <= last:
+        raise UsageError(f"there is no {what} {value}: write {first} to {last}")
+    return value
+
+
+def _true_or_false(what: str, value: object) -> None:
+    if not isinstance(value, bool | np.bool_):
+        raise UsageError(f"{what} is True or False, not {value!r}")
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:

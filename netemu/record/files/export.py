@@ -15,6 +15,7 @@ from netemu.record.capture import OUTGOING, HostCapture
 from netemu.record.decode.points import wire_name
 from netemu.record.decode.rows import Column
 from netemu.record.files.pcapng import RAW_IP, CapturedPacket, CaptureInterface, header, packet, statistics
+from netemu.record.join.ends import End
 from netemu.record.join.passes import read_passes
 from netemu.record.join.rewrites import Rewrite
 from netemu.record.join.sightings import Sightings
@@ -165,14 +166,29 @@ def _told(journey: Journey, place: int) -> str:
     seen = journey.sightings[place]
     if seen.ct is not None:
         words += f", {seen.ct.ctinfo}"
+    again = [f"repeats journey {journey.retransmits}"] if journey.retransmits is not None else []
+    again += [f"journey {journey.duplicates} once more"] if journey.duplicates is not None else []
     changes = [_changed(change) for change in journey.rewrites if change.place == place and change.by != "route"]
-    return "; ".join([words, *changes])
+    ends = [_ended(end) for end in journey.ends if end.place == place]
+    return "; ".join([words, *again, *changes, *ends])
 
 
 def _name(journey: Journey) -> str:
+    if journey.error is not None:
+        among = f" (1 of {journey.error.among} that fit)" if journey.error.among > 1 else ""
+        return f"error {journey.error.kind}, quotes journey {journey.quotes}{among}"
     return f"{'request' if journey.direction == 'original' else 'reply'} {journey.nth}"
 
 
 def _changed(change: Rewrite) -> str:
     by = f"rule {change.rule}" if change.by == "rule" else change.by
     return f"{change.field} {change.before} ⇒ {change.after} by {by}"
+
+
+def _ended(end: End) -> str:
+    """How a journey ended at this packet, as far as the kernel told why."""
+    words = {"delivered": "delivered", "unseen": "not seen any further", "reassembled": "put together with others"}
+    said = f", error {end.error.kind} in journey {end.error.journey}" if end.error is not None else ""
+    if end.turn is not None:
+        return f"dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
+    return f"{words.get(end.kind, end.kind)}{said}"

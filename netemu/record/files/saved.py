@@ -39,12 +39,16 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """What a record was made of. `segment_of` names the network or link that each (host, interface) is on."""
+    """What a record was made of. `segment_of` names the network or link that each (host, interface) is on.
+
+    `topology` is what was built, as `topology.built` tells it; None where that is not known, as of older files.
+    """
 
     captures: tuple[HostCapture, ...] = ()
     segment_of: Mapping[Member, str] = field(default_factory=dict)
     exchanges: tuple[Exchange, ...] = ()
     lab: str = ""
+    topology: Mapping[str, Any] | None = None
 
 
 def write(file: IO[bytes], raw: Raw) -> None:
@@ -55,6 +59,7 @@ def write(file: IO[bytes], raw: Raw) -> None:
             "format": FORMAT,
             "version": VERSION,
             "lab": raw.lab,
+            "topology": raw.topology,
             "segments": [[*member, segment] for member, segment in raw.segment_of.items()],
             "exchanges": [asdict(exchange) for exchange in raw.exchanges],
             "hosts": hosts,
@@ -72,6 +77,7 @@ def read(file: IO[bytes], name: str) -> Raw:
                 {(str(host), str(interface)): str(segment) for host, interface, segment in about["segments"]},
                 tuple(_exchange(each) for each in about["exchanges"]),
                 str(about["lab"]),
+                _topology(about.get("topology")),
             )
     except _DAMAGE as error:
         raise CaptureError(f"{name}: is no saved record, or is damaged: {error}") from error
@@ -86,6 +92,12 @@ def _about(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
     if about["version"] != VERSION:
         raise CaptureError(f"{name}: a record of version {about['version']}: this netemu reads version {VERSION}")
     return about
+
+
+def _topology(told: Any) -> Mapping[str, Any] | None:
+    if told is None or (isinstance(told, dict) and isinstance(told.get("traffic", {}), dict)):
+        return told
+    raise ValueError("its topology is none")
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netemu.netfilter.messages import PROTOCOLS
+from netemu.record.ask.select import Rows
 from netemu.record.decode.packets import Packets, address_text
 from netemu.record.decode.rows import Column, mix
 from netemu.record.join.ends import ENDS
@@ -16,6 +17,11 @@ from netemu.record.journeys import Journeys
 if TYPE_CHECKING:
     import polars as pl
 
+NEEDS_POLARS = (
+    "a data frame needs polars, of the extra 'frames': in netemu's checkout, .venv/bin/pip install '.[frames]'"
+    " (or by the pip of the environment that netemu was installed into)"
+)
+"""PyPI's `netemu` is another project's: the extra is to be had of a checkout only."""
 PROTOCOL_NAMES = tuple(PROTOCOLS.get(number, str(number)) for number in range(256))
 
 
@@ -24,7 +30,9 @@ def table(journeys: Journeys) -> pl.DataFrame:
 
     Columns: journey, flow, reply, nth, place, host, point, time_ns, proto, src, sport, dst, dport, ttl, length, seq,
     ack, flags (TCP's bits), ct_state, ct_direction, ct_id, interface, way, stage, icmp (type * 256 + code), icmp_id,
-    ip_id, vlan (the outer tag's id), end (how the journey ended), complete. ImportError where polars is not installed.
+    ip_id, vlan (the outer tag's id), end (how the journey ended), complete, by (what rewrote an address or port there),
+    rule (that did it), ct_status (conntrack's bits, IPS_… in nf_conntrack_common.h), and the ids of the journeys that
+    this one retransmits, duplicates or quotes. ImportError where polars is not installed.
     """
     import polars as pl
 
@@ -65,10 +73,42 @@ def table(journeys: Journeys) -> pl.DataFrame:
         "vlan": np.where(packets.vlan < 0, -1, packets.vlan & 0xFFF)[rows],
         "end": named(ENDS, laid.end[laid.ends_offset[:-1]][journey]),
         "complete": laid.complete[journey],
+        **_rewritten(journeys, rows),
+        "ct_status": pl.Series([*(state.status for state in seen.states), None], dtype=pl.Int64).gather(
+            np.where(states < 0, len(seen.states), states)
+        ),
+        "retransmits": _ids(journeys.retransmits)[journey],
+        "duplicates": _ids(journeys.order.duplicates)[journey],
+        "quotes": _quoted(journeys)[journey],
     }
-    nulls = ("time_ns", "sport", "dport", "seq", "ack", "ct_id", "icmp", "icmp_id", "vlan")
+    nulls = [
+        *("time_ns", "sport", "dport", "seq", "ack", "ct_id", "icmp", "icmp_id", "vlan"),
+        *("retransmits", "duplicates", "quotes"),
+    ]
     frame = pl.DataFrame(columns)
     return frame.with_columns(pl.when(pl.col(name) >= 0).then(pl.col(name)).alias(name) for name in nulls)
+
+
+def _rewritten(journeys: Journeys, rows: Column) -> dict[str, pl.Series]:
+    """By what an address or port was rewritten at each row, and the rule where one did it."""
+    changed, number, kinds = Rows(journeys).rewritten()
+    kind = np.full(len(journeys.seen), -1, np.int64)
+    kind[changed] = np.where(number < 0, len(kinds), number)
+    by = [*(each[0].by if each else "unknown" for each in kinds), "unknown"]
+    rules = [*(each[0].rule if each else None for each in kinds), None]
+    return {"by": named(by, kind[rows]), "rule": named(rules, kind[rows])}
+
+
+def _ids(places: Column) -> Column:
+    """The ids of journeys at these places; -1 for none."""
+    return np.where(places >= 0, places.astype(np.int64) + 1, -1)
+
+
+def _quoted(journeys: Journeys) -> Column:
+    """The id of the journey that each one quotes, as an ICMP error does; -1 for none."""
+    found = np.full(len(journeys), -1, np.int64)
+    found[journeys.quotes.journey] = journeys.quotes.of + 1
+    return found
 
 
 def named(names: Sequence[str | None], numbers: Column) -> pl.Series:
