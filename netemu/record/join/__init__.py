@@ -5,6 +5,7 @@ sayings      what each kind of trace event means to a pass
 passes       a host's trace events grouped into packets' passes through its hooks
 sightings    everything that was seen, as columns
 fragments    frames that one packet left as, and those that were put together again
+loopback     a broadcast's or multicast's copy for its own host
 ties         which sightings are of the same packet, in a host and on a wire
 forest       from ties to journeys: each start's tree, laid out as one run of sightings
 order        packets told apart by order alone, retransmissions, duplicates

@@ -45,6 +45,7 @@ def order(ties: Ties, laid: Laid, segment_of: Mapping[Member, str]) -> Order:
     alike, rivals = np.ones(len(seen), np.int64), np.zeros(len(seen), np.uint64)
     wire, pair = _on_wires(ties, segment_of, alike, rivals)
     host = _in_hosts(ties, alike, rivals)
+    _of_copies(ties, alike, rivals)
     begins = laid.offset[:-1]
     of_journey = rivals[laid.rows]
     first = np.minimum.reduceat(np.where(of_journey != 0, np.arange(len(of_journey)), len(of_journey)), begins)
@@ -103,8 +104,10 @@ def _in_hosts(ties: Ties, alike: Column, rivals: Column) -> Column:
     looped = np.array([str(each.stage).startswith("postrouting") for each in seen.points], np.bool_)[first]
     looped &= passes.count > 0  # ip_mc_output's copy of a broadcast for the host itself: never on a wire
     last = np.where(passes.count > 0, passes.first + passes.count - 1, 0)
+    came_alone = (passes.start == START_CODE["prerouting"]) & (passes.arrived != 0) & (ties.came < 0)
+    came_alone[ties.copies.tied] = False
     for out, keys, lone in (
-        (False, passes.arrived, (passes.start == START_CODE["prerouting"]) & (passes.arrived != 0) & (ties.came < 0)),
+        (False, passes.arrived, came_alone),
         (True, seen.packets.key[last], np.isin(passes.last_stage, _LEAVES) & (ties.left < 0) & ~looped),
     ):
         alone = np.flatnonzero(lone & (passes.count > 0))
@@ -124,6 +127,14 @@ def _in_hosts(ties: Ties, alike: Column, rivals: Column) -> Column:
         rivals[passes.first[alone[known]]] = mine[known]
         alike[passes.first[alone[known]]] = 2
     return group
+
+
+def _of_copies(ties: Ties, alike: Column, rivals: Column) -> None:
+    """Mark packets of which it is told by order alone, or not at all, whose copy a host made for itself."""
+    copies = ties.copies
+    row = ties.passes.first[copies.alike_of]
+    alike[row] = np.maximum(alike[row], copies.alike)
+    rivals[row] = np.where(rivals[row] == 0, copies.rivals, rivals[row])
 
 
 def _duplicates(ties: Ties, laid: Laid, wire: Column, pair: Column, host: Column) -> Column:

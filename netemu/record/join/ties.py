@@ -17,6 +17,7 @@ from netemu.record.decode.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.decode.points import PointNumbers
 from netemu.record.decode.rows import Column, mix, ranges, stable_order
 from netemu.record.join.fragments import left_in_parts, put_together
+from netemu.record.join.loopback import Copies, own_copies
 from netemu.record.join.passes import HostPasses
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
 from netemu.record.join.sightings import Sightings, joined, retold, sightings
@@ -52,6 +53,7 @@ class Ties:
 
     A frame that left `leads` to frames that came in, a pass that left as fragments to those frames: CSR by frame row,
     then by pass. A pass of `together` is of a fragment that its host put together with others, in another pass.
+    `copies` are of packets to several, for their own host.
     """
 
     passes: Passes
@@ -64,6 +66,7 @@ class Ties:
     leads_count: Column
     leads: Column
     together: Column
+    copies: Copies
 
 
 def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of: Mapping[Member, str]) -> Ties:
@@ -71,7 +74,7 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     numbers = PointNumbers()
     seen = sightings(captures, found, numbers)
     passes = _all_passes(found, seen)
-    came, left, out = _join_hosts(captures, passes, seen, numbers)
+    came, left, out, copies = _join_hosts(captures, passes, seen, numbers)
     enters = np.full(seen.wires, -1, np.int64)
     enters[came[came >= 0]] = np.flatnonzero(came >= 0)
     claimed = np.zeros(seen.wires, np.bool_)
@@ -90,7 +93,7 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     together = put_together(seen, passes.host, came, last)
     seen = _past_extensions(found, passes, seen, came, left)
     leads_first = np.cumsum(leads_count) - leads_count
-    return Ties(passes, seen, enters, came, left, claimed, leads_first, leads_count, leads, together)
+    return Ties(passes, seen, enters, came, left, claimed, leads_first, leads_count, leads, together, copies)
 
 
 def _all_passes(found: Sequence[HostPasses], seen: Sightings) -> Passes:
@@ -118,19 +121,25 @@ def _all_passes(found: Sequence[HostPasses], seen: Sightings) -> Passes:
 
 def _join_hosts(
     captures: Sequence[HostCapture], passes: Passes, seen: Sightings, numbers: PointNumbers
-) -> tuple[Column, Column, Column]:
-    """The frame that each pass came from, the one that it became, and the point where it went out."""
+) -> tuple[Column, Column, Column, Copies]:
+    """The frame that each pass came from, the one that it became, and the point where it went out; a copy went nowhere.
+
+    Copies take no part in who left as which frame: they are as like the frame as the packet itself.
+    """
     mine = np.flatnonzero(seen.kind != OTHERHOST)
     waiting = _coded(seen.packets.key[mine], seen.point[mine])
     came, left = np.full(len(passes), -1, np.int64), np.full(len(passes), -1, np.int64)
     comes = np.flatnonzero((passes.start == START_CODE["prerouting"]) & (passes.arrived != 0))
     point = _points(captures, passes, passes.iif, "in", numbers)[comes]
     came[comes] = _paired(mine, waiting, passes.arrived[comes], point)
-    goes = np.flatnonzero(np.isin(passes.last_stage, _LEAVES))
+    copies = own_copies(seen, passes, came)
+    leaves = np.isin(passes.last_stage, _LEAVES)
+    leaves[copies.leaves] = False
+    goes = np.flatnonzero(leaves)
     out = np.full(len(passes), -1, np.int64)
     out[goes] = _points(captures, passes, passes.oif, "out", numbers)[goes]
     left[goes] = _paired(mine, waiting, seen.packets.key[(passes.first + passes.count - 1)[goes]], out[goes])
-    return came, left, out
+    return came, left, out, copies
 
 
 def _paired(mine: Column, waiting: Column, keys: Column, point: Column) -> Column:
