@@ -43,7 +43,7 @@ def any_scene(dice: random.Random) -> Scene:
 
 
 def _something(dice: random.Random, lab: NodePort, rules: list) -> None:  # noqa: C901, PLR0912
-    kind = dice.randrange(9)
+    kind = dice.randrange(10)
     port = dice.choice([4000, 4001, 4002])
     packet = _packet(dice, port)
     if kind == 0:
@@ -89,11 +89,32 @@ def _something(dice: random.Random, lab: NodePort, rules: list) -> None:  # noqa
         lab.pod.sends(packet, "eth0")
         walk = lab.c.gets("cni0", packet, "eth0").forwarded()
         lab.b.gets("eth0", walk.packet, ct=_ct(dice)).delivered()
+    elif kind == 8:
+        _cast(dice, lab)
     else:
         walks = [lab.b.gets("eth0", each, ct=_ct(dice)) for each in (packet, _packet(dice, port))]
         for stage in ("prerouting", "prerouting.nat", "input", "input.nat"):
             for walk in walks:
                 walk.sees(stage)
+
+
+def _cast(dice: random.Random, lab: NodePort) -> None:
+    """To several, with a copy for the sender or without."""
+    packet = dice.choice(
+        [
+            udp("192.168.0.1:4000", "192.168.0.255:53", b"!", to_all=dice.random() < 0.8),
+            udp("192.168.0.1:4000", "239.1.2.3:53", b"!", ttl=dice.choice([0, 1])),
+            udp("[fd00::1]:4000", "[ff05::5]:53", b"!", ttl=dice.choice([0, 1])),
+        ]
+    )
+    for _ in range(dice.randrange(1, 4)):
+        if dice.random() < 0.7:
+            lab.a.casts(packet, "eth0", _ct(dice), delivers=dice.random() < 0.8)
+        else:
+            lab.a.sends(packet, "eth0")
+        for host in (lab.a, lab.b, lab.c):
+            if dice.random() < (0.1 if host is lab.a else 0.7):
+                host.gets("eth0", packet, kind=BROADCAST).delivered()
 
 
 def _packet(dice: random.Random, port: int) -> Packet:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from netemu.record.join.ties import Passes
 
 _POSTROUTING, _LAST = STAGE_CODE["postrouting"], STAGE_CODE["postrouting.nat"]
+_FRAGMENT = 44
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -31,8 +32,9 @@ class Copies:
     """One row a copy; numbers are those of passes, -1 for none.
 
     The pass `leaves` is the copy's through POSTROUTING, `comes` the one in which it comes in. It is a copy of the
-    packet of the pass `of`, and was made after so many sightings of that (`after`). The passes `alike_of` could not be
-    told from as many others as `alike` says, themselves included, where copies were joined to them; `rivals` is 0
+    packet of the pass `of`, and was made after so many sightings of that (`after`). The passes `parts` are of
+    fragments' copies: IPv6 copies each fragment by itself, and they are not followed. The passes `alike_of` could not
+    be told from as many others as `alike` says, themselves included, where copies were joined to them; `rivals` is 0
     where order decides, else a number that those share of which it can't be told whose copy is whose.
     """
 
@@ -40,6 +42,7 @@ class Copies:
     of: Column
     after: Column
     comes: Column
+    parts: Column
     alike_of: Column
     alike: Column
     rivals: Column
@@ -75,7 +78,10 @@ def own_copies(seen: Sightings, passes: Passes, came: Column) -> Copies:
     begun = begun[stage[seen.point[passes.first[begun]]] == _POSTROUTING]
     begun = begun[_to_several(seen, passes, begun)]
     if not len(begun):
-        return Copies(*(none,) * 6, np.empty(0, np.uint64))
+        return Copies(*(none,) * 7, np.empty(0, np.uint64))
+    first = passes.first[begun]
+    part = (seen.packets.version[first] == 6) & (seen.packets.proto[first] == _FRAGMENT)
+    parts, begun = begun[part], begun[~part]
     made = _made(seen, passes, stage, begun)
     first = passes.first[begun]
     codes = _coded(seen.packets.key[first], passes.host[begun], passes.oif[begun])
@@ -89,23 +95,24 @@ def own_copies(seen: Sightings, passes: Passes, came: Column) -> Copies:
     both = np.isin(alike_of, made.number[whose[unsure]])
     rivals = np.where((rivals == 0) & both, group | np.uint64(1), rivals)
     alike = np.where(both, np.maximum(alike, 2), alike)
-    return Copies(leaves, made.number[whose], made.after[whose], comes, alike_of, alike, rivals)
+    return Copies(leaves, made.number[whose], made.after[whose], comes, parts, alike_of, alike, rivals)
 
 
 def _to_several(seen: Sightings, passes: Passes, rows: Column) -> Column:
-    """Which passes are of packets to several: by the address, or by the MAC address of their host's equal frames."""
+    """Which passes are of packets to several: by the address, or by the MAC address that their host sends to it."""
     packets, last = seen.packets, passes.first[rows] + passes.count[rows] - 1
     low, old = packets.dst_low[last], packets.version[last] == 4
-    several = np.where(
-        old, (low >> np.uint64(28) == 14) | (low == 0xFFFFFFFF), packets.dst_high[last] >> np.uint64(56) == 0xFF
-    )
-    if several.all() or not seen.wires:
+    new = packets.dst_high[last] >> np.uint64(56) == 0xFF
+    several = np.where(old, (low >> np.uint64(28) == 14) | (low == 0xFFFFFFFF), new)
+    asked = low[old & ~several]
+    if not len(asked) or not seen.wires:
         return several
-    mine = np.flatnonzero((seen.kind == OUTGOING) & np.isin(packets.key[: seen.wires], packets.key[last[~several]]))
-    host = seen.host_of_frames()[mine]
-    group = [bool(seen.bytes_of(row)[0] & 1) for row in mine.tolist()]
-    known = _coded(packets.key[mine], host, host)[np.array(group, np.bool_)]
-    return several | np.isin(_coded(packets.key[last], passes.host[rows], passes.host[rows]), known)
+    frames = np.flatnonzero((seen.kind == OUTGOING) & np.isin(packets.dst_low[: seen.wires], asked))
+    frames = frames[packets.version[frames] == 4]
+    codes = _coded(packets.dst_low[frames], seen.host_of_frames()[frames])
+    codes, place = np.unique(codes, return_index=True)
+    to_a_group = np.array([bool(seen.bytes_of(row)[0] & 1) for row in frames[place].tolist()], np.bool_)
+    return several | (old & np.isin(_coded(low, passes.host[rows]), codes[to_a_group]))
 
 
 def _made(seen: Sightings, passes: Passes, stage: Column, begun: Column) -> _Made:
@@ -185,5 +192,6 @@ def _by_code(codes: Column, at: Column) -> dict[int, list[int]]:
     return found
 
 
-def _coded(keys: Column, host: Column, interface: Column) -> Column:
-    return mix(keys ^ mix(host.astype(np.uint64) << np.uint64(32) | interface.astype(np.uint64)))
+def _coded(keys: Column, host: Column, interface: Column | int = 0) -> Column:
+    place = host.astype(np.uint64) << np.uint64(32) | np.asarray(interface).astype(np.uint64)
+    return mix(keys ^ mix(place))

@@ -134,7 +134,7 @@ def _join_hosts(
     came[comes] = _paired(mine, waiting, passes.arrived[comes], point)
     copies = own_copies(seen, passes, came)
     leaves = np.isin(passes.last_stage, _LEAVES)
-    leaves[copies.leaves] = False
+    leaves[copies.leaves] = leaves[copies.parts] = False
     goes = np.flatnonzero(leaves)
     out = np.full(len(passes), -1, np.int64)
     out[goes] = _points(captures, passes, passes.oif, "out", numbers)[goes]
