@@ -14,6 +14,7 @@ from netemu.topology.expectation import PacketExpectation
 
 OUT = ["A@output", "A@output.nat", "A@postrouting", "A@postrouting.nat"]
 BACK = ["A@prerouting", "A@prerouting.nat", "A@input", "A@input.nat"]
+OUT_STAGES = ("output", "output.nat", "postrouting", "postrouting.nat")
 GOT = ["B:eth0 in", "B@prerouting", "B@prerouting.nat", "B@input", "B@input.nat"]
 BROADCAST = udp("192.168.0.1:4000", "192.168.0.255:53", b"!", to_all=True)
 MULTICAST = udp("192.168.0.1:4000", "239.1.2.3:53", b"!")
@@ -104,18 +105,18 @@ def test_a_copy_that_a_rule_drops_ends_there(scene, lan):
 
 
 def test_before_the_copy_stands_the_packet_as_it_was_cloned(scene, lan):
-    """IPv4 clones before SNAT: each of the two is rewritten by itself, once."""
+    """IPv4 clones before SNAT: the copy walks the nat chain, and the packet is rewritten by the entry it set up."""
     a, _ = lan
     rule = a.rule("nat", "POSTROUTING", "-A POSTROUTING -j SNAT --to-source 192.168.0.9")
     walk = a.makes(BROADCAST, "eth0", new(7)).through("output", "output.nat")
     copy = a.walks("postrouting", BROADCAST, None, "eth0", new(7), start_lost=True).sees("postrouting")
     copy.matches(rule).sees("postrouting.nat", new(7, *SNATED), src="192.168.0.9:4000")
     a.walks("prerouting", copy.packet, "eth0", None, copy.ct).delivered()
-    walk.sees("postrouting").sees("postrouting.nat", new(7, *SNATED), src="192.168.0.9:4000").leaves()
+    walk.sees("postrouting", copy.ct).sees("postrouting.nat", src="192.168.0.9:4000").leaves()
     (journey,) = scene.record().journeys
     changes = [(each.place, each.field, each.before, each.after, each.by) for each in journey.rewrites]
     src = ("src", "192.168.0.1:4000", "192.168.0.9:4000")
-    assert changes == [(3, *src, "unknown"), (6, *src, "rule")]
+    assert changes == [(3, *src, "conntrack"), (6, *src, "rule")]
     assert points(journey)[5:7] == OUT[2:]
 
 
@@ -214,9 +215,6 @@ def test_a_packet_to_one_host_whose_output_was_lost_is_no_copy_of_one_that_is_al
     one, other = scene.record().journeys
     assert points(one) == [*OUT, "A:eth0 out", *GOT]
     assert points(other) == [*OUT[2:], "A:eth0 out", *GOT]
-
-
-OUT_STAGES = ("output", "output.nat", "postrouting", "postrouting.nat")
 
 
 def test_a_multicast_whose_output_was_lost_is_a_packet_as_it_was(scene, lan):
