@@ -77,6 +77,14 @@ def _comes_after(stage: str, last: str) -> bool:
     return _ORDER.get(stage, 0) > _ORDER[last]
 
 
+def _goes_on(current: PlainPass, event: TraceEvent) -> bool:
+    """An IPv4 multicast with TTL 0 does not come to postrouting (ip_mc_output)."""
+    if not event.chain.startswith("postrouting") or not current.stage.startswith("output"):
+        return True
+    headers = current.sightings[-1].headers
+    return headers.ttl > 0 or ":" in headers.dst or not ip_address(headers.dst).is_multicast
+
+
 class _Builder:
     """Holds the passes that are under way, by trace id."""
 
@@ -101,7 +109,7 @@ class _Builder:
             begun.arrived, begun.iif = Split(event.network, event.transport), event.iif
             return
         current = self.under_way.get(event.id)
-        if current is None or (tap and not _comes_after(event.chain, current.stage)):
+        if current is None or (tap and not (_comes_after(event.chain, current.stage) and _goes_on(current, event))):
             current = self._begin(event.id, "")  # its start was lost
         if not tap:
             if event.kind == "policy" or event.handle is not None:

@@ -78,6 +78,19 @@ def test_with_a_ttl_of_0_the_copy_is_all_that_is_left_of_the_packet(scene, lan, 
     assert journey.complete
 
 
+def test_the_trace_id_of_a_packet_with_ttl_0_may_be_that_of_a_later_ones_copy(scene, lan):
+    """It is freed at once, and its buffer is the next copy's: that is no second half of it."""
+    a, _ = lan
+    a.sends(udp("192.168.0.1:1", "192.168.0.2:2"), "eth0")
+    for number in range(3):
+        a.casts(MULTICAST.but(ttl=0, ip_id=number), "eth0", id=50 + number, ids=(49 + number, 60 + number))
+    for _ in range(2):
+        a.casts(MULTICAST.but(ttl=0, ip_id=9), "eth0", id=70, ids=(70, 71))
+    found = scene.record().journeys[1:]
+    assert [points(each) for each in found] == [[*OUT[:2], *OUT[2:], *BACK]] * 5
+    assert [each.alike for each in found] == [1, 1, 1, 2, 2]
+
+
 def test_a_packet_that_is_dropped_behind_its_copy_ends_there_too(scene, lan):
     a, _ = lan
     rule = a.rule("mangle", "POSTROUTING", "-A POSTROUTING -m statistic --mode nth --every 2 -j DROP")

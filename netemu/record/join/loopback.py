@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netemu.record.capture import OUTGOING
-from netemu.record.decode.rows import Column, mix, numbered
+from netemu.record.decode.rows import Column, found_in, mix, numbered
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
 from netemu.record.join.sightings import Sightings
 
@@ -87,7 +87,7 @@ def own_copies(seen: Sightings, passes: Passes, came: Column) -> Copies:
     codes = _coded(seen.packets.key[first], passes.host[begun], passes.oif[begun])
     of, sure = _whose(made, codes, seen.network[first - seen.wires])
     leaves, whose = begun[of >= 0], of[of >= 0]
-    asked = np.isin(made.code, codes[of >= 0])
+    asked = found_in(made.code, codes[of >= 0])
     alike_of, group = made.number[asked], made.code[asked]
     alike = np.bincount(numbered(group))[numbered(group)] if len(group) else none
     rivals = np.where(np.isin(group, codes[~sure]), group | np.uint64(1), np.uint64(0))
@@ -107,7 +107,7 @@ def _to_several(seen: Sightings, passes: Passes, rows: Column) -> Column:
     asked = low[old & ~several]
     if not len(asked) or not seen.wires:
         return several
-    frames = np.flatnonzero((seen.kind == OUTGOING) & np.isin(packets.dst_low[: seen.wires], asked))
+    frames = np.flatnonzero((seen.kind == OUTGOING) & np.isin(packets.dst_low[: seen.wires], np.unique(asked)))
     frames = frames[packets.version[frames] == 4]
     codes = _coded(packets.dst_low[frames], seen.host_of_frames()[frames])
     codes, place = np.unique(codes, return_index=True)
@@ -119,7 +119,7 @@ def _made(seen: Sightings, passes: Passes, stage: Column, begun: Column) -> _Mad
     """The packets of these passes' destinations that went through POSTROUTING themselves, or have a TTL of 0."""
     packets, last = seen.packets, passes.first + passes.count - 1
     mine = np.flatnonzero(passes.count > 0)
-    mine = mine[np.isin(packets.dst_low[last[mine]], packets.dst_low[last[begun]])]
+    mine = mine[np.isin(packets.dst_low[last[mine]], np.unique(packets.dst_low[last[begun]]))]
     first, end, ending = passes.first[mine], last[mine], passes.last_stage[mine]
     lead = stage[seen.point[np.maximum(end - 1, first)]] == _POSTROUTING
     at = np.where((ending == _LAST) & lead, end - 1, end)  # its sighting at postrouting
@@ -157,11 +157,21 @@ def _whose(made: _Made, codes: Column, at: Column) -> tuple[Column, Column]:
             while packet >= 0 and made.opened[packet] < at[copy]:
                 left.append(packet)
                 packet = next(ahead)
-            left = [each for each in left if made.closed[each] > at[copy]]
-            if left:
-                sure[copy] = len(left) == 1
-                of[copy] = left.pop()
+            if (mine := _last_open(left, made.closed, at[copy])) is not None:
+                of[copy] = mine
+                if (other := _last_open(left, made.closed, at[copy])) is not None:
+                    sure[copy] = False
+                    left.append(other)
     return of, sure
+
+
+def _last_open(packets: list[int], closed: Column, at: int) -> int | None:
+    """Take the last of these packets that a copy which appears `at` a place may be of; the closed ones are let go."""
+    while packets:
+        last = packets.pop()
+        if closed[last] > at:
+            return last
+    return None
 
 
 def _coming_in(seen: Sightings, passes: Passes, leaves: Column, came: Column) -> tuple[Column, Column]:
@@ -169,7 +179,7 @@ def _coming_in(seen: Sightings, passes: Passes, leaves: Column, came: Column) ->
     packets, last = seen.packets, passes.first[leaves] + passes.count[leaves] - 1
     code = _coded(packets.key[last], passes.host[leaves], passes.oif[leaves])
     entering = np.flatnonzero((passes.start == START_CODE["prerouting"]) & (passes.arrived != 0) & (passes.iif >= 0))
-    entering = entering[np.isin(passes.arrived[entering], packets.key[last])]
+    entering = entering[found_in(passes.arrived[entering], packets.key[last])]
     entered = _coded(passes.arrived[entering], passes.host[entering], passes.iif[entering])
     bare = came[entering] < 0
     waiting = _by_code(entered[bare], entering[bare])
