@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, ip_address
 
 from record_parts_plain import (
     LaterFragments,
@@ -25,7 +26,7 @@ from record_parts_plain import (
 from record_passes import Pass, trace_events
 
 from netemu.netfilter.conntrack import Direction, Entry, PacketConntrack, Tuple
-from netemu.netfilter.hooks import STAGE
+from netemu.netfilter.hooks import STAGE, STARTS
 from netemu.netfilter.messages import TraceEvent
 from netemu.netfilter.ruleset import Rule, Ruleset
 from netemu.record.capture import OTHERHOST, OUTGOING, START, TAP_TABLE, HostCapture, is_tap_table
@@ -53,6 +54,12 @@ class PlainPass(Pass):
     bare: list[tuple[int, TraceEvent]] = field(default_factory=list)
     routed: list[tuple[int | None, int | None]] = field(default_factory=list)
     begun_by: int | None = None
+    places: list[int] = field(default_factory=list)
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that it came to."""
+        return [str(sighting.point.stage) for sighting in self.sightings]
 
 
 def plain_passes(capture: HostCapture) -> list[PlainPass]:
@@ -106,6 +113,7 @@ def _see_dropped_output(each: PlainPass) -> None:
     if each.start == "output" and not each.sightings and headers is not None:
         each.sightings.append(Sighting(Point(each.host, stage="output"), None, headers))
         each.seen.append(each.arrived)
+        each.places.append(0)
         each.turns.append([])
 
 
@@ -122,6 +130,14 @@ def _comes_after(stage: str, last: str) -> bool:
     return _ORDER.get(stage, 0) > _ORDER[last]
 
 
+def _goes_on(current: PlainPass, event: TraceEvent) -> bool:
+    """An IPv4 multicast with TTL 0 does not come to postrouting (ip_mc_output)."""
+    if not event.chain.startswith("postrouting") or not current.stage.startswith("output"):
+        return True
+    headers = current.sightings[-1].headers
+    return headers.ttl > 0 or ":" in headers.dst or not ip_address(headers.dst).is_multicast
+
+
 class _Builder:
     """Holds the passes that are under way, by trace id."""
 
@@ -135,9 +151,11 @@ class _Builder:
         self.states = states
         self.under_way: dict[int, PlainPass] = {}
         self.found: list[PlainPass] = []
+        self.events = 0
 
     def take(self, event: TraceEvent) -> None:
         """Add one event to the pass it belongs to, or begin one."""
+        self.events += 1
         tap = event.table == TAP_TABLE
         if tap and event.chain.startswith(START):
             begun = self._begin(event.id, event.chain.removeprefix(START))
@@ -147,7 +165,7 @@ class _Builder:
                 begun.bare.append((-1, event))
             return
         current = self.under_way.get(event.id)
-        if current is None or (tap and not _comes_after(event.chain, current.stage)):
+        if current is None or (tap and not (_comes_after(event.chain, current.stage) and _goes_on(current, event))):
             current = self._begin(event.id, "")  # its start was lost
         if not tap:
             if not is_tap_table(event.table) and (event.kind == "policy" or event.handle is not None):
@@ -172,6 +190,7 @@ class _Builder:
         ct = self.states.get((event.chain, event.handle or 0)) if self.states else event.ct
         current.sightings.append(Sighting(Point(self.host, stage=event.chain), None, headers, ct))
         current.seen.append(packet)
+        current.places.append(self.events)
         current.arrived = current.arrived or packet
         current.left = packet
         current.turns.append(current.rest)
@@ -226,14 +245,14 @@ def plain_journeys(captures: Sequence[HostCapture], segment_of: Mapping[Member, 
         for each in mine:
             dated = ties.came(each) or ties.left(each)
             latest = (dated.sighting.time_ns or latest) if dated is not None else latest
-            if ties.came(each) is None and each.sightings:
+            if ties.came(each) is None and each.sightings and not ties.is_copy(each):
                 starts.append((latest, each))
     starts.sort(key=lambda start: start[0])
     return [_journey(start, ties, since) for since, start in starts]
 
 
 class _Ties:
-    """Which frame each pass came from, and which it became."""
+    """Which frame each pass came from, which it became, and the copy that its host made for itself."""
 
     def __init__(self) -> None:
         self._came: dict[int, _Frame] = {}
@@ -241,6 +260,27 @@ class _Ties:
         self.parts: dict[int, list[_Frame]] = defaultdict(list)
         self.together: set[int] = set()
         self.unfinished: set[int] = set()
+        self._copy: dict[int, tuple[PlainPass, int]] = {}
+        self._comes: dict[int, PlainPass] = {}
+        self._copies: set[int] = set()
+
+    def is_copy(self, each: PlainPass) -> bool:
+        return id(each) in self._copies
+
+    def copy(self, each: PlainPass) -> tuple[PlainPass, int] | None:
+        """The copy's pass through POSTROUTING, and how many sightings of the packet were before it was made."""
+        return self._copy.get(id(each))
+
+    def comes(self, copy: PlainPass) -> PlainPass | None:
+        return self._comes.get(id(copy))
+
+    def tie_copy(self, each: PlainPass, copy: PlainPass, after: int) -> None:
+        self._copy[id(each)] = (copy, after)
+        self._copies.add(id(copy))
+
+    def tie_return(self, copy: PlainPass, into: PlainPass) -> None:
+        self._comes[id(copy)] = into
+        self._copies.add(id(into))
 
     def came(self, each: PlainPass) -> _Frame | None:
         return self._came.get(id(each))
@@ -286,15 +326,118 @@ def _join_host(frames: list[_Frame], found: list[PlainPass], interfaces: Mapping
         if frame.kind != OTHERHOST:
             waiting[frame.sighting.point, frame.key].append(frame)
     for each in found:
-        came_by, leaves_by = interfaces.get(each.iif or 0), interfaces.get(each.oif or 0)
+        came_by = interfaces.get(each.iif or 0)
         if each.start == "prerouting" and each.arrived is not None and came_by is not None:
             arrived = _take(waiting, Point(each.host, came_by, "in"), each.arrived)
             if arrived is not None:
                 ties.tie_arrival(each, arrived)
+    gone = _join_copies(frames, found, ties)
+    for each in found:
+        leaves_by = interfaces.get(each.oif or 0)
+        if any(each is copy for copy in gone):
+            _past_extensions(each, ties)
+            continue
         if each.stage.startswith("postrouting") and each.left is not None and leaves_by is not None:
             left = _take(waiting, Point(each.host, leaves_by, "out"), each.left)
             if left is not None:
                 ties.tie_departure(each, left)
+
+
+def _join_copies(frames: list[_Frame], found: list[PlainPass], ties: _Ties) -> list[PlainPass]:
+    """Tie the copies of packets to several that a host makes for itself; the passes in which no frame left."""
+    copies = [
+        each
+        for each in found
+        if each.start not in STARTS and each.stages[:1] == ["postrouting"] and each.oif is not None
+        if _to_several(each, frames)
+    ]
+    parts = [each for each in copies if each.seen[0].network[0] >> 4 == 6 and each.seen[0].network[6] == 44]
+    copies = [each for each in copies if each not in parts]
+    made = [(each, clone) for each in found if (clone := _clone(each)) is not None]
+    for kind in dict.fromkeys((each.oif, identity(each.seen[0])) for each in copies):
+        mine = sorted((each for each in copies if (each.oif, identity(each.seen[0])) == kind), key=_appears)
+        packets = [(each, clone) for each, clone in made if (each.oif, identity(clone.packet)) == kind]
+        packets.sort(key=lambda pair: pair[1].opened)
+        for (each, clone), copy in _paired(packets, mine):
+            ties.tie_copy(each, copy, clone.after)
+    copies = [each for each in copies if ties.is_copy(each)]
+    _join_returns(copies, found, ties)
+    return [*parts, *copies]
+
+
+def _paired(
+    packets: list[tuple[PlainPass, _Clone]], copies: list[PlainPass]
+) -> list[tuple[tuple[PlainPass, _Clone], PlainPass]]:
+    pairs = list(zip(packets, copies, strict=False))
+    if len(packets) == len(copies) and all(clone.fits(copy) for (_, clone), copy in pairs):
+        return pairs
+    found = []
+    for copy in copies:
+        fits = [pair for pair in packets if pair[1].fits(copy)]
+        if fits:
+            packets.remove(fits[-1])
+            found.append((fits[-1], copy))
+    return found
+
+
+def _join_returns(copies: list[PlainPass], found: list[PlainPass], ties: _Ties) -> None:
+    waiting: dict[tuple[int, bytes], deque[PlainPass]] = defaultdict(deque)
+    for each in found:
+        bare = each.start == "prerouting" and ties.came(each) is None and each.iif is not None
+        if bare and each.arrived is not None and decode(each.arrived) is not None:
+            waiting[each.iif or 0, identity(each.arrived)].append(each)
+    for copy in copies:
+        queue = waiting[copy.oif or 0, identity(copy.seen[-1])]
+        if copy.stage == "postrouting.nat" and queue:
+            into = queue.popleft()
+            if _number(found, into) > _number(found, copy):
+                ties.tie_return(copy, into)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clone:
+    """A packet as it was cloned, if it was: after so many sightings, between two events."""
+
+    packet: Split
+    after: int
+    opened: int
+    closed: float
+
+    def fits(self, copy: PlainPass) -> bool:
+        return self.opened < copy.places[0] < self.closed
+
+
+def _clone(each: PlainPass) -> _Clone | None:
+    """Where the host would clone a packet: IPv4 before its POSTROUTING (or its end, with TTL 0), IPv6 behind that."""
+    stages, places = each.stages, each.places
+    if not stages or each.oif is None:
+        return None
+    if each.seen[-1].network[0] >> 4 == 6:
+        fits = stages[-1] == "postrouting.nat" and not stages[0].startswith("postrouting")
+        return _Clone(each.seen[-1], len(stages), places[-1], float("inf")) if fits else None
+    if stages[-1].startswith("postrouting"):
+        at = stages.index("postrouting") if "postrouting" in stages else 0
+        return _Clone(each.seen[at], at, places[at - 1], places[at]) if at else None
+    if each.sightings[-1].headers.ttl == 0:
+        return _Clone(each.seen[-1], len(stages), places[-1], float("inf"))
+    return None
+
+
+def _to_several(each: PlainPass, frames: list[_Frame]) -> bool:
+    dst = ip_address(each.sightings[-1].headers.dst)
+    if dst.is_multicast or dst == IPv4Address("255.255.255.255"):
+        return True
+    sent = (frame for frame in frames if frame.kind == OUTGOING and frame.sighting.headers.dst == str(dst))
+    first = next(sent, None)
+    return dst.version == 4 and first is not None and first.data[0] & 1 == 1
+
+
+def _appears(each: PlainPass) -> int:
+    return each.places[0]
+
+
+def _number(found: list[PlainPass], each: PlainPass) -> int:
+    return next(place for place, other in enumerate(found) if other is each)
 
 
 def _past_extensions(each: PlainPass, ties: _Ties) -> None:
@@ -451,9 +594,14 @@ def _journey(start: _Frame | PlainPass, ties: _Ties, since_ns: int) -> Journey:
             walk.see(sighting, met, before)
             before = sighting
         walk.rest.extend(node.rest)
-        out, parts = ties.left(node), ties.parts.get(id(node), [])
-        stack.extend((frame, before) for frame in reversed([out] if out is not None else parts))
-        if out is None and not parts:
+        out, parts, copy = ties.left(node), ties.parts.get(id(node), []), ties.copy(node)
+        if copy is not None:
+            stack.append((copy[0], node.sightings[copy[1] - 1]))
+        into = ties.comes(node)
+        for_itself = copy is not None and node.sightings[-1].headers.ttl == 0 and node.dropped_by is None
+        below = [out or into] if out is not None or into is not None else parts
+        stack.extend((each, before) for each in reversed(below))
+        if not below and not for_itself:
             walk.ends.append(replace(_pass_end(node, before, ties), place=len(walk.sightings) - 1))
     begun_here = isinstance(start, Pass) and start.start == "output"
     return replace(walk.journey(begun_here=begun_here), since_ns=since_ns)

@@ -77,6 +77,8 @@ class Packet:
     """IPv6's: the first one's number, and all of them. The trace shows neither them nor the transport's protocol."""
     part: tuple[int, int] | None = None
     """From where to where in the transport's bytes it goes, if it is a fragment; `ip_id` is its id."""
+    to_all: bool = False
+    """Whether its frames bear a group's MAC address."""
 
     def but(self, **changes) -> Packet:
         return replace(self, **changes)
@@ -149,7 +151,9 @@ class Packet:
     def frame(self, tags: bytes = b"") -> bytes:
         """The Ethernet frame, as long as the shortest that a wire carries."""
         kind = b"\x86\xdd" if self.network[0] >> 4 == 6 else b"\x08\x00"
-        return (MACS + tags + kind + self.network + self._between + self.transport).ljust(60, b"\0")
+        return (
+            bytes([MACS[0] | self.to_all]) + MACS[1:] + tags + kind + self.network + self._between + self.transport
+        ).ljust(60, b"\0")
 
 
 def tcp(src: str, dst: str, flags: str = "SYN", **more) -> Packet:
@@ -261,6 +265,24 @@ class Host:
             .through("output", "output.nat", "postrouting", "postrouting.nat")
             .leaves()
         )
+
+    def casts(self, packet: Packet, out: str, ct: Ct | None = None, **more) -> Walk:
+        """The host sends a packet to several, itself included, untouched; `delivers=False`: its copy gets no further.
+
+        IPv4 makes the copy before the packet's own POSTROUTING, IPv6 behind it; with TTL 0 nothing leaves. The
+        packets' trace ids are `id`, and those of the copy's passes `ids`.
+        """
+        v6, ids = ":" in endpoint(packet.src)[0], more.get("ids", (None, None))
+        walk = self.makes(packet, out, ct, id=more.get("id")).through("output", "output.nat")
+        if v6:
+            walk.through("postrouting", "postrouting.nat")
+        copy = self.walks("postrouting", packet, None, out, walk.ct, ids[0], start_lost=True)
+        copy.through("postrouting", "postrouting.nat")
+        if more.get("delivers", True):
+            self.walks("prerouting", packet, out, None, walk.ct, ids[1]).delivered()
+        if not packet.ttl:
+            return walk
+        return walk.leaves() if v6 else walk.through("postrouting", "postrouting.nat").leaves()
 
     def rule(
         self, table: str, chain: str, text: str, family: str = "ip", counts: bool = True, legacy: bool = False

@@ -94,6 +94,8 @@ def _something(dice: random.Random, lab: NodePort, rules: list) -> None:  # noqa
         lab.b.gets("eth0", walk.packet, ct=_ct(dice)).delivered()
     elif kind == 9:
         _in_fragments(dice, lab)
+    elif kind == 8:
+        _cast(dice, lab)
     else:
         walks = [lab.b.gets("eth0", each, ct=_ct(dice)) for each in (packet, _packet(dice, port))]
         for stage in ("prerouting", "prerouting.nat", "input", "input.nat"):
@@ -148,6 +150,25 @@ def _come_to_one_that_tracks(dice: random.Random, lab: NodePort, packet: Packet,
     walks[-1].sees("forward", ttl=63).through("postrouting", "postrouting.nat")
     for piece in pieces:
         lab.c.wire("cni0", "out", piece.but(ttl=63, ip_id=9 if six else piece.ip_id))
+
+
+def _cast(dice: random.Random, lab: NodePort) -> None:
+    """To several, with a copy for the sender or without."""
+    packet = dice.choice(
+        [
+            udp("192.168.0.1:4000", "192.168.0.255:53", b"!", to_all=dice.random() < 0.8),
+            udp("192.168.0.1:4000", "239.1.2.3:53", b"!", ttl=dice.choice([0, 1])),
+            udp("[fd00::1]:4000", "[ff05::5]:53", b"!", ttl=dice.choice([0, 1])),
+        ]
+    )
+    for _ in range(dice.randrange(1, 4)):
+        if dice.random() < 0.7:
+            lab.a.casts(packet, "eth0", _ct(dice), delivers=dice.random() < 0.8)
+        else:
+            lab.a.sends(packet, "eth0")
+        for host in (lab.a, lab.b, lab.c):
+            if dice.random() < (0.1 if host is lab.a else 0.7):
+                host.gets("eth0", packet, kind=BROADCAST).delivered()
 
 
 def _packet(dice: random.Random, port: int) -> Packet:

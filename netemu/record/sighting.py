@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 IPV6_HEADER = 40
 
 
-_IPV6_HEADER = 40
-
-
 class Source(Protocol):
     """What holds the bytes of sightings."""
 
@@ -73,8 +70,6 @@ class Sighting:
         data = self.data
         if self.point.stage is None:
             return Ether(data)
-        if data[0] >> 4 == 6 and len(data) < _IPV6_HEADER:
-            raise UsageError(f"{self.point}: the trace carries half of a later fragment's IPv6 header: see its frames")
         if data[0] >> 4 != 6:
             return IP(data)
         if len(data) < IPV6_HEADER:  # a later fragment's, of which its frame tells the rest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -164,16 +165,38 @@ LAN = """
 name: lan
 networks: {lan: {}}
 hosts:
-  A: {interfaces: {eth0: {network: lan, addresses: [10.0.0.1/24]}}}
-  B: {interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}}, SERVICES}
-  C: {interfaces: {eth0: {network: lan, addresses: [10.0.0.3/24]}}}
+  A: {interfaces: {eth0: {network: lan, addresses: [10.0.0.1/24, "fd00::1/64"]}}}
+  B: {interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24, "fd00::2/64"]}}, SERVICES}
+  C: {interfaces: {eth0: {network: lan, addresses: [10.0.0.3/24, "fd00::3/64"]}}}
 """
-CAST = """import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.0.0.1"))
-s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
-s.sendto(b"all", (sys.argv[1], 5000))
+CAST = """import json, socket, sys
+to, listens, loop, ttl, times = json.loads(sys.argv[1])
+family = socket.AF_INET6 if ":" in to else socket.AF_INET
+number = socket.if_nametoindex("eth0").to_bytes(4, sys.byteorder)
+def asked(s, *options):
+    for level, name, value in options:
+        s.setsockopt(level, name, value)
+with socket.socket(family, socket.SOCK_DGRAM) as s, socket.socket(family, socket.SOCK_DGRAM) as own:
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    ip, v6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
+    here = socket.inet_aton("10.0.0.1")
+    if family == socket.AF_INET:
+        asked(s, (ip, socket.IP_MULTICAST_IF, here), (ip, socket.IP_MULTICAST_LOOP, loop))
+        asked(s, (ip, socket.IP_MULTICAST_TTL, ttl))
+    else:
+        asked(s, (v6, socket.IPV6_MULTICAST_IF, number), (v6, socket.IPV6_MULTICAST_LOOP, loop))
+        asked(s, (v6, socket.IPV6_MULTICAST_HOPS, ttl))
+    if listens:
+        own.bind(("", 5000))
+        if to.startswith("239"):
+            asked(own, (ip, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(to) + here))
+        elif family == socket.AF_INET6:
+            asked(own, (v6, socket.IPV6_JOIN_GROUP, socket.inet_pton(family, to) + number))
+    for _ in range(times):
+        s.sendto(b"all", (to, 5000))
+    own.settimeout(5)
+    for _ in range(times if listens else 0):
+        own.recv(99)
 """
 JOIN = json.dumps("""import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -182,29 +205,103 @@ s.bind(("", 5000))
 while True: s.recvfrom(99)
 """)
 MEMBER = f"services: {{member: {{command: [python3, -c, {JOIN}], ready: {{udp: 5000}}}}}}"
+NOBODY = LAN.replace(", SERVICES", "")
+
+
+async def cast(lab: Lab, to: str, listens: int = 0, loop: int = 1, ttl: int = 1, times: int = 1):
+    """Datagrams from A to several, and the record of it; `listens`: A is a receiver itself, and got them."""
+    async with lab.record() as record:
+        done = await lab["A"].run("python3", "-c", CAST, json.dumps([to, listens, loop, ttl, times]))
+        assert done.returncode == 0, done.stderr
+    return record
+
+
+def ends(journey):
+    return [(end.kind, str(end.at)) for end in journey.ends]
 
 
 async def test_a_broadcast_has_an_end_at_every_host_and_a_multicast_at_every_member():
-    topology, _ = loads(LAN.replace(", SERVICES", ""))
+    topology, _ = loads(NOBODY)
     async with Lab(topology) as lab:
-        async with lab.record() as record:
-            assert (await lab["A"].run("python3", "-c", CAST, "10.0.0.255")).returncode == 0
-        sent, *own = requests(record)
-        assert {seen.point.host for each in own for seen in each.sightings} == {"A"}  # the copy for itself
-        assert sent.certain
-        assert [(end.kind, end.at.host) for end in sent.ends] == [("delivered", "B"), ("delivered", "C")]
+        record = await cast(lab, "10.0.0.255")
+        (sent,) = requests(record)
+        assert (sent.certain, sent.complete) == (True, True)
+        assert [(end.kind, end.at.host) for end in sent.ends] == [("delivered", host) for host in "BCA"]
         assert sent.end == sent.ends[0]
-        ends = report_json(lab.check(record, []))["journeys"][0]["ends"]
-        assert [end["at"] for end in ends] == ["B@input.nat", "C@input.nat"]
+        (told,) = [each for each in report_json(lab.check(record, []))["journeys"] if each["proto"] == "udp"]
+        assert [end["at"] for end in told["ends"]] == ["B@input.nat", "C@input.nat", "A@input.nat"]
 
 
 async def test_a_multicast_is_delivered_to_its_members_alone():
     topology, _ = loads(LAN.replace("SERVICES", MEMBER))
-    async with Lab(topology) as lab, lab.record() as record:
-        assert (await lab["A"].run("python3", "-c", CAST, "239.1.2.3")).returncode == 0
-    (sent,) = requests(record)
+    async with Lab(topology) as lab:
+        (sent,) = requests(await cast(lab, "239.1.2.3"))
     assert [(end.kind, end.at.host) for end in sent.ends] == [("delivered", "B"), ("unseen", "C")]
     assert sent.certain
+
+
+OTHERS = [("unseen", "B@prerouting.nat"), ("unseen", "C@prerouting.nat")]
+OWN = ("delivered", "A@input.nat")
+
+
+@pytest.mark.parametrize("to", ["239.1.2.3", "ff05::5"])
+async def test_the_sender_of_a_multicast_is_an_end_of_its_journey_where_it_gets_a_copy(to):
+    topology, _ = loads(NOBODY)
+    async with Lab(topology) as lab:
+        for listens, loop, ttl, expected in (
+            (0, 1, 1, OTHERS),
+            (0, 0, 1, OTHERS),
+            (1, 1, 1, [*OTHERS, OWN]),
+            (1, 1, 0, [OWN]),  # it must not leave the host
+        ):
+            found = requests(await cast(lab, to, listens, loop, ttl))
+            assert [ends(each) for each in found] == [expected], (listens, loop, ttl)
+            assert found[0].certain
+
+
+@pytest.mark.parametrize("to", ["10.0.0.255", "239.1.2.3", "ff05::5", "ff02::1"])
+async def test_of_packets_in_a_row_each_has_its_own_copy(to):
+    topology, _ = loads(NOBODY)
+    async with Lab(topology) as lab:
+        for ttl in (1, 0):
+            record = await cast(lab, to, 1, 1, ttl, times=8)
+            found = requests(record)
+            assert [(each.nth, each.certain, ends(each)[-1]) for each in found] == [(n, True, OWN) for n in range(1, 9)]
+            gone = ttl or to == "10.0.0.255"
+            assert {len(each.ends) for each in found} == {3 if gone else 1}
+            (flow,) = [each for each in record.flows if each.original.proto == "udp"]
+            assert len(flow.journeys) == 8
+
+
+async def test_all_requests_of_a_broadcast_came_to_its_receiver():
+    traffic = """
+traffic: [{name: all, from: A, command: [python3, -c, SCRIPT, '["10.0.0.255", 1, 1, 1, 2]']}]
+expect:
+  - {traffic: all, packet: request.all, at: "B:eth0 in"}
+  - {traffic: all, packet: request.all, at: "A@input.nat"}
+  - {traffic: all, packet: request.all, path: ["A:eth0 out", "B:eth0 in", "C:eth0 in"]}
+"""
+    only4 = re.sub(
+        r', "fd00::./64"\]}}', "]}}, sysctls: {net.ipv6.conf.eth0.disable_ipv6: 1}", NOBODY
+    )  # no other packets
+    topology, _ = loads(only4 + traffic.replace("SCRIPT", json.dumps(CAST)))
+    async with Lab(topology) as lab:
+        async with lab.record() as record:
+            await lab.send("all")
+        report = lab.check(record)
+    assert [str(check.verdict) for check in report.checks if "request.all" in check.name] == ["pass"] * 3
+
+
+async def test_packet_and_copy_are_rewritten_each_by_itself_and_the_copy_walks_the_nat_chain_first():
+    """IPv4 clones before POSTROUTING: the packet finds the manip set up (nf_nat_inet_fn)."""
+    rules = "iptables: '*nat\n\n-A POSTROUTING -p udp -j SNAT --to-source 10.0.0.1:6000\n\nCOMMIT\n\n'}"
+    topology, _ = loads(NOBODY.replace('"fd00::1/64"]}}}', '"fd00::1/64"]}}, ' + rules))
+    async with Lab(topology) as lab:
+        (sent,) = requests(await cast(lab, "10.0.0.255"))
+    found = [(each.place, each.field, each.after, each.by) for each in sent.rewrites]
+    copied = sent.visits(sent.sightings[3].point)[1]
+    assert found == [(3, "src", "10.0.0.1:6000", "conntrack"), (copied, "src", "10.0.0.1:6000", "rule")]
+    assert [end.kind for end in sent.ends] == ["delivered"] * 3
 
 
 PAIR = """

@@ -1,8 +1,9 @@
 """From ties to journeys: each start's tree of frames and passes, laid out as one run of sightings.
 
 A frame leads to the pass that it enters, or to the frames that came in where it went out; a pass to the frame that
-left. What a frame leads to first is followed to its end before the next: a broadcast's receivers stand one after
-another. All journeys are followed together, a step of all of them at a time.
+left, and last to the copy that its host made of it for itself (loopback.py). What is led to first is followed to its
+end before the next: a broadcast's receivers stand one after another. All journeys are followed together, a step of all
+of them at a time.
 """
 
 from __future__ import annotations
@@ -87,6 +88,47 @@ class _Forest:
         self.single = single
         self.first_lead = ties.leads_first
         self.leads = ties.leads
+        self.copies = np.empty(0, np.int64)
+        self.after = np.empty(0, np.int64)
+        self.ending = np.empty(0, np.int64)
+        if len(ties.copies):
+            self._add(ties)
+
+    def _add(self, ties: Ties) -> None:
+        """Copies come last of what a pass leads to, and are not its end: one that led nowhere else has an end there.
+
+        But for one whose TTL is 0 and that nothing dropped: what is sent so is for its own host alone.
+        """
+        copies, seen = ties.copies, ties.sightings
+        self.copies, self.after = copies.leaves + self.wires, copies.after
+        of, count = copies.of + self.wires, self.children[copies.of + self.wires]
+        below, total = self.below(of, count), count + 1
+        start = np.cumsum(total) - total
+        block = np.empty(int(total.sum()), np.int64)
+        block[ranges(start, count)] = below
+        block[start + count] = self.copies
+        self.first_lead = self.first_lead.copy()
+        self.first_lead[of] = start + len(self.leads)
+        self.leads = np.concatenate([self.leads, block])
+        self.single[of], self.children[of] = -1, total
+        coming = copies.comes >= 0
+        self.single[self.copies[coming]] = copies.comes[coming] + self.wires
+        self.children[self.copies] = coming
+        ttl = seen.packets.ttl[self.row(of) + self.own(of) - 1]
+        self.ending = of[(count == 0) & ((ttl > 0) | (_dropped_by(ties, ties.passes, copies.of) >= 0))]
+
+    def ends(self, level: _Level) -> Column:
+        """Which nodes of a step are ends of their journeys."""
+        ends = level.children == 0
+        return ends | np.isin(level.node, self.ending) if len(self.ending) else ends
+
+    def part(self, level: _Level, below: _Level) -> None:
+        """Before a copy stands what was seen of its packet when it was made, not what was seen later."""
+        if len(self.copies):
+            order = np.argsort(self.copies)
+            made = np.flatnonzero(np.isin(below.node, self.copies))
+            at = order[np.searchsorted(self.copies[order], below.node[made])]
+            below.before[made] = level.at[below.parent[made]] + self.after[at] - 1
 
     def own(self, node: Column) -> Column:
         """How many sightings each node has."""
@@ -142,9 +184,10 @@ def lay_out(ties: Ties, until_ns: int = 0) -> Laid:
             apart.append((level.at[branching], level.before[branching]))
         if step + 1 < len(levels):
             _place_below(level, levels[step + 1], own)
+            forest.part(level, levels[step + 1])
     passes = _sorted(gone)
     branches = _sorted(apart)
-    ends_offset, leaf, last = _leaves(levels)
+    ends_offset, leaf, last = _leaves(forest, levels)
     end, end_turn = _ends(ties, forest, leaf)
     ends_offset, kept = _without_parts(ends_offset, end == REASSEMBLED)
     last, end, end_turn = last[kept], end[kept], end_turn[kept]
@@ -165,7 +208,9 @@ def _starts(ties: Ties) -> tuple[Column, Column]:
     latest = np.maximum.accumulate(np.where(times != 0, np.arange(len(passes)), -1))
     first_of_host = np.searchsorted(passes.host, passes.host)
     since = np.where(latest >= first_of_host, times[latest], 0)  # what no wire dates comes after the one before it
-    begun = np.flatnonzero((ties.came < 0) & (passes.count > 0))
+    begins = (ties.came < 0) & (passes.count > 0)
+    begins[ties.copies.tied] = False
+    begun = np.flatnonzero(begins)
     host = np.searchsorted(_frames_before(ties), frames, "right") - 1
     nodes = np.concatenate([frames, begun + seen.wires])
     time = np.concatenate([seen.time_ns[frames], since[begun]])
@@ -220,8 +265,8 @@ def _sorted(pairs: list[tuple[Column, Column]]) -> tuple[Column, Column]:
     return keys[order], values[order]
 
 
-def _leaves(levels: list[_Level]) -> tuple[Column, Column, Column]:
-    """The nodes of each journey that lead nowhere, in order, and the position of the last sighting up to each."""
+def _leaves(forest: _Forest, levels: list[_Level]) -> tuple[Column, Column, Column]:
+    """The nodes of each journey at which it ends, in order, and the position of the last sighting up to each."""
     found: list[tuple[Column, Column, Column]] = []
     journey = np.arange(len(levels[0].node))
     for level in levels:
@@ -229,7 +274,7 @@ def _leaves(levels: list[_Level]) -> tuple[Column, Column, Column]:
         if not level.children.any():
             found.append((journey, level.node, last))
             continue
-        ends = np.flatnonzero(level.children == 0)
+        ends = np.flatnonzero(forest.ends(level))
         if len(ends):
             found.append((journey[ends], level.node[ends], last[ends]))
         journey = np.repeat(journey, level.children)

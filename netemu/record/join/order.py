@@ -47,7 +47,7 @@ def order(ties: Ties, laid: Laid, segment_of: Mapping[Member, str]) -> Order:
     found = Order(np.ones(len(laid), np.int64), np.zeros(len(laid), np.uint64), np.full(len(laid), -1, np.int64))
     alone = _alone(ties)
     later = np.flatnonzero(is_later(seen.packets.fragment[: seen.wires]) & (seen.packets.version[: seen.wires] == 6))
-    told_by_order = (ties.odd_wires, ties.odd_hosts, *alone, later, ties.cut.rows, ties.parts.row)
+    told_by_order = (ties.odd_wires, ties.odd_hosts, *alone, later, ties.cut.rows, ties.parts.row, ties.copies.alike_of)
     if not len(laid) or not any(map(len, told_by_order)):
         return found  # all is told by bytes and headers
     marks = _Marks(np.ones(len(seen), np.int64), np.zeros(len(seen), np.uint64))
@@ -56,6 +56,7 @@ def order(ties: Ties, laid: Laid, segment_of: Mapping[Member, str]) -> Order:
     cut = ties.cut
     marks.alike[cut.rows] = np.maximum(marks.alike[cut.rows], cut.alike)
     marks.rivals[cut.rows] = np.where(marks.rivals[cut.rows] == 0, cut.rivals, marks.rivals[cut.rows])
+    _of_copies(ties, marks)
     begins = laid.offset[:-1]
     of_journey = marks.rivals[laid.rows]
     first = np.minimum.reduceat(np.where(of_journey != 0, np.arange(len(of_journey)), len(of_journey)), begins)
@@ -96,6 +97,7 @@ def _alone(ties: Ties) -> tuple[Column, Column]:
     """The passes that should have come from a frame, and those that should have become one, of which none was found."""
     seen, passes = ties.sightings, ties.passes
     from_wire = (passes.start == START_CODE["prerouting"]) & (passes.arrived != 0) & (ties.came < 0)
+    from_wire[ties.copies.tied] = False
     to_wire = np.isin(passes.last_stage, _LEAVES) & (ties.left < 0)
     came, left = (np.flatnonzero(each & (passes.count > 0)) for each in (from_wire, to_wire))
     # ip_mc_output's copy of a broadcast for the host itself: never on a wire
@@ -218,6 +220,14 @@ def _some_untied(ties: Ties, later: Column) -> Column:
     tied = np.bincount(group[came], minlength=int(group.max()) + 1)
     unsure = (tied > 0) & (tied < np.bincount(group))
     return np.where(unsure[group], code | np.uint64(1), np.uint64(0))
+
+
+def _of_copies(ties: Ties, marks: _Marks) -> None:
+    """Mark packets of which it is told by order alone, or not at all, whose copy a host made for itself."""
+    copies = ties.copies
+    row = ties.passes.first[copies.alike_of]
+    marks.alike[row] = np.maximum(marks.alike[row], copies.alike)
+    marks.rivals[row] = np.where(marks.rivals[row] == 0, copies.rivals, marks.rivals[row])
 
 
 def _duplicates(ties: Ties, laid: Laid, wires: _Equal, hosts: _Equal, found: Column) -> None:

@@ -1,7 +1,8 @@
 """A host's trace events grouped into passes: one packet's way through the hooks of one host.
 
 Events carry no time; their order on the socket is the order in the hooks. The trace id is used again for later
-packets, so a pass starts anew at its first stage.
+packets, so a pass starts anew at its first stage. An IPv4 multicast whose TTL is 0 does not come to postrouting
+(ip_mc_output): what has its id there is the copy of a later one (loopback.py).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def passes_and_events(capture: HostCapture) -> tuple[HostPasses, Column]:
     place[bare] = len(packets)
     odd = sayings.tap[events.said] & (kind != BEGINS) & ((place < 0) | (stage < 0))
     kind[odd] = IGNORED
-    grouped = _group(events.id, kind, stage, odd)
+    grouped = _group(events.id, kind, stage, odd, _stays(packets, stage, place))
     if len(bare):
         packets = concatenate([packets, _told_later(capture, events, grouped, bare, kind, place, len(packets))])
     found, kept = _columns(capture, events, sayings, grouped, kind, stage, place, packets)
@@ -121,7 +122,16 @@ def _told_later(
     return packets
 
 
-def _group(id: Column, kind: Column, stage: Column, odd: Column) -> tuple[Column, Column]:
+def _stays(packets: Packets, stage: Column, place: Column) -> Column | None:
+    """Which events are of packets that do not come to postrouting though nothing drops them; None if none is."""
+    spent = (packets.ttl == 0) & (packets.version == 4)
+    if not spent.any():
+        return None
+    spent &= packets.dst_low >> np.uint64(28) == 14
+    return np.append(spent, False)[place] & (stage >= STAGE_CODE["output"]) & (stage < STAGE_CODE["postrouting"])
+
+
+def _group(id: Column, kind: Column, stage: Column, odd: Column, stays: Column | None) -> tuple[Column, Column]:
     """All events by pass, in the order in which passes began, and where in that each pass begins."""
     order = stable_order(id)
     ids, kind, stage = id[order], kind[order], stage[order]
@@ -136,9 +146,11 @@ def _group(id: Column, kind: Column, stage: Column, odd: Column) -> tuple[Column
     follows[follows] = kind[before[follows]] == SEES
     again = np.zeros(len(order), np.bool_)
     again[follows] = ~_COMES_AFTER[stage[follows], stage[before[follows]]]
+    if stays is not None:
+        again[follows] |= stays[order][before[follows]] & (stage[follows] >= STAGE_CODE["postrouting"])
     begins |= again | (kind == BEGINS)
     if odd.any():
-        _group_odd(order, np.isin(ids, ids[odd[order]]), begins, block, kind, stage, odd)
+        _group_odd(order, np.isin(ids, ids[odd[order]]), begins, block, kind, stage, odd, stays)
     start = np.flatnonzero(begins)
     earliest = stable_order(order[start])
     count = np.diff(np.append(start, len(order)))[earliest]
@@ -146,25 +158,32 @@ def _group(id: Column, kind: Column, stage: Column, odd: Column) -> tuple[Column
 
 
 def _group_odd(
-    order: Column, mine: Column, begins: Column, block: Column, kind: Column, stage: Column, odd: Column
+    order: Column,
+    mine: Column,
+    begins: Column,
+    block: Column,
+    kind: Column,
+    stage: Column,
+    odd: Column,
+    stays: Column | None,
 ) -> None:
     """Where passes begin among the events of ids of which some tap's event makes no sense: one after another.
 
     Such an event begins a pass where its stage can't follow, but is no stage that the next would have to follow.
     """
-    last = -1
+    last, stayed = -1, False
     for row in np.flatnonzero(mine):
         if block[row] == row:
             last = -1
         strange = bool(odd[order[row]])
         name = HOOK_STAGES[stage[row]] if stage[row] >= 0 else ""
         begins[row] = block[row] == row or kind[row] == BEGINS
-        if (kind[row] == SEES or strange) and last >= 0 and not comes_after(name, HOOK_STAGES[last]):
-            begins[row] = True
+        if (kind[row] == SEES or strange) and last >= 0:
+            begins[row] |= not comes_after(name, HOOK_STAGES[last]) or (stayed and name.startswith("postrouting"))
         if begins[row]:
             last = -1
         if kind[row] == SEES:
-            last = int(stage[row])
+            last, stayed = int(stage[row]), stays is not None and bool(stays[order[row]])
 
 
 def _columns(

@@ -17,6 +17,7 @@ from netemu.record.decode.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.decode.points import PointNumbers
 from netemu.record.decode.rows import Column, arranged, mix, ranges
 from netemu.record.join.fragments import Told, is_fragment, left_in_parts, payloads
+from netemu.record.join.loopback import Copies, own_copies
 from netemu.record.join.passes import HostPasses
 from netemu.record.join.reassembly import Reassembly, put_together
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
@@ -56,7 +57,8 @@ class Ties:
 
     What is not told by what it holds alone is told by its order: `odd_wires` are the rows of frames of which equal ones
     left more than once, or were seen more than once at one member of their segment; `odd_hosts` those of which others
-    at their point have equal headers.
+    at their point have equal headers. `copies` are of packets to several, for
+    their own host.
     """
 
     passes: Passes
@@ -70,6 +72,7 @@ class Ties:
     leads: Column
     cut: Told
     parts: Reassembly
+    copies: Copies
     odd_wires: Column
     odd_hosts: Column
 
@@ -79,7 +82,7 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     numbers = PointNumbers()
     seen = sightings(captures, found, numbers)
     passes = _all_passes(found, seen)
-    came, left, out, odd_hosts = _join_hosts(captures, passes, seen, numbers)
+    came, left, out, copies, odd_hosts = _join_hosts(captures, passes, seen, numbers)
     enters = np.full(seen.wires, -1, np.int64)
     enters[came[came >= 0]] = np.flatnonzero(came >= 0)
     claimed = np.zeros(seen.wires, np.bool_)
@@ -100,7 +103,7 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     seen = _past_extensions(found, passes, seen, came, left)
     together = put_together(seen, passes.host, came, last, passes.last_stage)
     whole_ties = (enters, came, left, claimed, leads_first, leads_count, leads, parts.told, together)
-    return Ties(passes, seen, *whole_ties, odd_wires, odd_hosts)
+    return Ties(passes, seen, *whole_ties, copies, odd_wires, odd_hosts)
 
 
 def _ranks_in_runs(values: Column) -> Column:
@@ -136,26 +139,30 @@ def _all_passes(found: Sequence[HostPasses], seen: Sightings) -> Passes:
 
 def _join_hosts(
     captures: Sequence[HostCapture], passes: Passes, seen: Sightings, numbers: PointNumbers
-) -> tuple[Column, Column, Column, Column]:
-    """The frame that each pass came from, the one that it became, and the point where it went out.
+) -> tuple[Column, Column, Column, Copies, Column]:
+    """The frame that each pass came from, the one that it became, and the point where it went out; a copy went nowhere.
 
-    Then the rows of frames of which others at their point have equal headers.
+    Copies take no part in who left as which frame: they are as like the frame as the packet itself. Then the rows of
+    frames of which others at their point have equal headers.
     """
     came, left, out = (np.full(len(passes), -1, np.int64) for _ in range(3))
     if not len(passes):
-        return came, left, out, np.empty(0, np.int64)
+        return came, left, out, own_copies(seen, passes, came), np.empty(0, np.int64)
     mine = np.flatnonzero(seen.kind != OTHERHOST)
     order, waiting = arranged(_coded(seen.packets.key[mine], seen.point[mine]))
     mine = mine[order]
     comes = np.flatnonzero((passes.start == START_CODE["prerouting"]) & (passes.arrived != 0))
     point = _points(captures, passes, passes.iif, "in", numbers)[comes]
     came[comes] = _paired(mine, waiting, passes.arrived[comes], point)
-    goes = np.flatnonzero(np.isin(passes.last_stage, _LEAVES))
+    copies = own_copies(seen, passes, came)
+    leaves = np.isin(passes.last_stage, _LEAVES)
+    leaves[copies.leaves] = leaves[copies.parts] = False
+    goes = np.flatnonzero(leaves)
     out[goes] = _points(captures, passes, passes.oif, "out", numbers)[goes]
     left[goes] = _paired(mine, waiting, seen.packets.key[(passes.first + passes.count - 1)[goes]], out[goes])
     twice = np.zeros(len(waiting) + 1, np.bool_)
     twice[1:-1] = waiting[1:] == waiting[:-1]
-    return came, left, out, np.sort(mine[twice[1:] | twice[:-1]])
+    return came, left, out, copies, np.sort(mine[twice[1:] | twice[:-1]])
 
 
 def _paired(mine: Column, waiting: Column, keys: Column, point: Column) -> Column:
