@@ -75,7 +75,10 @@ def test_a_bad_topology_is_an_error_of_the_test_with_file_and_line(pytester, nod
 
 
 async def test_the_docs_examples_run_and_pass():
-    whole, wider, more = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "topology.md").read_text(), re.DOTALL)
+    examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "topology.md").read_text(), re.DOTALL)
+    whole, wider, recorded, more = examples
+    topology, _ = loads(wider + recorded)
+    assert topology.record.filter == "udp port 53"
     for text, expectations in ((whole + more, 6), (wider, 3)):
         topology, _ = loads(text)
         assert len(topology.expect) == expectations
