@@ -12,9 +12,9 @@ A record is columns (numpy), one row a sighting, from the taps' bytes to the las
     -> Laid                  each start's tree of frames and passes as one run of sightings: journeys, in order of time
     -> flow, reply, nth      one look at each kind of journey (equal tuples and entries all along)
 
-Rows are joined by digests of 64 bits. `decode.headers`, `netfilter.messages` and tests/record_plain.py say the same of
-one packet at a time; tests hold the columns against them. Rooms and files stand below in the order in which they build
-on each other; a test holds that.
+Rows are joined by digests of 64 bits. `decode.headers`, `netfilter.messages` and tests/record_plain_*.py say the same
+of one packet at a time; tests hold the columns against them. Rooms and files stand below in the order in which they
+build on each other; a test holds that.
 
 capture      what a host's taps hand over: raw bytes, and what they lost
 frames       raw frames and datagrams in columns, as taps hand them over

@@ -9,7 +9,9 @@ from dataclasses import replace
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from record_passes import passes
-from record_plain import plain_flows, plain_journeys, plain_passes, unquoted
+from record_plain_flows import plain_flows
+from record_plain_journeys import plain_journeys, unquoted
+from record_plain_passes import plain_passes
 from record_scenes import any_captures, told_pass
 
 from netemu.record.flows import read_entries

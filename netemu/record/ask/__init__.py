@@ -2,6 +2,7 @@
 
 at           which points are asked for by `at`
 expression   text read to what it asks
+given        values that words are given
 select       words onto columns of truth values
 askable      a sequence of all that called gives what is asked for
 seen         all sightings as a sequence, made on demand

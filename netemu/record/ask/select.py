@@ -18,9 +18,11 @@ from netemu.netfilter.conntrack import Direction, State
 from netemu.netfilter.messages import PROTOCOLS
 from netemu.record.ask.at import points_at
 from netemu.record.ask.expression import FLAGS, Term, complain, evaluate
-from netemu.record.decode.rows import Column, mix, ranges
-from netemu.record.join.fragments import is_fragment
-from netemu.record.join.rewrites import Cause, Rewrite, rewrites
+from netemu.record.ask.given import number, one_of, true_or_false, within
+from netemu.record.decode.rows import Column
+from netemu.record.join.changes import rewritten, with_before
+from netemu.record.join.ends import ENDS
+from netemu.record.join.rewrites import Cause
 from netemu.topology.naming import hint
 from netemu.topology.points import Point
 from netemu.topology.values import Endpoint
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from netemu.record.journeys import Journeys
 
 _NUMBERS = {name: number for number, name in PROTOCOLS.items()}
-_ENDS = ("delivered", "dropped", "unseen", "reassembled")
-"""By forest.py's numbers."""
 _LAST_PORT = 0xFFFF
 _LOW = (1 << 64) - 1
 
@@ -136,7 +136,7 @@ class Rows:
             if kind == "flag":
                 return (self.packets.flags & np.uint8(FLAGS[value])) != 0
             if kind in ("greater", "less"):
-                return self._lengths(kind, _number(value, kind))
+                return self._lengths(kind, number(value, kind))
             return getattr(self, f"_{kind}")(side, value)
         except UsageError as error:
             raise complain(text, place, str(error)) from error
@@ -153,12 +153,12 @@ class Rows:
         """A protocol by its name or number; `ip` and `ip6` are the versions."""
         if value in ("ip", "ip6"):
             return self.packets.version == (4 if value == "ip" else 6)
-        number = _NUMBERS.get(str(value))
-        if number is None:
+        known = _NUMBERS.get(str(value))
+        if known is None:
             if not str(value).isdigit():
                 raise UsageError(f"there is no protocol '{value}'{hint(str(value), (*_NUMBERS, 'ip', 'ip6'))}")
-            number = _within(_number(value, "protocol"), "protocol", 0, 255)
-        return self.packets.proto == number
+            known = within(number(value, "protocol"), "protocol", 0, 255)
+        return self.packets.proto == known
 
     def _proto(self, _: str, value: str) -> Column:
         return self.proto(value)
@@ -198,13 +198,13 @@ class Rows:
 
     def _portrange(self, side: str, value: str) -> Column:
         low, _, high = value.partition("-")
-        first, last = (_within(_number(each, "port"), "port", 0, _LAST_PORT) for each in (low, high))
+        first, last = (within(number(each, "port"), "port", 0, _LAST_PORT) for each in (low, high))
 
-        def within(side: str, _: str) -> Column:
+        def between(side: str, _: str) -> Column:
             ports = self._ports(side)
             return (ports >= first) & (ports <= last)
 
-        return self._sided(within, side, value)
+        return self._sided(between, side, value)
 
     def _sided(self, ask: Callable[[str, Any], Column], side: str, value: Any) -> Column:
         return ask(side, value) if side else ask("src", value) | ask("dst", value)
@@ -213,7 +213,7 @@ class Rows:
         return self.packets.sport if side == "src" else self.packets.dport
 
     def _one_port(self, side: str, value: int | str) -> Column:
-        return self._ports(side) == _within(_number(value, "port"), "port", 0, _LAST_PORT)
+        return self._ports(side) == within(number(value, "port"), "port", 0, _LAST_PORT)
 
     def _endpoint(self, side: str, value: str) -> Column:
         network, port = self._parsed(str(value))
@@ -247,7 +247,7 @@ class Rows:
         tag = self.packets.vlan
         if not value:
             return tag >= 0
-        return (tag >= 0) & ((tag & 0xFFF) == _within(_number(value, "vlan"), "vlan", 0, 0xFFF))
+        return (tag >= 0) & ((tag & 0xFFF) == within(number(value, "vlan"), "vlan", 0, 0xFFF))
 
     def _lengths(self, kind: str, value: int) -> Column:
         """By a frame's length on its wire; a hook sees no frame."""
@@ -259,7 +259,7 @@ class Rows:
     def ct(self, value: str) -> Column:
         """conntrack's state of the packet at a hook; `none` where it has none there."""
         known = (*get_args(State), "none")
-        _one_of("conntrack state", value, known)
+        one_of("conntrack state", value, known)
         wanted = np.array([state.state == value for state in self.seen.states] + [value == "none"], np.bool_)
         fits = np.zeros(len(self.seen), np.bool_)
         fits[self.seen.wires :] = wanted[self.seen.ct]  # -1, for none, is the last one
@@ -267,7 +267,7 @@ class Rows:
 
     def walked(self, value: bool) -> Column:
         """At a .nat point, and a nat chain was walked to there or not."""
-        _true_or_false("walked", value)
+        true_or_false("walked", value)
         seen = self.seen
         nat = np.array([turn.nat for turn in seen.met], np.bool_)[seen.turns]
         often = np.concatenate([[0], np.cumsum(nat)])
@@ -278,87 +278,40 @@ class Rows:
 
     def by(self, value: str) -> Column:
         """An address or port that was rewritten there (for `route`, a TTL), and by what."""
-        _one_of("cause of a rewrite", value, get_args(Cause))
+        one_of("cause of a rewrite", value, get_args(Cause))
         fits = np.zeros(len(self.seen), np.bool_)
         if value == "route":
-            rows, before = self._with_before()
+            rows, before = with_before(self.journeys.laid)
             fits[rows] = self.packets.ttl[rows] != self.packets.ttl[before]
             return fits
-        rows, number, kinds = self.rewritten()
-        fits[rows] = np.array([value in {each.by for each in kind} for kind in kinds] + [value == "unknown"])[number]
+        rows, kind_of, kinds = rewritten(self.seen, self.journeys.laid)
+        fits[rows] = np.array([value in {each.by for each in kind} for kind in kinds] + [value == "unknown"])[kind_of]
         return fits
-
-    def rewritten(self) -> tuple[Column, Column, list[list[Rewrite]]]:
-        """The rows where an address or port is not what it was before, the number of each one's kind, and the kinds.
-
-        A kind are the rewrites of one of its rows: causes and rules are those of all. It is -1 where NAT has no place:
-        the cause is unknown there (rewrites.py).
-        """
-        seen = self.seen
-        rows, before = self._with_before()
-        changed = self._moved(rows, before)
-        rows, before = rows[changed], before[changed]
-        nat = np.flatnonzero(np.array([point.is_nat for point in seen.points], np.bool_)[seen.point[rows]])
-        states = seen.states_of(before[nat]).astype(np.uint64)
-        kind = mix(states ^ _turns(seen.turns, *seen.turns_of(rows[nat])), 1)
-        _, place, of_kind = np.unique(mix(kind ^ seen.point[rows[nat]].astype(np.uint64), 2), True, True)
-        kinds = [self._changes(int(before[at]), int(rows[at])) for at in nat[place]]
-        number = np.full(len(rows), -1, np.int64)
-        number[nat] = of_kind
-        return rows, number, kinds
-
-    def _with_before(self) -> tuple[Column, Column]:
-        """The rows of all journeys, and the row before each; itself for the first."""
-        laid = self.journeys.laid
-        first = np.zeros(len(laid.rows), np.bool_)
-        first[laid.offset[:-1]] = True
-        return laid.rows, laid.rows_before(np.arange(len(laid.rows)), first)
-
-    def _moved(self, rows: Column, before: Column) -> Column:
-        """Where source or destination are not what they were before; IPv6's upper halves only where there are any.
-
-        A fragment has no ports: it lost none.
-        """
-        names = ["src_low", "dst_low", "sport", "dport"]
-        names += [name for name in ("src_high", "dst_high") if getattr(self.packets, name).any()]
-        changed = np.zeros(len(rows), np.bool_)
-        fragment, port = self.packets.fragment, self.packets.sport
-        bare = is_fragment(fragment[rows] | fragment[before]) & ((port[rows] < 0) | (port[before] < 0))
-        for name in names:
-            column = getattr(self.packets, name)
-            moved = column[rows] != column[before]
-            changed |= moved & ~bare if "port" in name else moved
-        return np.flatnonzero(changed)
-
-    def _changes(self, before: int, row: int) -> list[Rewrite]:
-        seen = self.seen
-        found = rewrites(seen.sighting(before), seen.sighting(row), seen.turns_before(row))
-        return [each for each in found if each.field != "ttl"]
 
     def of_flow(self, value: int) -> Column:
         """Of one flow, by its id."""
         count = int(self.journeys.flow.max(initial=0))
-        number = _number(value, "flow")
-        if not 1 <= number <= count:
+        asked = number(value, "flow")
+        if not 1 <= asked <= count:
             there = f"there are 1 to {count}" if count else "there is none"
-            raise UsageError(f"the record has no flow {number}: {there}")
-        return self.journeys.flow == number
+            raise UsageError(f"the record has no flow {asked}: {there}")
+        return self.journeys.flow == asked
 
     def of_direction(self, value: str) -> Column:
         """Of one direction."""
-        _one_of("direction", value, get_args(Direction))
+        one_of("direction", value, get_args(Direction))
         return self.journeys.reply == (value == "reply")
 
     def of_nth(self, value: int) -> Column:
         """The n-th of its flow and direction; 0 is no packet of it, but an ICMP error that quotes one."""
-        number = _number(value, "nth")
-        if number < 0:
-            raise UsageError(f"there is no nth {number}: packets are counted from 1")
-        return self.journeys.nth == number
+        asked = number(value, "nth")
+        if asked < 0:
+            raise UsageError(f"there is no nth {asked}: packets are counted from 1")
+        return self.journeys.nth == asked
 
     def of_first(self, value: bool) -> Column:
         """The first of its flow and direction, or none such."""
-        _true_or_false("first", value)
+        true_or_false("first", value)
         return (self.journeys.nth == 1) == bool(value)
 
     def of_traffic(self, value: str) -> Column:
@@ -367,48 +320,15 @@ class Rows:
 
     def of_end(self, value: str) -> Column:
         """Ended so, once at least: a broadcast ends more than once."""
-        _one_of("end", value, _ENDS)
+        one_of("end", value, ENDS)
         laid = self.journeys.laid
-        ended = laid.end == _ENDS.index(value)
+        ended = laid.end == ENDS.index(value)
         return np.logical_or.reduceat(ended, laid.ends_offset[:-1]) if len(laid) else ended
 
     def of_since_ns(self, value: int) -> Column:
         """Began then or later."""
-        return self.journeys.laid.since_ns >= _number(value, "since_ns")
+        return self.journeys.laid.since_ns >= number(value, "since_ns")
 
     def of_until_ns(self, value: int) -> Column:
         """Began then or earlier."""
-        return self.journeys.laid.since_ns <= _number(value, "until_ns")
-
-
-def _turns(turns: Column, first: Column, count: Column) -> Column:
-    """A number for the turns before each sighting, in their order."""
-    whose = np.repeat(np.arange(len(first)), count)
-    place = np.arange(len(whose)) - np.repeat(np.cumsum(count) - count, count)
-    total = np.zeros(len(first), np.uint64)
-    np.add.at(total, whose, mix(turns[ranges(first, count)].astype(np.uint64) ^ mix(place.astype(np.uint64))))
-    return mix(total)
-
-
-def _number(value: int | str, what: str) -> int:
-    if isinstance(value, str) and value.isdecimal() and value.isascii():
-        return int(value)
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return int(value)
-    raise UsageError(f"'{value}' is no number for {what}")
-
-
-def _within(value: int, what: str, first: int, last: int) -> int:
-    if not first <= value <= last:
-        raise UsageError(f"there is no {what} {value}: write {first} to {last}")
-    return value
-
-
-def _true_or_false(what: str, value: object) -> None:
-    if not isinstance(value, bool | np.bool_):
-        raise UsageError(f"{what} is True or False, not {value!r}")
-
-
-def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"there is no {what} '{value}'{hint(str(value), known)}")
+        return self.journeys.laid.since_ns <= number(value, "until_ns")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netemu.netfilter.messages import PROTOCOLS
-from netemu.record.ask.select import Rows
 from netemu.record.decode.packets import Packets, address_text
 from netemu.record.decode.rows import Column, mix
+from netemu.record.join.changes import rewritten
 from netemu.record.join.ends import ENDS
 from netemu.record.journeys import Journeys
 
@@ -91,7 +91,7 @@ def table(journeys: Journeys) -> pl.DataFrame:
 
 def _rewritten(journeys: Journeys, rows: Column) -> dict[str, pl.Series]:
     """By what an address or port was rewritten at each row, and the rule where one did it."""
-    changed, number, kinds = Rows(journeys).rewritten()
+    changed, number, kinds = rewritten(journeys.seen, journeys.laid)
     kind = np.full(len(journeys.seen), -1, np.int64)
     kind[changed] = np.where(number < 0, len(kinds), number)
     by = [*(each[0].by if each else "unknown" for each in kinds), "unknown"]

@@ -15,6 +15,7 @@ order            packets told apart by order alone, retransmissions, duplicates
 quotes           ICMP errors joined to the packets that they quote
 tunnels          packets in VXLAN tunnels joined to the datagrams that carry them
 rewrites         what changed between two neighbouring sightings, and by what
+changes          the same of all sightings at once
 legacy           iptables-legacy's nat rules, which no trace shows: walked and matched by what else tells
 ends             how a journey ended, and why
 """

@@ -1,6 +1,6 @@
 """Fragments once more, plainly: what is told of them at hooks, which frames a pass left as, what was put together.
 
-Part of the reference that the columns are held against (record_plain.py).
+Part of the reference that the columns are held against (record_plain_*.py).
 """
 
 from __future__ import annotations
