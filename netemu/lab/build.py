@@ -29,8 +29,8 @@ from netemu.topology.shards import BRIDGE
 
 _PER_NAMESPACE = 2
 """Descriptors: the namespace, and its rtnetlink socket."""
-_PER_TAPS = 8
-"""At most: the taps' sockets of one host, and what proves them."""
+_PER_TAPS = 12
+"""At most: the taps' sockets of one host, what proves them, and four of the ring of trace events (three mappings)."""
 
 
 class Builder:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
 
 import pytest
 
 from netemu import KernelError, Lab, Topology
 from netemu.kernel import limits
+from netemu.lab import build
 
 
 def star(size: int) -> Topology:
@@ -42,6 +44,20 @@ async def test_a_low_soft_limit_of_open_files_is_raised_as_far_as_a_lab_needs(li
     limit(200)
     async with Lab(star(40)):
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 200
+
+
+async def test_every_descriptor_of_a_host_with_taps_was_asked_for(limit):
+    """With the rings of trace events: what few hosts may borrow from what is left for all else, a hundred may not."""
+
+    async def held(size: int) -> int:
+        async with Lab(star(size)) as lab, lab.record():
+            return len(os.listdir("/proc/self/fd"))
+
+    few, more = await held(2), await held(12)
+    assert (more - few) / 10 <= build._PER_NAMESPACE + build._PER_TAPS
+    limit(300)
+    async with Lab(star(60)) as lab, lab.record():
+        pass
 
 
 async def test_a_hard_limit_that_is_too_low_is_named_before_anything_is_built(limit, monkeypatch):
