@@ -25,11 +25,13 @@ from netemu.record.frames import Datagrams
 
 NETLINK_NETFILTER = 12
 _SOL_NETLINK = 270
-_ADD_MEMBERSHIP = 1
+_ADD_MEMBERSHIP, _DROP_MEMBERSHIP = 1, 2
 _SO_MEMINFO, _MEMINFO_DROPS = 55, 8
 _SLOTS = Slots()
 _ROOMY = 32 << 20
 """Bytes of a socket's buffer that has room for what may come while it is left alone."""
+_LEAST = 512
+"""Bytes that a datagram takes of it, at least: its struct sk_buff alone is half of that, and its data are another."""
 _ON_ITS_WAY = 0.1
 """Seconds that a datagram which another core is about to queue has for it: it takes microseconds."""
 
@@ -52,6 +54,7 @@ class GroupReader:
         self._lock = threading.Lock()
         self._lost_before = 0
         self._not_kept = 0
+        self._groups = groups
         self._outlet: Outlet | None = None
         self._dequeued = self._seen_dropped = 0
         self.count = 0
@@ -59,10 +62,10 @@ class GroupReader:
         self.patience = PACE
         try:
             set_buffer(self.sock, buffer)
-            self._roomy = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= _ROOMY
+            self._holds = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            self._roomy = self._holds >= _ROOMY
             self.patience = PATIENCE if self._roomy else PACE
-            for group in groups:
-                self.sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+            self._listen(_ADD_MEMBERSHIP)
         except OSError as error:
             self.sock.close()
             raise CaptureError(f"host {net.name}: the kernel has no netfilter events: {error.strerror}") from error
@@ -70,17 +73,26 @@ class GroupReader:
     def open(self, size: int) -> None:
         """Have the datagrams in a ring of `size` bytes from now on, where the kernel can do that and lets us.
 
-        With a size of 0 they are left in the socket.
+        With a size of 0 they are left in the socket. What comes while this goes on may be missed, uncounted: `forget`
+        afterwards, or open it before anything can come.
         """
         with self._lock:
-            if size and self.sock.fileno() >= 0 and self._outlet is None:
-                try:
-                    outlet = Outlet(self.sock, size)
-                except OSError:
-                    return  # it is as good without, only slower
+            if not size or self.sock.fileno() < 0 or self._outlet is not None:
+                return
+            self._listen(_DROP_MEMBERSHIP)  # else the ring could fill, and count what is taken here as what came before
+            try:
                 while self._receive_queued():
-                    pass  # what came before
-                self._outlet, self._seen_dropped = outlet, self._dropped()
+                    pass
+                self._outlet = Outlet(self.sock, size)
+                self._seen_dropped = self._dropped()
+            except OSError:
+                pass  # it is as good without, only slower
+            finally:
+                self._listen(_ADD_MEMBERSHIP)
+
+    def _listen(self, option: int) -> None:
+        for group in self._groups:
+            self.sock.setsockopt(_SOL_NETLINK, option, group)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -93,9 +105,18 @@ class GroupReader:
             return self._receive()
 
     def drain(self) -> None:
-        """Take everything that the socket holds at this moment."""
-        while self.receive():
-            pass
+        """Take everything that came before this call; what comes meanwhile may be left."""
+        with self._lock:
+            if self.sock.fileno() < 0:
+                return
+            if (outlet := self._outlet) is None:
+                most = self._holds // _LEAST // AT_ONCE + 1
+                while most and self._receive():
+                    most -= 1
+                return
+            queued, end = outlet.queued, outlet.end
+            while (outlet.begin < end or self._dequeued < queued) and self._receive():
+                pass
 
     def datagrams(self) -> Datagrams:
         """All that was stored; from now on anew."""
@@ -146,13 +167,24 @@ class GroupReader:
         self.patience = PATIENCE if self._roomy and end - outlet.begin < outlet.size // 8 else PACE
         left = self._receive_kept(outlet, end)
         while waits := outlet.first_waits_for(self._dequeued, end):
-            self._dequeue(waits, surely=True)
+            self._dequeue(waits)
             left = self._receive_kept(outlet, end)
         if queued > self._dequeued and not left:
             self._dequeue(queued - self._dequeued)
+        if self._dequeued >= queued:
+            self._take_strays(outlet, queued)
         if outlet.overflows and self._dequeued == outlet.queued:
             outlet.reopen()
         return left or queued > self._dequeued
+
+    def _take_strays(self, outlet: Outlet, queued: int) -> None:
+        """Take what is still queued though all was counted as taken: one was counted that came later, or never.
+
+        What was there before that count was looked at again is a stray; what is there after it may have come since.
+        """
+        while self._readable(0) and outlet.queued == queued and self._receive_queued(1):
+            pass
+        self._dequeued = min(self._dequeued, outlet.queued)
 
     def _receive_kept(self, outlet: Outlet, end: int) -> bool:
         """Take the ring's records up to the first that is not whole, or has to wait; whether there is one."""
@@ -171,23 +203,23 @@ class GroupReader:
             outlet.release(taken)
             return taken < len(records)
 
-    def _dequeue(self, most: int, *, surely: bool = False) -> None:
+    def _dequeue(self, most: int) -> None:
         """Take datagrams that the ring had no room for, or know that the kernel dropped them.
 
-        `surely` they were queued: one that is not there is on its way, on another core.
+        One that is not there is on its way, on another core; what does not come then is lost.
         """
         taken = self._receive_queued(most)
         dropped = self._dropped() if not taken else self._seen_dropped
         self._dequeued += taken + dropped - self._seen_dropped
-        if surely and not taken and dropped == self._seen_dropped and not self._readable():
+        if not taken and dropped == self._seen_dropped and not self._readable():
             self._not_kept += most
             self._dequeued += most
         self._seen_dropped = dropped
 
-    def _readable(self) -> bool:
+    def _readable(self, within: float = _ON_ITS_WAY) -> bool:
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
-        return bool(poll.poll(_ON_ITS_WAY * 1000))
+        return bool(poll.poll(within * 1000))
 
     def _receive_queued(self, most: int = AT_ONCE) -> int:
         """Take some hundred datagrams from the socket's queue: how many."""
