@@ -231,9 +231,9 @@ class Lab:
         if item is None:
             there = [item.name for item in self.topology.traffic]
             raise UsageError(f"lab {self.topology.name} has no traffic item '{name}'{hint(name, there)}")
-        since = self.recorder.told(item.source)
+        since = await self.recorder.told(item.source)
         exchange = await send(self[item.source], item)
-        exchange = replace(exchange, events=(since, self.recorder.told(item.source)))
+        exchange = replace(exchange, events=(since, await self.recorder.told(item.source)))
         if self._recording is not None:
             self._recording.exchanges.append(exchange)
         return exchange

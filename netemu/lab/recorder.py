@@ -165,7 +165,7 @@ class Recorder:
             for taps, after in zip(hosts, rules, strict=True)
         ]
 
-    def told(self, host: str) -> int:
+    async def told(self, host: str) -> int:
         """How many trace events a host's hook tap has stored by now; what happened before this call is among them.
 
         The kernel puts an event into the tap's socket while the packet is in the hook.
@@ -173,7 +173,7 @@ class Recorder:
         taps = self.taps.get(host)
         if taps is None:
             return 0
-        taps.trace.drain()
+        await side_by_side([taps.trace.drain], _THREADS)
         return taps.trace.count
 
     async def close(self) -> None:

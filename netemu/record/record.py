@@ -239,7 +239,7 @@ def _began_in(flow: Flow, exchange: Exchange) -> bool:
     began = flow.start_ns
     if began is None:
         place = flow.journeys[0].first.place_in_trace
-        if exchange.events is not None and place is not None:
+        if exchange.events is not None and place is not None and flow.begins_at == exchange.host:
             return exchange.events[0] <= place < exchange.events[1]
         if exchange.sockets:
             return True
