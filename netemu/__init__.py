@@ -29,11 +29,11 @@ if TYPE_CHECKING:
         TopologyError,
         UsageError,
     )
-    from netemu.kernel.doctor import Feature, probe
-    from netemu.kernel.handle import Process
-    from netemu.kernel.process import Completed
-    from netemu.kernel.running import ProcessFacts
-    from netemu.kernel.userspace import enter_user_namespace
+    from netemu.kernel.machine.doctor import Feature, probe
+    from netemu.kernel.processes.handle import Process
+    from netemu.kernel.processes.process import Completed
+    from netemu.kernel.processes.running import ProcessFacts
+    from netemu.kernel.spaces.userspace import enter_user_namespace
     from netemu.lab.capturing import Captured
     from netemu.lab.held import HeldLab, labs_up
     from netemu.lab.host import Host
@@ -71,13 +71,13 @@ _HOMES = {
     "CaptureError": "netemu.errors",
     "Captured": "netemu.lab.capturing",
     "Check": "netemu.check.verdict",
-    "Completed": "netemu.kernel.process",
+    "Completed": "netemu.kernel.processes.process",
     "ConntrackEvent": "netemu.record.tracked",
     "ConntrackExpectation": "netemu.topology.expectation",
     "CounterExpectation": "netemu.topology.expectation",
     "End": "netemu.record.join.ends",
     "Exchange": "netemu.record.exchange",
-    "Feature": "netemu.kernel.doctor",
+    "Feature": "netemu.kernel.machine.doctor",
     "Flow": "netemu.record.flows",
     "HeldLab": "netemu.lab.held",
     "Host": "netemu.lab.host",
@@ -92,8 +92,8 @@ _HOMES = {
     "PacketExpectation": "netemu.topology.expectation",
     "Point": "netemu.topology.points",
     "PrivilegeError": "netemu.errors",
-    "Process": "netemu.kernel.handle",
-    "ProcessFacts": "netemu.kernel.running",
+    "Process": "netemu.kernel.processes.handle",
+    "ProcessFacts": "netemu.kernel.processes.running",
     "Quote": "netemu.record.join.quotes",
     "Record": "netemu.record.record",
     "Report": "netemu.check.report",
@@ -112,7 +112,7 @@ _HOMES = {
     "Verdict": "netemu.check.verdict",
     "Watched": "netemu.lab.watching",
     "check_lab": "netemu.check.lab",
-    "enter_user_namespace": "netemu.kernel.userspace",
+    "enter_user_namespace": "netemu.kernel.spaces.userspace",
     "find": "netemu.topology.library",
     "generate": "netemu.topology.generate",
     "hold": "netemu.lab.supervisor",
@@ -120,7 +120,7 @@ _HOMES = {
     "journey_json": "netemu.check.report",
     "labs_up": "netemu.lab.held",
     "load": "netemu.topology.load",
-    "probe": "netemu.kernel.doctor",
+    "probe": "netemu.kernel.machine.doctor",
     "report_json": "netemu.check.report",
     "run_once": "netemu.lab.supervisor",
     "schema": "netemu.topology.schema",

@@ -11,8 +11,8 @@ import pytest
 from ordinary_user import user
 
 from netemu.errors import PrivilegeError
-from netemu.kernel.syscalls import CLONE_NEWNS, unshare
-from netemu.kernel.userspace import enter_user_namespace, outside_user
+from netemu.kernel.spaces.syscalls import CLONE_NEWNS, unshare
+from netemu.kernel.spaces.userspace import enter_user_namespace, outside_user
 
 __all__ = ["user"]
 

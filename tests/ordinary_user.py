@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from netemu.kernel.userspace import outside_user
+from netemu.kernel.spaces.userspace import outside_user
 
 UID = 61234
 ROOT = Path(__file__).parent.parent

@@ -102,7 +102,7 @@ from typing import TYPE_CHECKING
 from netemu.errors import Problem
 from netemu.topology import values
 if TYPE_CHECKING:
-    from netemu.kernel.wire import WireTap
+    from netemu.kernel.taps.wire import WireTap
 
 def late():
     import netemu.lab.lab
@@ -119,7 +119,7 @@ def late():
 def test_a_bad_import_is_caught_wherever_it_stands():
     assert sorted(offences("netemu.record.made_up", BAD)) == sorted(
         [
-            "netemu.record.made_up:9 imports netemu.kernel.wire",
+            "netemu.record.made_up:9 imports netemu.kernel.taps.wire",
             "netemu.record.made_up:12 imports netemu.lab.lab",
             "netemu.record.made_up:13 imports socket",
             "netemu.record.made_up:14 imports os.path",
@@ -143,8 +143,8 @@ def test_a_front_end_that_reaches_behind_the_public_api_is_caught(line):
     ("module", "line"),
     [
         ("netemu.topology.load", "from pathlib import Path"),
-        ("netemu.kernel.wire", "import socket"),
-        ("netemu.kernel.wire", "from netemu.record.frames import RawFrame"),
+        ("netemu.kernel.taps.wire", "import socket"),
+        ("netemu.kernel.taps.wire", "from netemu.record.frames import RawFrame"),
         ("netemu.cli.main", "from netemu import Lab, NetemuError"),
         ("netemu.cli.main", "from netemu.cli.console import console"),
         ("netemu.pytest_plugin", "from netemu import Lab"),
@@ -164,7 +164,7 @@ def test_a_good_import_is_left_alone(module, line):
         ("netemu.topology.model", "from netemu.netfilter import hooks"),
         ("netemu.netfilter.ruleset", "from netemu.record import capture"),
         ("netemu.check.report", "from netemu.kernel import rules"),
-        ("netemu.kernel.rules", "from netemu.lab import host"),
+        ("netemu.kernel.rules.loading", "from netemu.lab import host"),
         ("netemu.lab.lab", "from netemu.cli import walk"),
         ("netemu.lab.lab", "import netemu"),
         ("netemu.pytest_plugin", "from netemu.cli import walk"),

@@ -6,8 +6,8 @@ import asyncio
 import socket
 from ipaddress import ip_interface
 
-from netemu.kernel.links import Links
-from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.links.links import Links
+from netemu.kernel.spaces.namespace import NetworkNamespace
 
 LEFT, RIGHT = "192.0.2.1", "192.0.2.2"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from netemu.errors import NetemuError, RulesError
-from netemu.kernel.features import require_nf_tables
-from netemu.kernel.limits import require_descriptors
-from netemu.kernel.links import Links
-from netemu.kernel.pidspace import PidSpace
-from netemu.kernel.rules import load_rules, refused_line
+from netemu.kernel.links.links import Links
+from netemu.kernel.machine.features import require_nf_tables
+from netemu.kernel.processes.pidspace import PidSpace
+from netemu.kernel.rules.loading import load_rules, refused_line
+from netemu.kernel.spaces.limits import require_descriptors
 from netemu.lab.host import Host
 from netemu.lab.names import Names
 from netemu.lab.progress import Progress, Tell

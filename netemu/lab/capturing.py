@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from netemu.errors import UsageError
-from netemu.kernel.filters import Matcher
-from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.packet import What
-from netemu.kernel.ring import Ring
-from netemu.kernel.trace import TraceTap
+from netemu.kernel.spaces.namespace import NetworkNamespace
+from netemu.kernel.taps.filters import Matcher
+from netemu.kernel.taps.packet import What
+from netemu.kernel.taps.ring import Ring
+from netemu.kernel.taps.trace import TraceTap
 from netemu.lab.inside import Inside
 from netemu.lab.stream import Stream
 from netemu.lab.taps import BUFFER

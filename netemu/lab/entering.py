@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from netemu.kernel.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, die_with, setns
-from netemu.kernel.userspace import join_user_namespace
+from netemu.kernel.spaces.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, die_with, setns
+from netemu.kernel.spaces.userspace import join_user_namespace
 from netemu.lab.asking import ask
 from netemu.lab.terminal import Terminal, has_terminal
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netemu.errors import MachineError, PrivilegeError, UsageError
-from netemu.kernel.userspace import outside_user
+from netemu.kernel.spaces.userspace import outside_user
 
 if TYPE_CHECKING:
-    from netemu.kernel.pidspace import PidSpace
+    from netemu.kernel.processes.pidspace import PidSpace
 
 BASE = Path("/run/netemu")
 """Where root's labs are."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from netemu.errors import NetemuError
-from netemu.kernel.growth import Growth
+from netemu.kernel.processes.growth import Growth
 from netemu.lab.asking import ask
 
 _MOST_SERVICES = 250

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from netemu.errors import UsageError
-from netemu.kernel.handle import Process
-from netemu.kernel.links import Links
-from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.packet import What
-from netemu.kernel.pidspace import PidSpace
-from netemu.kernel.process import Completed, run_on
-from netemu.kernel.running import ProcessFacts, processes_in
+from netemu.kernel.links.links import Links
+from netemu.kernel.processes.handle import Process
+from netemu.kernel.processes.pidspace import PidSpace
+from netemu.kernel.processes.process import Completed, run_on
+from netemu.kernel.processes.running import ProcessFacts, processes_in
+from netemu.kernel.spaces.namespace import NetworkNamespace
+from netemu.kernel.taps.packet import What
 from netemu.lab.names import Names
 from netemu.topology import model
 
@@ -25,7 +25,7 @@ LOGIN = ("HOME", "USER", "LOGNAME")
 """What says in an environment who somebody is: not handed on to another user's processes."""
 
 if TYPE_CHECKING:
-    from netemu.kernel.scapy_socket import PacketSocket
+    from netemu.kernel.taps.scapy_socket import PacketSocket
 
 
 class Host:
@@ -140,7 +140,7 @@ class Host:
         It hears what comes in and what the host sends, as far as `filter` (pcap's language) takes it. Raises
         UsageError if there is no such interface, or the filter is none.
         """
-        from netemu.kernel.scapy_socket import PacketSocket
+        from netemu.kernel.taps.scapy_socket import PacketSocket
 
         if interface not in self.links.index:
             there = ", ".join(self.links.index)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.userspace import enter_user_namespace, join_user_namespace
+from netemu.kernel.spaces.namespace import NetworkNamespace
+from netemu.kernel.spaces.userspace import enter_user_namespace, join_user_namespace
 from netemu.lab.asking import ask
 
 _MOST = 250

@@ -19,8 +19,8 @@ from typing import Any, Self
 from netemu.check.lab import check_lab
 from netemu.check.report import Report
 from netemu.errors import TopologyError, UsageError
-from netemu.kernel.pidspace import PidSpace
-from netemu.kernel.userspace import enter_user_namespace
+from netemu.kernel.processes.pidspace import PidSpace
+from netemu.kernel.spaces.userspace import enter_user_namespace
 from netemu.lab.build import Builder
 from netemu.lab.folder import BASE, NETNS, LabFolder, base
 from netemu.lab.host import Host

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from netemu.errors import MachineError, TopologyError, UsageError
-from netemu.kernel.features import missing
-from netemu.kernel.rtnetlink import RefusedError
+from netemu.kernel.links.rtnetlink import RefusedError
+from netemu.kernel.machine.features import missing
 from netemu.lab.wiring import Wiring, kernel_shape
 from netemu.topology import steps
 from netemu.topology.changing import changed

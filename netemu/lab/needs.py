@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from netemu.errors import MachineError
-from netemu.kernel.features import missing, require_nf_tables
-from netemu.kernel.rules import program
+from netemu.kernel.machine.features import missing, require_nf_tables
+from netemu.kernel.rules.loading import program
 from netemu.topology.document import Path
 from netemu.topology.load import Source
 from netemu.topology.needs import needs_of

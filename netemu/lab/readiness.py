@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import closing
 
-from netemu.kernel.listening import Listening, until_unix
+from netemu.kernel.processes.listening import Listening, until_unix
 from netemu.lab.host import Host
 from netemu.lab.log import Log
 from netemu.topology.model import Ready

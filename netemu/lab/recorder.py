@@ -12,19 +12,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from netemu.errors import CaptureError, UsageError
-from netemu.kernel.features import trace_carries_conntrack
-from netemu.kernel.links import Links
-from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.packet import What
-from netemu.kernel.queues import waiting
-from netemu.kernel.reader import Reader, Source
-from netemu.kernel.ring import Ring
-from netemu.kernel.rules import read_rules, tracks
-from netemu.kernel.store import Room
-from netemu.kernel.threads import side_by_side
-from netemu.kernel.trace import TraceTap
-from netemu.kernel.tracking import ConntrackTap, dump_entries
-from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket
+from netemu.kernel.links.links import Links
+from netemu.kernel.links.queues import waiting
+from netemu.kernel.machine.features import trace_carries_conntrack
+from netemu.kernel.rules.loading import read_rules, tracks
+from netemu.kernel.spaces.namespace import NetworkNamespace
+from netemu.kernel.spaces.threads import side_by_side
+from netemu.kernel.taps.packet import What
+from netemu.kernel.taps.reader import Reader, Source
+from netemu.kernel.taps.ring import Ring
+from netemu.kernel.taps.store import Room
+from netemu.kernel.taps.trace import TraceTap
+from netemu.kernel.taps.tracking import ConntrackTap, dump_entries
+from netemu.kernel.taps.wire import WireTap, new_nonce, send_canary, sending_socket
 from netemu.lab.taps import Taps
 from netemu.netfilter.ruleset import Ruleset
 from netemu.record.capture import HostCapture, TapHealth

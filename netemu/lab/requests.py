@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from netemu.errors import UsageError
-from netemu.kernel.userspace import user_namespace
+from netemu.kernel.spaces.userspace import user_namespace
 from netemu.topology.naming import hint
 
 if TYPE_CHECKING:

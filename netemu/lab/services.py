@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netemu.errors import NetemuError, ServiceError, UsageError
-from netemu.kernel.handle import Process
-from netemu.kernel.memory import memory_file
+from netemu.kernel.processes.handle import Process
+from netemu.kernel.processes.memory import memory_file
 from netemu.lab.host import Host
 from netemu.lab.log import Log
 from netemu.lab.readiness import missing, until_ready

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from netemu.kernel.inventory import read_addresses, read_interfaces, read_qdiscs, read_routes
-from netemu.kernel.inventory import read_rules as read_policy_rules
-from netemu.kernel.rules import read_rules
-from netemu.kernel.running import processes_of
+from netemu.kernel.links.inventory import read_addresses, read_interfaces, read_qdiscs, read_routes
+from netemu.kernel.links.inventory import read_rules as read_policy_rules
+from netemu.kernel.processes.running import processes_of
+from netemu.kernel.rules.loading import read_rules
 from netemu.lab.host import Host
 from netemu.topology.shards import bridges
 

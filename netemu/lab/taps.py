@@ -10,9 +10,9 @@ from types import NoneType
 from typing import Self
 
 from netemu.errors import TopologyError, UsageError
-from netemu.kernel.filters import LONGEST, compiled
-from netemu.kernel.ring import HAND_OVER, SIZE
-from netemu.kernel.store import MEMORY
+from netemu.kernel.taps.filters import LONGEST, compiled
+from netemu.kernel.taps.ring import HAND_OVER, SIZE
+from netemu.kernel.taps.store import MEMORY
 from netemu.topology.load import Source
 from netemu.topology.recording import SHORTEST, Recording
 from netemu.topology.units import size

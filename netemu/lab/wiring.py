@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 
 from netemu.errors import KernelError, TopologyError
-from netemu.kernel.links import Links
-from netemu.kernel.making import make_namespaces
-from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.qdisc import Shape
-from netemu.kernel.rtnetlink import RefusedError, Request
-from netemu.kernel.sysctl import ProcView, read_sysctls, write_sysctls
+from netemu.kernel.links.links import Links
+from netemu.kernel.links.qdisc import Shape
+from netemu.kernel.links.rtnetlink import RefusedError, Request
+from netemu.kernel.spaces.making import make_namespaces
+from netemu.kernel.spaces.namespace import NetworkNamespace
+from netemu.kernel.spaces.sysctl import ProcView, read_sysctls, write_sysctls
 from netemu.topology import steps
 from netemu.topology.interface import Offload
 from netemu.topology.load import Source

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 
-from netemu.kernel import interfaces, rtnetlink
-from netemu.kernel.links import Links
-from netemu.kernel.namespace import NetworkNamespace
+from netemu.kernel.links import interfaces, rtnetlink
+from netemu.kernel.links.links import Links
+from netemu.kernel.spaces.namespace import NetworkNamespace
 
 
 async def settled() -> None:

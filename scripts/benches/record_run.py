@@ -20,9 +20,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from netemu import Host, Lab
-from netemu.kernel.reader import PACE
-from netemu.kernel.slots import Batch
-from netemu.kernel.trace import TraceTap
+from netemu.kernel.taps.reader import PACE
+from netemu.kernel.taps.slots import Batch
+from netemu.kernel.taps.trace import TraceTap
 from netemu.record.capture import OUTGOING
 from netemu.topology.load import loads
 

@@ -262,7 +262,7 @@ def test_doctor_finds_what_labs_need():
 
 def test_doctor_names_a_missing_tool_and_what_installs_it(tmp_path):
     code = (
-        "import netemu.kernel.doctor as f, shutil, sys\n"
+        "import netemu.kernel.machine.doctor as f, shutil, sys\n"
         "f.shutil.which = lambda name, path=None: None if name == 'nft' else '/bin/' + name\n"
         "from netemu.cli.main import main; main(['doctor'])"
     )
@@ -273,7 +273,7 @@ def test_doctor_names_a_missing_tool_and_what_installs_it(tmp_path):
 
 
 WITHOUT_NF_TABLES = """
-import netemu.kernel.nftables as nftables
+import netemu.kernel.rules.nftables as nftables
 from netemu.errors import KernelError
 def refused(self, commands, flags):
     raise KernelError("host probe: nft: Error: Could not process rule: Operation not supported")

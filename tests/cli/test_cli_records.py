@@ -208,7 +208,7 @@ def test_an_ordinary_user_without_namespaces_checks_and_exports_a_record(saved, 
         shutil.copy(file, user.folder)
         os.chmod(user.folder / Path(file).name, 0o644)
     forbidden = "import runpy, sys, ctypes; ctypes.CDLL(None).unshare = None; sys.argv[0] = 'netemu'\n"
-    forbidden += "import netemu.kernel.syscalls as s; s.unshare = s.setns = None\n"
+    forbidden += "import netemu.kernel.spaces.syscalls as s; s.unshare = s.setns = None\n"
     done = user.python(
         f"{forbidden}runpy.run_module('netemu', run_name='__main__')", "check", "kept.yaml", "--record", "kept.netemu"
     )

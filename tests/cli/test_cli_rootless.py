@@ -25,7 +25,7 @@ FORBIDDEN = """
 import os, sys
 ready, told = os.pipe(), os.pipe()
 if (child := os.fork()) == 0:
-    from netemu.kernel.syscalls import CLONE_NEWUSER, unshare
+    from netemu.kernel.spaces.syscalls import CLONE_NEWUSER, unshare
     unshare(CLONE_NEWUSER)
     os.write(ready[1], b"x"); os.read(told[0], 1)
     with open("/proc/sys/user/max_user_namespaces", "w") as file: file.write("0")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from veth_pair import Pair
 
-from netemu.kernel.reader import Reader
+from netemu.kernel.taps.reader import Reader
 
 
 @pytest.fixture

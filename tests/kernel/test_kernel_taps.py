@@ -12,13 +12,13 @@ from record_passes import passes, trace_events
 from veth_pair import LEFT, RIGHT, send
 
 from netemu.errors import KernelError
-from netemu.kernel.listening import Listening
-from netemu.kernel.namespace import NetworkNamespace
-from netemu.kernel.ring import Ring
-from netemu.kernel.rules import load_rules, read_rules
-from netemu.kernel.trace import TraceTap
-from netemu.kernel.tracking import ConntrackTap, dump_entries
-from netemu.kernel.wire import WireTap, new_nonce, send_canary, sending_socket
+from netemu.kernel.processes.listening import Listening
+from netemu.kernel.rules.loading import load_rules, read_rules
+from netemu.kernel.spaces.namespace import NetworkNamespace
+from netemu.kernel.taps.ring import Ring
+from netemu.kernel.taps.trace import TraceTap
+from netemu.kernel.taps.tracking import ConntrackTap, dump_entries
+from netemu.kernel.taps.wire import WireTap, new_nonce, send_canary, sending_socket
 from netemu.netfilter.hooks import STAGES
 from netemu.record.capture import OUTGOING, HostCapture
 from netemu.record.flows import read_entries

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netemu import KernelError, Lab, MachineError, RulesError, ServiceError, Topology, TopologyError, UsageError
-from netemu.kernel.features import require_nf_tables
+from netemu.kernel.machine.features import require_nf_tables
 from netemu.lab.folder import BASE, names_up
 from netemu.lab.wiring import Wiring
 from netemu.topology.load import load, loads
@@ -201,7 +201,7 @@ def without_nf_tables(monkeypatch):
         raise KernelError(f"host {nft.net.name}: nft: no such thing")
 
     require_nf_tables.cache_clear()
-    monkeypatch.setattr("netemu.kernel.nftables.Nftables._run", refuse)
+    monkeypatch.setattr("netemu.kernel.rules.nftables.Nftables._run", refuse)
 
 
 @pytest.mark.usefixtures("without_nf_tables")

@@ -6,7 +6,7 @@ import pytest
 
 from netemu import Taps, Verdict, report_json
 from netemu.errors import UsageError
-from netemu.kernel.features import trace_carries_conntrack
+from netemu.kernel.machine.features import trace_carries_conntrack
 from netemu.topology.points import Point
 
 pytestmark = pytest.mark.lab("nodeport")

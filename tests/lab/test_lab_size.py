@@ -8,7 +8,7 @@ import resource
 import pytest
 
 from netemu import KernelError, Lab, Topology
-from netemu.kernel import limits
+from netemu.kernel.spaces import limits
 from netemu.lab import build
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netemu.errors import TopologyError
-from netemu.kernel import filters
+from netemu.kernel.taps import filters
 from netemu.topology import recording
 from netemu.topology.load import loads
 from netemu.topology.recording import Recording

@@ -1,0 +1,202 @@
+"""A packet socket with a memory-mapped ring (TPACKET_V3): the kernel fills blocks of frames, one copy keeps each whole.
+
+V3 packs frames of any length one behind the other, V2 gives each a place of the longest one's size: for short frames
+the same ring holds ten times as many, and keeping a record costs less than half (docs/performance.md). A block is
+handed over when it is full, or some milliseconds after it was begun.
+"""
+
+from __future__ import annotations
+
+import mmap
+import select
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from netemu.errors import CaptureError
+from netemu.kernel.spaces.namespace import NetworkNamespace
+from netemu.kernel.taps.blocks import BLOCK_FIRST, BLOCK_FRAMES, BLOCK_LENGTH, BLOCK_STATUS, frames_of
+from netemu.kernel.taps.packet import CANARY, MACS, What, bind, dropped, set_option, unbound_socket
+from netemu.kernel.taps.packing import ENOUGH, FEWEST, area, pack, packed_size, rows_of
+from netemu.kernel.taps.reader import PACE, PATIENCE
+from netemu.kernel.taps.store import Room, Store
+from netemu.record.frames import Bytes, Frames
+
+_BLOCK, _SMALL_BLOCK = 128 << 10, 16 << 10
+"""Bytes of a block. The longest frame, 64 KiB on a loopback interface, fits the larger; the smaller would cut it."""
+_BLOCKS = 64
+"""A block that is handed over before it is full is no smaller for that: a ring should have many."""
+SIZE = _BLOCKS * _BLOCK
+"""Bytes of a ring: 58,000 short frames, or 64 blocks handed over early."""
+_ROOMY = SIZE // 4
+"""Bytes of a ring that has room for what may come while it is left alone."""
+HAND_OVER = 5
+"""Milliseconds after which a begun block is handed over: 64 of them are 0.3 s in which nobody has to take any."""
+_VERSION, _RX_RING = 10, 5
+_V3 = 2
+_FULL = 1
+"""TP_STATUS_USER: the block is ours."""
+_CANARY = CANARY.to_bytes(2, "big")
+_DRAIN_WITHIN = 1.0
+"""Seconds for the kernel to hand a begun block over; it does after a few milliseconds."""
+
+
+def _nobody(_frames: Frames) -> None:
+    pass
+
+
+class Ring:
+    """Frames of one namespace, taken block by block. `open` makes it ready; every method may be called in any thread.
+
+    While `watched` is set, blocks that hold it are told to `found` as they are taken, by the thread that takes them.
+    """
+
+    def __init__(
+        self, net: NetworkNamespace, what: What | None = None, room: Room | None = None, size: int = SIZE
+    ) -> None:
+        self.net = net
+        self.what = what or What()
+        self.block = min(max(size // _BLOCKS, _SMALL_BLOCK), _BLOCK) if size >= 2 * _SMALL_BLOCK else mmap.PAGESIZE
+        self.block -= self.block % mmap.PAGESIZE
+        self.blocks = max(size // self.block, 2)
+        self.sock = unbound_socket(net, self.what)
+        self._room = room or Room()
+        self._store = Store(self._room)
+        self._lock = threading.Lock()
+        self._next = 0
+        self._lost = 0
+        self._roomy = size >= _ROOMY
+        self.patience = PATIENCE if self._roomy else PACE
+        self.watched = b""
+        self.found: Callable[[Frames], None] = _nobody
+        self._map: mmap.mmap | None = None
+
+    def open(self, hand_over: int = HAND_OVER) -> None:
+        """Set the ring up and bind it; begun blocks are handed over after about `hand_over` milliseconds.
+
+        Raises CaptureError; `close` it nevertheless.
+        """
+        size = self.block * self.blocks
+        request = struct.pack("=7I", self.block, self.blocks, self.block, self.blocks, hand_over, 0, 0)
+        with self._lock:
+            if self.sock.fileno() < 0:
+                return  # it was closed meanwhile
+            try:
+                set_option(self.sock, _VERSION, struct.pack("=i", _V3))
+                set_option(self.sock, _RX_RING, request)
+                mapped = mmap.mmap(self.sock.fileno(), size)
+                self._map, self._array = mapped, np.frombuffer(mapped, np.uint8)
+                self._words = memoryview(mapped).cast("I")
+                bind(self.sock, self.what.interface)
+            except OSError as error:
+                raise CaptureError(f"host {self.net.name}: no ring of {size} bytes: {error.strerror}") from error
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What can be polled for blocks."""
+        return (self.sock.fileno(),)
+
+    def receive(self) -> bool:
+        """Take the blocks that are full, at most one round of them; False if none was."""
+        with self._lock:
+            return self._receive()
+
+    def drain(self) -> None:
+        """Take all that came before this call: waits, some milliseconds, until the begun block is handed over."""
+        until = time.monotonic() + _DRAIN_WITHIN
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        while True:
+            with self._lock:
+                self._receive()
+                begun = self._map is not None and self._words[self._next * self.block // 4 + BLOCK_FRAMES]
+            if not begun or time.monotonic() > until:
+                return
+            poll.poll(_DRAIN_WITHIN * 1000)
+
+    def frames(self, leave_out: Sequence[bytes] = ()) -> Frames:
+        """All frames taken so far, but for those with one of `leave_out` behind their MACs; from now on anew."""
+        with self._lock:
+            taken = self._store.take()
+        return frames_of(taken, leave_out, MACS, self._room.array)
+
+    def lost(self) -> int:
+        """How many frames were dropped, or could not be kept, since `forget`."""
+        with self._lock:
+            if self.sock.fileno() >= 0:
+                self._lost += dropped(self.sock)
+            return self._lost
+
+    def forget(self) -> None:
+        """Begin anew: nothing taken, nothing lost."""
+        self.drain()
+        self.lost()
+        with self._lock:
+            self._store.clear()
+            self._lost = 0
+
+    def close(self) -> None:
+        """Close the socket and let go of the ring, which takes an RCU grace period; what was taken can still be had."""
+        with self._lock:
+            mapped, self._map = self._map, None
+            if mapped is not None:
+                self._words.release()
+                del self._array
+                mapped.close()
+            self.sock.close()
+
+    def _receive(self) -> bool:
+        if self._map is None:
+            return False
+        taken = 0
+        while taken < self.blocks and (several := self._full(self.blocks - taken)):
+            self._keep_all(several)
+            for block, word in several:
+                if self.watched and self._map.find(self.watched, 4 * word, 4 * word + len(block)) >= 0:
+                    self.found(frames_of([block.copy()]))
+                self._words[word + BLOCK_FRAMES] = 0
+                self._words[word + BLOCK_STATUS] = 0
+            taken += len(several)
+            self._next = (self._next + len(several)) % self.blocks
+        self.patience = PATIENCE if self._roomy and taken < self.blocks // 8 else PACE
+        return taken > 0
+
+    def _full(self, most: int) -> list[tuple[Bytes, int]]:
+        """The next blocks that are full, as many as are enough to be packed together, each with its first word."""
+        words, found, frames = self._words, list[tuple[Bytes, int]](), 0
+        while len(found) < most and frames < ENOUGH:
+            start = (self._next + len(found)) % self.blocks * self.block
+            word = start // 4
+            if not words[word + BLOCK_STATUS] & _FULL:
+                break
+            found.append((self._array[start : start + words[word + BLOCK_LENGTH]], word))
+            frames += words[word + BLOCK_FRAMES]
+        return found
+
+    def _keep_all(self, several: list[tuple[Bytes, int]]) -> None:
+        """Keep blocks: those that can be packed, together; the others as they are."""
+        frames = sum(self._words[word + BLOCK_FRAMES] for _, word in several)
+        rows = None
+        if frames >= FEWEST:
+            areas = [
+                area(block, self._words[word + BLOCK_FIRST], self._words[word + BLOCK_FRAMES])
+                for block, word in several
+            ]
+            equal = [each for each in areas if each is not None]
+            if len(equal) == len(areas) and len({each.shape[1] for each in equal}) == 1:
+                rows = rows_of(equal, _CANARY, MACS)
+        if rows is not None:
+            self._keep(frames, lambda: pack(rows, self._store.place(packed_size(rows))))
+            return
+        for block, word in several:
+            self._keep(self._words[word + BLOCK_FRAMES], partial(self._store.put, block.data))
+
+    def _keep(self, frames: int, keep: Callable[[], None]) -> None:
+        try:
+            keep()
+        except (OSError, MemoryError):
+            self._lost += frames  # the disk is full, or so is memory
