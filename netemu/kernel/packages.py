@@ -45,7 +45,7 @@ def module_command(module: str) -> str:
     """What brings a kernel module: modprobe where it is there; else the package that may have it."""
     release = os.uname().release
     try:
-        listed = Path(f"/lib/modules/{release}/modules.dep").read_text(encoding="ascii", errors="replace")
+        listed = Path(f"/lib/modules/{release}/modules.dep").read_text(encoding="utf-8", errors="replace")
     except OSError:
         listed = ""
     if f"/{module}.ko" in listed:

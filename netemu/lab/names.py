@@ -19,7 +19,7 @@ class Names:
     def file(self) -> Path:
         """The file; it is written the first time that it is asked for."""
         if not self._written:
-            self.path.write_text(hosts_file(self.topology), encoding="ascii")
+            self.path.write_text(hosts_file(self.topology), encoding="utf-8")
             self.path.chmod(0o644)
             self._written = True
         return self.path

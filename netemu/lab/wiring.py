@@ -27,7 +27,7 @@ from netemu.topology.units import bits_per_second, packets, seconds, share
 CARRIER_WITHIN = 5.0
 """Seconds for the kernel to report every interface running, and for each thousand interfaces as many more."""
 _FEW = 8
-"""So many namespaces are made without a look at what a fresh one has."""
+"""So many namespaces' sysctls are written without a look at what a fresh one has."""
 _AT_ONCE = 32
 """Links made in one go: the event loop gets its turn in between."""
 
@@ -51,16 +51,14 @@ class Wiring:
             links.net.close()
 
     async def make(self, names: list[str], sysctls: Mapping[str, list[steps.SetSysctl]]) -> None:
-        """Make namespaces, and write those of `sysctls` that a fresh one does not have anyway."""
-        if self._fresh is None and len(names) > _FEW:
-            first = NetworkNamespace.create("fresh")
-            try:
-                asked = {step.name for steps_of_one in sysctls.values() for step in steps_of_one}
-                self._fresh = read_sysctls(first, sorted(asked))
-            finally:
-                first.close()
-        fresh = self._fresh or {}
+        """Make namespaces, and write those of `sysctls` that a fresh one does not have anyway.
+
+        The first of many says what a fresh one has.
+        """
         loop = asyncio.get_running_loop()
+        if self._fresh is None and len(sysctls) <= _FEW:
+            self._fresh = {}
+        look = self._fresh is None
 
         def prepare(nets: Iterator[NetworkNamespace]) -> None:
             with ProcView() as proc:
@@ -70,12 +68,17 @@ class Wiring:
                     except BaseException:
                         net.close()
                         raise
+                    if (fresh := self._fresh) is None:
+                        asked = {step.name for steps_of_one in sysctls.values() for step in steps_of_one}
+                        fresh = self._fresh = read_sysctls(net, sorted(asked))
                     wanted = [step for step in sysctls.get(net.name, ()) if fresh.get(step.name) != step.value]
                     proc.write(net, [(step.name, step.value, step.wanted) for step in wanted], inside=True)
                     loop.call_soon_threadsafe(self.advance, 1)
 
         before = list(self.links)
-        await make_namespaces(names, prepare)
+        if look:  # before there are threads for the others
+            await make_namespaces(names[:1], prepare)
+        await make_namespaces(names[1:] if look else names, prepare)
         await asyncio.sleep(0)  # what the threads had to tell is told
         self.links = {name: self.links[name] for name in (*before, *names)}
 

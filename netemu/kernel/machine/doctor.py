@@ -102,7 +102,7 @@ def _user_namespaces() -> Feature:
 
 def _buffers() -> Feature:
     """Root's taps may hold as much as they like; others' no more than this sysctl says."""
-    most = int(Path("/proc/sys/net/core/rmem_max").read_text(encoding="ascii"))
+    most = int(Path("/proc/sys/net/core/rmem_max").read_text(encoding="utf-8"))
     enough = most >= _ENOUGH
     what = f"net.core.rmem_max is {most // 1024} KiB" + ("" if enough else ": taps of fast traffic may lose packets")
     return Feature(

@@ -63,6 +63,6 @@ class Process:
 
 def _number(pidfd: int) -> int:
     """The process's number on this machine, as the kernel tells it of a pidfd (proc_pid_fdinfo(5))."""
-    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="utf-8") as file:
         told = dict(line.split(":", 1) for line in file)
     return max(int(told.get("Pid", "0")), 0)

@@ -118,7 +118,7 @@ def _legacy_tables(net: NetworkNamespace) -> frozenset[tuple[str, str]]:
     with net.entered():
         for family in _FAMILIES.values():
             try:
-                names = Path(f"/proc/thread-self/net/{family}_tables_names").read_text(encoding="ascii")
+                names = Path(f"/proc/thread-self/net/{family}_tables_names").read_text(encoding="utf-8")
             except FileNotFoundError:
                 continue  # a kernel without them
             found |= {(family, table) for table in names.split()}

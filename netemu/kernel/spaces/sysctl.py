@@ -55,7 +55,7 @@ def read_sysctls(net: NetworkNamespace, names: Iterable[str]) -> dict[str, str]:
     with net.entered():
         for name in names:
             try:
-                with open(_path(name), encoding="ascii") as file:
+                with open(_path(name), encoding="utf-8") as file:
                     values[name] = file.read().strip()
             except OSError:
                 pass  # one that can't be read is written, and what is wrong with it is said then

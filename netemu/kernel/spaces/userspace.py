@@ -52,7 +52,7 @@ def enter_user_namespace() -> bool:
 def outside_user() -> int:
     """This process's user, as who is outside of its user namespace numbers it."""
     own = os.geteuid()
-    for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines():
+    for line in Path("/proc/self/uid_map").read_text(encoding="utf-8").splitlines():
         inside, outside, count = map(int, line.split())
         if inside <= own < inside + count:
             return outside + own - inside
@@ -99,7 +99,7 @@ def forbidden_by() -> tuple[str, str] | None:
     """The sysctl that keeps ordinary users from making user namespaces, and a value that would not; None if none."""
     for name, bad, good in _SWITCHES:
         try:
-            value = Path("/proc/sys/" + name.replace(".", "/")).read_text(encoding="ascii").strip()
+            value = Path("/proc/sys/" + name.replace(".", "/")).read_text(encoding="utf-8").strip()
         except OSError:
             continue  # this kernel has no such switch
         if value == bad:
@@ -109,7 +109,7 @@ def forbidden_by() -> tuple[str, str] | None:
 
 def _capable() -> bool:
     """Whether this process is root in its user namespace, as far as labs need it."""
-    lines = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    lines = Path("/proc/thread-self/status").read_text(encoding="utf-8", errors="replace").splitlines()
     held = next(line.split()[1] for line in lines if line.startswith("CapEff"))
     return int(held, 16) & _CAPABILITIES == _CAPABILITIES
 
@@ -156,11 +156,11 @@ def _end_idle_threads() -> None:
 
 
 def _read(name: str) -> str:
-    return Path(f"/proc/self/{name}").read_text(encoding="ascii").strip()
+    return Path(f"/proc/self/{name}").read_text(encoding="utf-8").strip()
 
 
 def _write(name: str, text: str) -> None:
-    with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+    with open(f"/proc/self/{name}", "w", encoding="utf-8") as file:
         file.write(text)
 
 
