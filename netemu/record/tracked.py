@@ -8,15 +8,17 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Literal, SupportsIndex, get_args, overload
 
 from netemu.errors import UsageError
-from netemu.netfilter.conntrack import Entry, Tuple
+from netemu.netfilter.conntrack import STATUS_BITS, TCP_STATES, Entry, Tuple
 from netemu.netfilter.messages import (
     MSG_CONNTRACK_DELETE,
     MSG_CONNTRACK_NEW,
     NLM_F_CREATE,
+    PROTOCOLS,
     SUBSYS_CONNTRACK,
     conntrack_entry,
     messages,
 )
+from netemu.record.ask.given import number, one_of, within
 from netemu.record.capture import HostCapture
 from netemu.topology.naming import hint
 from netemu.topology.values import Endpoint
@@ -38,6 +40,9 @@ _WORDS = (
     "status",
     "state",
 )
+_NAMES = {"kind": get_args(Kind), "state": TCP_STATES, "status": tuple(STATUS_BITS)}
+_MOST = {"id": 0xFFFFFFFF, "mark": 0xFFFFFFFF, "zone": 0xFFFF, "port": 0xFFFF, "sport": 0xFFFF, "dport": 0xFFFF}
+"""The values of words: names, or numbers from 0 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class ConntrackEvents(Sequence[ConntrackEvent]):
         """Those that all words fit: `at` (a host of the lab), `kind`, `id`, `mark`, `zone`, `status` (a bit's name).
 
         `state` is TCP's. `proto`, `src`, `dst`, `host`, `port`, `sport` and `dport` are asked of the original tuple
-        and of the reply tuple: one of them fits all. Raises UsageError on a word or host that there is not.
+        and of the reply tuple: one of them fits all. Raises UsageError on a word, host or value that there is not.
         """
         for word in words:
             if word not in _WORDS:
@@ -79,8 +84,7 @@ class ConntrackEvents(Sequence[ConntrackEvent]):
         hosts = [capture.host for capture in self._captures]
         if "at" in words and words["at"] not in hosts:
             raise UsageError(f"the record has no host '{words['at']}'{hint(str(words['at']), hosts)}")
-        if "kind" in words and words["kind"] not in get_args(Kind):
-            raise UsageError(f"there is no kind '{words['kind']}'{hint(str(words['kind']), get_args(Kind))}")
+        words = {word: _given(word, value) for word, value in words.items()}
         sides = ("src", "dst", "host")
         fits: dict[str, _Side] = {side: _Side(words[side]) for side in sides if side in words}
         return [event for event in self if _fits(event, words, fits)]
@@ -107,8 +111,8 @@ class ConntrackEvents(Sequence[ConntrackEvent]):
 def _read(capture: HostCapture) -> Iterator[ConntrackEvent]:
     for dumped, datagrams in ((False, capture.conntrack), (True, capture.entries)):
         for datagram in datagrams:
-            for number, flags, payload in messages(datagram):
-                kind = _kind(number, flags, dumped=dumped)
+            for what, flags, payload in messages(datagram):
+                kind = _kind(what, flags, dumped=dumped)
                 entry = conntrack_entry(payload) if kind is not None else None
                 if kind is not None and entry is not None:
                     yield ConntrackEvent(capture.host, kind, entry)
@@ -123,6 +127,20 @@ def _kind(number: int, flags: int, *, dumped: bool) -> Kind | None:
     if dumped:
         return "dump"
     return "new" if flags & NLM_F_CREATE else "update"
+
+
+def _given(word: str, value: Any) -> Any:
+    """The value that a word was given, if there is such a one."""
+    if word in _NAMES:
+        one_of(f"conntrack {word}" if word in ("state", "status") else word, value, _NAMES[word])
+    if word == "proto" and not str(value).isdecimal():
+        one_of("protocol", value, tuple(PROTOCOLS.values()))
+    elif word == "proto":
+        asked = within(number(value, word), word, 0, 255)
+        return PROTOCOLS.get(asked, str(asked))
+    if word in _MOST:
+        return within(number(value, word), word, 0, _MOST[word])
+    return value
 
 
 class _Side:
