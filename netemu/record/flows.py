@@ -124,12 +124,6 @@ def _join_errors(journeys: Journeys) -> None:
     journeys.nth[counted] = ranks(both[counted]) + 1
 
 
-def _pairs(tuples: Sequence[Tuple]) -> list[tuple[int, int]]:
-    """Each tuple's digest and its inverse's."""
-    directed, inverse = digests_of(tuples, both=True).tolist()
-    return list(zip(directed, inverse, strict=True))
-
-
 class _Joiner:
     """What is known so far: which flow and direction a directed tuple, or an entry's direction, belongs to.
 

@@ -94,7 +94,7 @@ def _carried(seen: Sightings, tuples: Column, entries: Mapping[tuple[str, int], 
     host_number = {host: number for number, host in enumerate(seen.hosts)}
     told = [state.state not in ("related", "invalid", "untracked") for state in seen.states]
     counts = np.array([*told, False], np.bool_)[seen.ct]
-    hosts = np.array([host_number[point.host] for point in seen.points], np.int64)
+    hosts = seen.host_of_points()
     host = hosts[seen.point[seen.wires :]] if len(hosts) else np.empty(0, np.int64)
     found = np.full(len(seen.ct), -1, np.int64)
     keys = np.array([host_number.get(host, -1) << 32 | id for host, id in entries], np.int64)

@@ -119,20 +119,6 @@ def whole_digest(data: Column, starts: Column, lengths: Column) -> Column:
     return found
 
 
-def same_rows(data: Column, one: tuple[Column, Column], other: tuple[Column, Column]) -> Column:
-    """Whether each row of `one` (starts, lengths) holds the same bytes as the row of `other` beside it."""
-    (starts, lengths), (others, other_lengths) = one, other
-    same = lengths == other_lengths
-    for begin in range(0, len(starts), AT_ONCE):
-        part = slice(begin, begin + AT_ONCE)
-        width = int(lengths[part].max(initial=0))
-        if width:
-            left = windows(data, starts[part], lengths[part], width)
-            right = windows(data, others[part], other_lengths[part], width)
-            same[part] &= (left == right).all(axis=1)
-    return same
-
-
 def ranges(starts: Column, counts: Column) -> Column:
     """Each row's `counts` successive numbers from its start on, all in one column."""
     if (counts == 1).all():
@@ -239,3 +225,11 @@ def arranged(codes: Column) -> tuple[Column, Column]:
         order[mixed] = order[mixed][np.lexsort((order[mixed], ordered[mixed]))]
         ordered[mixed] = codes[order[mixed]]
     return order, ordered
+
+
+def nth_to_nth(have: Column, want: Column) -> Column:
+    """For each wanted code the place of one that is equal, the n-th for the n-th; -1 for none."""
+    have, want = (mix(codes ^ mix(ranks(codes).astype(np.uint64), 1), 2) for codes in (have, want))
+    order = stable_order(have)
+    place = np.append(order, -1)[np.searchsorted(have[order], want)]
+    return np.where(np.append(have, np.uint64(0))[place] == want, place, -1)

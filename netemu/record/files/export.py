@@ -18,7 +18,6 @@ from netemu.record.files.pcapng import RAW_IP, CapturedPacket, CaptureInterface,
 from netemu.record.join.ends import End
 from netemu.record.join.passes import read_passes
 from netemu.record.join.rewrites import Rewrite
-from netemu.record.join.sightings import Sightings
 from netemu.record.journeys import Journey, Journeys
 from netemu.topology.points import HOOK_STAGES
 
@@ -120,7 +119,7 @@ def _in_order(captures: Sequence[HostCapture], journeys: Sequence[Journey]) -> _
     at = np.repeat(np.arange(len(laid)), np.diff(laid.offset))
     places = np.arange(len(laid.rows)) - laid.offset[at]
     wire = laid.rows < seen.wires
-    whose = _hosts_of(seen)
+    whose = seen.host_of_points()[seen.point]
     rows = laid.rows[wire]
     frame = before[whose[rows]] + seen.frame[rows]
     journey[frame], place[frame] = at[wire], places[wire]
@@ -139,12 +138,6 @@ def _hooks_before(captures: Sequence[HostCapture]) -> Column:
     """How many hook sightings the hosts before each have."""
     counts = [len(read_passes(capture).stage) for capture in captures]
     return np.cumsum([0, *counts])[:-1]
-
-
-def _hosts_of(seen: Sightings) -> Column:
-    """The number of the host of each sighting's row."""
-    number = {host: place for place, host in enumerate(seen.hosts)}
-    return np.array([number[point.host] for point in seen.points], np.int64)[seen.point]
 
 
 def _times(rows: Column, offset: Column, wire: Column, time_ns: Column) -> Column:

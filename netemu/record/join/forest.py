@@ -226,9 +226,7 @@ def _starts(ties: Ties) -> tuple[Column, Column]:
 def _frames_before(ties: Ties) -> Column:
     """The first row of each host's frames."""
     seen = ties.sightings
-    number = {host: place for place, host in enumerate(seen.hosts)}
-    of_point = np.array([number[point.host] for point in seen.points], np.int64)
-    counts = np.bincount(of_point[seen.point[: seen.wires]], minlength=len(seen.hosts)) if seen.wires else [0]
+    counts = np.bincount(seen.host_of_frames(), minlength=len(seen.hosts)) if seen.wires else [0]
     return np.cumsum(counts) - counts
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from netemu.record.capture import OUTGOING
 from netemu.record.decode.headers import MORE, OFFSET, TRANSPORT_SEEN
 from netemu.record.decode.packets import Packets, locate
-from netemu.record.decode.rows import Column, big_endian, digest, mix, numbered, ranks, stable_order, windows
+from netemu.record.decode.rows import Column, big_endian, digest, mix, nth_to_nth, numbered, stable_order, windows
 from netemu.record.join.sightings import Sightings
 
 _CHECKSUM = {6: 16, 17: 6, 58: 2}
@@ -225,14 +225,6 @@ def _runs(of: Column, run: Column, number: Column) -> Column:
     return np.bincount(of[begins], minlength=int(number.max()) + 1)
 
 
-def nth_to_nth(have: Column, want: Column) -> Column:
-    """For each wanted code the place of one that is equal, the n-th for the n-th; -1 for none."""
-    have, want = (mix(codes ^ mix(ranks(codes).astype(np.uint64), 1), 2) for codes in (have, want))
-    order = stable_order(have)
-    place = np.append(order, -1)[np.searchsorted(have[order], want)]
-    return np.where(np.append(have, np.uint64(0))[place] == want, place, -1)
-
-
 def at(packets: Packets, rows: Column, where: Column) -> Column:
     """A digest of what a packet's parts share, and of where they are: addresses and id, of IPv4 its protocol too."""
     total = mix(packets.src_low[rows] ^ mix(packets.dst_low[rows], 3))
@@ -265,8 +257,7 @@ def _headers_of(seen: Sightings, rows: Column) -> tuple[Column, Column, Column]:
     """
     payload, extensions = np.zeros((2, len(rows)), np.int64)
     transport = np.zeros((len(rows), TRANSPORT_SEEN), np.uint8)
-    number = {host: place for place, host in enumerate(seen.hosts)}
-    host = np.array([number[point.host] for point in seen.points], np.int64)[seen.point[rows]]
+    host = seen.host_of_points()[seen.point[rows]]
     for place, capture in enumerate(seen.captures):
         mine = np.flatnonzero((host == place) & (rows < seen.wires))
         if len(mine):

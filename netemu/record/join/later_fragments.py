@@ -14,7 +14,7 @@ from netemu.record.capture import OTHERHOST, OUTGOING, HostCapture
 from netemu.record.decode.events import Events
 from netemu.record.decode.headers import OFFSET, TRANSPORT_SEEN
 from netemu.record.decode.packets import Packets, Places, decode_splits, empty, locate
-from netemu.record.decode.rows import Column, digest, mix, ranks, stable_order, windows
+from netemu.record.decode.rows import Column, digest, mix, nth_to_nth, windows
 
 _TOLD, _HEADER = TRANSPORT_SEEN, 40
 
@@ -40,7 +40,7 @@ def told_by_frames(capture: HostCapture, events: Events, bare: Column, of_pass: 
         windows(events.data, events.transport[bare[asked]], np.full(len(asked), _TOLD), _TOLD), interface, came < 0
     )
     places, frames, codes = _later_frames(capture)
-    frame = np.repeat(_nth_to_nth(codes, wanted), counts)
+    frame = np.repeat(nth_to_nth(codes, wanted), counts)
     told = np.flatnonzero(frame >= 0)
     return told, _composed(capture, events, bare[told], places, frames[frame[told]])
 
@@ -58,15 +58,6 @@ def _later_frames(capture: HostCapture) -> tuple[Places, Column, Column]:
 
 def _coded(head: Column, interface: Column, out: Column) -> Column:
     return mix(digest(head, 3) ^ mix(interface.astype(np.uint64) << np.uint64(1) | out))
-
-
-def _nth_to_nth(have: Column, want: Column) -> Column:
-    """For each wanted code the place of one that is equal, the n-th for the n-th; -1 for none."""
-    have, want = (mix(codes ^ mix(ranks(codes).astype(np.uint64), 1), 2) for codes in (have, want))
-    order = stable_order(have)
-    place = np.searchsorted(have[order], want)
-    found = np.append(order, -1)[place]
-    return np.where(np.append(have, np.uint64(0))[found] == want, found, -1)
 
 
 def _composed(capture: HostCapture, events: Events, event: Column, places: Places, frame: Column) -> Packets:

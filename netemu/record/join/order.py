@@ -17,13 +17,11 @@ from netemu.record.decode.rows import Column, mix, numbered
 from netemu.record.join.forest import Laid
 from netemu.record.join.fragments import at, is_fragment, is_later
 from netemu.record.join.reassembly import firsts
-from netemu.record.join.sayings import STAGE_CODE, START_CODE
+from netemu.record.join.sayings import LEAVES, START_CODE
 from netemu.record.join.sightings import Sightings
 from netemu.record.join.ties import Ties
 from netemu.record.join.wires import Member, Segments
-from netemu.topology.points import HOOK_STAGES
 
-_LEAVES = [STAGE_CODE[stage] for stage in HOOK_STAGES if stage.startswith("postrouting")]
 _TCP, _SYN, _FIN = 6, 2, 1
 
 
@@ -98,7 +96,7 @@ def _alone(ties: Ties) -> tuple[Column, Column]:
     seen, passes = ties.sightings, ties.passes
     from_wire = (passes.start == START_CODE["prerouting"]) & (passes.arrived != 0) & (ties.came < 0)
     from_wire[ties.copies.tied] = False
-    to_wire = np.isin(passes.last_stage, _LEAVES) & (ties.left < 0)
+    to_wire = np.isin(passes.last_stage, LEAVES) & (ties.left < 0)
     came, left = (np.flatnonzero(each & (passes.count > 0)) for each in (from_wire, to_wire))
     # ip_mc_output's copy of a broadcast for the host itself: never on a wire
     looped = np.array([str(each.stage).startswith("postrouting") for each in seen.points], np.bool_)

@@ -145,7 +145,7 @@ class Quotes:
 
 def read_quotes(captures: Sequence[HostCapture], laid: Laid, seen: Sightings) -> Quotes:
     """Every ICMP error's quote, decoded from its first frame and joined to the packet that it is about."""
-    of_point = _host_of_points(seen)
+    of_point = seen.host_of_points()
     rows = laid.rows
     if not (seen.packets.icmp >= 0).any():
         return _none(seen)
@@ -188,7 +188,7 @@ def lone_errors(captures: Sequence[HostCapture], laid: Laid, seen: Sightings, qu
     journey, row = journey[alone], row[alone]
     if not len(row):
         return []
-    of_point = _host_of_points(seen)
+    of_point = seen.host_of_points()
     _, keys, told, mtus = _decode(captures, seen, row, of_point[seen.point[row]])
     found = []
     for place in np.flatnonzero(told).tolist():
@@ -219,12 +219,6 @@ def _tuple_in(inner: bytes) -> Tuple | None:
         return headers.tuple
     sport, dport = (int.from_bytes(inner[words + place : words + place + 2], "big") for place in (0, 2))
     return Tuple(headers.proto, headers.src, sport, headers.dst, dport)
-
-
-def _host_of_points(seen: Sightings) -> Column:
-    """The number of each point's host."""
-    hosts = {host: number for number, host in enumerate(seen.hosts)}
-    return np.array([hosts[point.host] for point in seen.points], np.int64)
 
 
 def _errors(laid: Laid, seen: Sightings) -> tuple[Column, Column]:

@@ -17,6 +17,7 @@ from netemu.record.join.turn import RuleTurn
 from netemu.topology.points import HOOK_STAGES
 
 STAGE_CODE = {stage: code for code, stage in enumerate(HOOK_STAGES)}
+LEAVES = [code for stage, code in STAGE_CODE.items() if stage.startswith("postrouting")]
 START_CODE = {str(start): code for code, start in enumerate(("", *STARTS))}
 IGNORED, BEGINS, SEES, TURN = range(4)
 """What an event means to a pass."""

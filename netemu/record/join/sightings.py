@@ -94,11 +94,14 @@ class Sightings:
         ]
         return joined(parts, np.int32)
 
+    def host_of_points(self) -> Column:
+        """The number of each point's host, as in `hosts`."""
+        number = {host: place for place, host in enumerate(self.hosts)}
+        return np.array([number[point.host] for point in self.points], np.int64)
+
     def host_of_frames(self) -> Column:
         """The number of each frame's host: they stand host by host."""
-        number = {host: place for place, host in enumerate(self.hosts)}
-        hosts = np.array([number[point.host] for point in self.points], np.int64)
-        return hosts[self.point[: self.wires]]
+        return self.host_of_points()[self.point[: self.wires]]
 
     def interfaces(self, host: str) -> tuple[str, ...]:
         """The names of a host's interfaces, and of those that frames were seen on."""

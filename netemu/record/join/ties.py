@@ -20,13 +20,12 @@ from netemu.record.join.fragments import Told, is_fragment, left_in_parts, paylo
 from netemu.record.join.loopback import Copies, own_copies
 from netemu.record.join.passes import HostPasses
 from netemu.record.join.reassembly import Reassembly, put_together
-from netemu.record.join.sayings import STAGE_CODE, START_CODE
+from netemu.record.join.sayings import LEAVES, START_CODE
 from netemu.record.join.sightings import Sightings, joined, retold, sightings
 from netemu.record.join.wires import Member, Segments, join_wires
-from netemu.topology.points import HOOK_STAGES, Point
+from netemu.topology.points import Point
 
 _FRAGMENT_HEADER = 44
-_LEAVES = [STAGE_CODE[stage] for stage in HOOK_STAGES if stage.startswith("postrouting")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ def _join_hosts(
     point = _points(captures, passes, passes.iif, "in", numbers)[comes]
     came[comes] = _paired(mine, waiting, passes.arrived[comes], point)
     copies = own_copies(seen, passes, came)
-    leaves = np.isin(passes.last_stage, _LEAVES)
+    leaves = np.isin(passes.last_stage, LEAVES)
     leaves[copies.leaves] = leaves[copies.parts] = False
     goes = np.flatnonzero(leaves)
     out[goes] = _points(captures, passes, passes.oif, "out", numbers)[goes]

@@ -90,7 +90,7 @@ def read_tunnels(
     tunnel = _tunnel_of_points(seen, segment_of)
     out = np.flatnonzero(seen.kind == OUTGOING)
     inner = out[tunnel[seen.point[out]] >= 0]
-    host_of = _hosts_of_points(seen)
+    host_of = seen.host_of_points()
     ended = (tunnel >= 0) & (tunnel < _UNKNOWN)
     known = np.unique(host_of[ended] << 32 | tunnel[ended])
     suspects = out[_may_carry(seen, out, np.isin(host_of, known >> 32), ports)]
@@ -137,11 +137,6 @@ def _tunnel_of_points(seen: Sightings, segment_of: Mapping[Member, str]) -> Colu
         unknown = segment is None and point.interface not in (None, "lo")
         found.append(number if number is not None else _UNKNOWN if unknown else _NONE)
     return np.array(found, np.int64)
-
-
-def _hosts_of_points(seen: Sightings) -> Column:
-    number = {host: place for place, host in enumerate(seen.hosts)}
-    return np.array([number[point.host] for point in seen.points], np.int64)
 
 
 def _may_carry(seen: Sightings, out: Column, has_tunnels: Column, ports: Sequence[int]) -> Column:
