@@ -169,12 +169,12 @@ class GroupReader:
         while waits := outlet.first_waits_for(self._dequeued, end):
             self._dequeue(waits)
             left = self._receive_kept(outlet, end)
+        if outlet.overflows and not left:
+            outlet.reopen()  # records say what they have to wait for: the sooner, the less is queued
         if queued > self._dequeued and not left:
             self._dequeue(queued - self._dequeued)
         if self._dequeued >= queued:
             self._take_strays(outlet, queued)
-        if outlet.overflows and self._dequeued == outlet.queued:
-            outlet.reopen()
         return left or queued > self._dequeued
 
     def _take_strays(self, outlet: Outlet, queued: int) -> None:

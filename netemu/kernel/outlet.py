@@ -3,8 +3,8 @@
 To queue an event and to take it off a socket costs the kernel more than to make it, on the sender's core and on the
 reader's. The filter is an eBPF program: it copies each datagram into the ring (BPF_MAP_TYPE_RINGBUF, Linux 5.8) and
 tells the socket to drop it, without counting that. Once the ring is full the datagrams are queued as they would be
-without it, and so on until the reader found ring and queue empty: nothing is lost before the socket's buffer is full
-too, and what is lost then is counted there. The order stays: a record says how many datagrams were queued before it.
+without it, until the reader has emptied the ring: nothing is lost before the socket's buffer is full too, and what is
+lost then is counted there. The order stays: a record says how many datagrams were queued before it.
 See kernel/bpf/ringbuf.c, and do_one_broadcast in net/netlink/af_netlink.c.
 """
 

@@ -16,6 +16,7 @@ from veth_pair import RIGHT, send
 from netemu.kernel import bpf
 from netemu.kernel.outlet import LEAD, PLACE, ahead, alike, first_ahead, one_by_one
 from netemu.kernel.reader import Reader
+from netemu.kernel.slots import AT_ONCE
 from netemu.kernel.trace import TraceTap
 from netemu.kernel.wire import new_nonce
 
@@ -94,6 +95,25 @@ async def test_a_ring_that_runs_full_again_and_again_under_traffic_keeps_the_ord
     assert sorted(events) == sorted(every)
     assert [event for event in events if IPV4 in event] == [event for event in every if IPV4 in event]
     assert tap.lost() == plain.lost() == 0
+
+
+async def test_a_ring_that_was_full_is_used_again_before_the_queue_is_empty(pair, plain, tap):
+    """What is queued costs sender and reader more: under a load that goes on, a queue would never become empty."""
+    await pair.up()
+    tap.open(SMALL)
+    await send(pair, 2 * AT_ONCE // 8)
+    assert tap._outlet.overflows
+    assert tap.receive(), "less was queued than is taken at once"
+    queued = tap._outlet.queued
+    assert not tap._outlet.overflows
+    await send(pair, 1)
+    assert tap._outlet.end > tap._outlet.begin
+    assert tap._dequeued < queued
+    shut(tap, plain)
+    events, every = told(tap), told(plain)
+    assert [event for event in events if IPV4 in event] == [event for event in every if IPV4 in event]
+    assert sorted(events) == sorted(every)
+    assert tap.lost() == 0
 
 
 async def test_what_neither_ring_nor_queue_has_room_for_is_counted(pair, plain):
