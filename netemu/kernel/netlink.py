@@ -11,15 +11,17 @@ import select
 import socket
 import struct
 import threading
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from netemu.errors import CaptureError
 from netemu.kernel.buffers import set_buffer
 from netemu.kernel.namespace import NetworkNamespace
 from netemu.kernel.outlet import LEAD, PLACE, Outlet, alike, first_ahead, one_by_one
 from netemu.kernel.reader import PACE, PATIENCE
-from netemu.kernel.slots import AT_ONCE, NARROW, Batch, Slots, packed
+from netemu.kernel.slots import AT_ONCE, NARROW, Batch, Lengths, Slots, packed
 from netemu.kernel.store import Room, Store
 from netemu.record.frames import Datagrams
 
@@ -192,14 +194,14 @@ class GroupReader:
             says = None if self.picks else alike(records)
             if says is None:
                 taken, found = one_by_one(records, self._dequeued)
-                batch, data = _one_behind_the_other(self.wanted(found))
+                if taken:
+                    self._put(*_one_behind_the_other(self.wanted(found)))
             else:
                 lengths, before = says
                 number = first_ahead(before, self._dequeued)
                 taken = number * PLACE
-                batch, data = Batch(lengths[:number], PLACE, LEAD), records[:taken]
-            if taken:
-                self._put(batch, data)
+                if number:
+                    self._put_rows(np.frombuffer(records[:taken], np.uint8).reshape(number, PLACE), lengths[:number])
             outlet.release(taken)
             return taken < len(records)
 
@@ -243,8 +245,20 @@ class GroupReader:
         return taken
 
     def _put(self, batch: Batch, data: memoryview) -> None:
+        self._keep(batch, lambda: self._store.put(data))
+
+    def _put_rows(self, rows: NDArray[np.uint8], lengths: Lengths) -> None:
+        """Keep the records of a ring in places that the longest datagram just fits: new memory is what costs most."""
+        batch = Batch(lengths, -(-int(lengths.max()) // 8) * 8)
+
+        def copy() -> None:
+            self._store.place(batch.size).reshape(-1, batch.place)[:] = rows[:, LEAD : LEAD + batch.place]
+
+        self._keep(batch, copy)
+
+    def _keep(self, batch: Batch, keep: Callable[[], None]) -> None:
         try:
-            self._store.put(data)
+            keep()
         except (OSError, MemoryError):
             self._not_kept += len(batch.lengths)  # the disk is full, or so is memory
             return

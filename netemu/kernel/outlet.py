@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from netemu.kernel import bpf
 from netemu.kernel.bpf import Instruction as Do
 
-PLACE = 256
-"""Bytes of a record in the ring, unless its datagram is too long for that."""
+PLACE = 320
+"""Bytes of a record in the ring, unless its datagram is too long for that: TCP's over IPv6, tracked, have up to 264."""
 LEAD = 16
 """Bytes of a record before its datagram: struct bpf_ringbuf_hdr, the length, how many were queued before it."""
 _HEADER = 8

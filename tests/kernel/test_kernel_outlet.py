@@ -64,7 +64,7 @@ def told(tap: TraceTap) -> list[bytes]:
 
 @pytest.mark.parametrize("size", [64 << 10, SMALL])
 async def test_events_through_a_ring_are_those_off_the_socket_in_their_order(pair, plain, tap, size):
-    """The smaller ring has room for 16 of them: the others wait in the socket's queue."""
+    """The smaller ring has room for 12 of them: the others wait in the socket's queue."""
     await pair.up()
     tap.open(size)
     for _ in range(3):
