@@ -86,9 +86,8 @@ class Recorder:
         """Bind all hosts' taps; from now on they store what they see. `close` also if this fails."""
         size, hand_over = self.how.ring_for(len(hosts))
         rings = [await self._open(net, links, size) for net, links in hosts]
-        events = self.how.events_for(len(hosts))
         opening = [partial(ring.open, hand_over) for ring in rings]
-        opening += [partial(taps.trace.open, events) for taps in self.taps.values()]
+        opening += [partial(taps.trace.open, self._events_of(taps.trace)) for taps in self.taps.values()]
         await side_by_side(opening, _THREADS)
         self.reader = Reader()
         for taps in self.taps.values():
@@ -112,6 +111,11 @@ class Recorder:
             undo.pop_all()
         return ring
 
+    def _events_of(self, trace: TraceTap) -> int:
+        """The bytes of a tap's ring of events."""
+        tracing = sum(each.trace.tracing.kind != "off" for each in self.taps.values())
+        return self.how.events_for(tracing, trace.tracing.kind != "off")
+
     def _ask(self, taps: _HostTaps) -> None:
         """Give a host whose rules track by now a hook tap that asks for the conntrack state."""
         assert self.reader is not None
@@ -120,7 +124,7 @@ class Recorder:
         tracing = self.tracing.get(taps.net.name, EVERYTHING)
         taps.trace = TraceTap(taps.net, self.how.buffer, ask_conntrack=True, room=self.room, tracing=tracing)
         taps.asked = True
-        taps.trace.open(self.how.events_for(len(self.taps)))
+        taps.trace.open(self._events_of(taps.trace))
         self.reader.add(taps.trace)
 
     def open_bridge(self, links: Links, bridge: str) -> None:

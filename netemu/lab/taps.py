@@ -21,8 +21,13 @@ BUFFER = 64 << 20
 """Bytes each netlink socket may hold before it drops."""
 _RINGS, _SMALLEST_RING = 128 << 20, 256 << 10
 """Bytes of all hosts' rings together, and of one at least."""
-_EVENTS, _FEWEST_EVENTS, _MOST_EVENTS = 16 << 20, 64 << 10, 2 << 20
-"""The same of the rings of trace events, and of one at most: what they have no room for, the socket's buffer has."""
+_EVENTS, _FEWEST_EVENTS, _MOST_EVENTS = 32 << 20, 64 << 10, 16 << 20
+"""The same of the rings of trace events, and of one at most: what they have no room for, the socket's buffer has.
+
+But that is slower for all who have a part in it: a ring has to bear until a busy machine lets its reader come.
+"""
+_LEAST_BUFFER = 2 << 20
+"""Bytes of a socket's buffer with which there is a ring beside it."""
 _MOST_BYTES, _LARGEST_SOCKET = 1 << 40, 1 << 30
 """More than any machine has; and what the kernel takes for a socket's buffer (INT_MAX / 2, net/core/sock.c)."""
 _BYTES = "a number of bytes, such as 8 << 20"
@@ -126,7 +131,12 @@ class Taps:
         size = min(max(_RINGS // max(hosts, 1), _SMALLEST_RING), SIZE) if self.ring is None else self.ring
         return size, max(hosts // 8, HAND_OVER)
 
-    def events_for(self, hosts: int) -> int:
-        """The bytes of each host's ring of trace events, a power of two; 0 where the sockets may hold less than one."""
-        size = max(_EVENTS // max(hosts, 1), _FEWEST_EVENTS)
-        return min(1 << size.bit_length() - 1, _MOST_EVENTS) if self.buffer >= _MOST_EVENTS else 0
+    def events_for(self, hosts: int, traces: bool = True) -> int:
+        """The bytes of a host's ring of trace events, if so many hosts trace: a power of two.
+
+        A host that does not trace leaves its share to them. A ring is no more than the socket may hold; 0 bytes where
+        that is so little that there is to be no ring.
+        """
+        share = max(_EVENTS // max(hosts, 1), _FEWEST_EVENTS) if traces else _FEWEST_EVENTS
+        size = min(share, _MOST_EVENTS, self.buffer)
+        return 1 << size.bit_length() - 1 if self.buffer >= _LEAST_BUFFER else 0

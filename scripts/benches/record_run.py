@@ -136,7 +136,7 @@ async def hooks(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
 class Forgetful(TraceTap):
     """A hook tap that keeps nothing of what it takes."""
 
-    def _put(self, batch: Batch, _data: memoryview) -> None:
+    def _keep(self, batch: Batch, _keep: Callable[[], None]) -> None:
         self.count += len(batch.lengths)
 
 

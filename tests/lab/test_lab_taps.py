@@ -114,3 +114,23 @@ async def test_what_no_lab_can_be_recorded_by_is_told_where_it_stands(tmp_path, 
     with pytest.raises(TopologyError, match=why):
         async with Lab(file):
             pass
+
+
+@pytest.mark.parametrize(
+    ("hosts", "traces", "buffer", "size"),
+    [
+        (1, True, 64 << 20, 16 << 20),
+        (3, True, 64 << 20, 8 << 20),
+        (100, True, 64 << 20, 256 << 10),
+        (10_000, True, 64 << 20, 64 << 10),
+        (0, False, 64 << 20, 64 << 10),
+        (1, False, 64 << 20, 64 << 10),
+        (1, True, 3 << 20, 2 << 20),
+        (1, True, (2 << 20) - 1, 0),
+        (1, False, 1, 0),
+    ],
+)
+def test_hosts_that_trace_share_the_memory_of_the_rings_and_none_has_more_than_its_socket(
+    hosts: int, traces: bool, buffer: int, size: int
+) -> None:
+    assert Taps(buffer=buffer).events_for(hosts, traces) == size

@@ -11,15 +11,17 @@ import select
 import socket
 import struct
 import threading
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from netemu.errors import CaptureError
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.buffers import set_buffer
-from netemu.kernel.taps.outlet import LEAD, PLACE, Outlet, alike, first_ahead, one_by_one
+from netemu.kernel.taps.outlet import LEAD, PLACE, Outlet, alike, end_of, first_ahead, gather, one_by_one, said, whole
 from netemu.kernel.taps.reader import PACE, PATIENCE
-from netemu.kernel.taps.slots import AT_ONCE, NARROW, Batch, Slots, packed
+from netemu.kernel.taps.slots import AT_ONCE, NARROW, Batch, Lengths, Slots, packed
 from netemu.kernel.taps.store import Room, Store
 from netemu.record.frames import Datagrams
 
@@ -166,15 +168,15 @@ class GroupReader:
         queued, end = outlet.queued, outlet.end  # in this order: all that was queued by now is behind records up to end
         self.patience = PATIENCE if self._roomy and end - outlet.begin < outlet.size // 8 else PACE
         left = self._receive_kept(outlet, end)
-        while waits := outlet.first_waits_for(self._dequeued, end):
-            self._dequeue(waits)
+        if waits := outlet.first_waits_for(self._dequeued, end):
+            self._dequeue(waits)  # so many at most as one call takes: other taps' rings fill meanwhile
             left = self._receive_kept(outlet, end)
+        if outlet.overflows and not left:
+            outlet.reopen()  # records say what they have to wait for: the sooner, the less is queued
         if queued > self._dequeued and not left:
             self._dequeue(queued - self._dequeued)
         if self._dequeued >= queued:
             self._take_strays(outlet, queued)
-        if outlet.overflows and self._dequeued == outlet.queued:
-            outlet.reopen()
         return left or queued > self._dequeued
 
     def _take_strays(self, outlet: Outlet, queued: int) -> None:
@@ -189,19 +191,27 @@ class GroupReader:
     def _receive_kept(self, outlet: Outlet, end: int) -> bool:
         """Take the ring's records up to the first that is not whole, or has to wait; whether there is one."""
         with outlet.records(end) as records:
-            says = None if self.picks else alike(records)
-            if says is None:
-                taken, found = one_by_one(records, self._dequeued)
-                batch, data = _one_behind_the_other(self.wanted(found))
-            else:
-                lengths, before = says
-                number = first_ahead(before, self._dequeued)
-                taken = number * PLACE
-                batch, data = Batch(lengths[:number], PLACE, LEAD), records[:taken]
-            if taken:
-                self._put(batch, data)
+            taken = self._keep_records(records)
             outlet.release(taken)
             return taken < len(records)
+
+    def _keep_records(self, records: memoryview) -> int:
+        """Keep them up to the first that is not whole, or has to wait: how many bytes they are."""
+        if not self.picks:
+            if says := alike(records):
+                number = first_ahead(says[1], self._dequeued)
+                if number:
+                    self._put_alike(records[: number * PLACE], says[0][:number])
+                return number * PLACE
+            starts = whole(records)
+            if len(starts):
+                lengths, before = said(records, starts)
+                number = first_ahead(before, self._dequeued)
+                return self._put_mixed(records, starts[:number], lengths[:number]) if number else 0
+        taken, found = one_by_one(records, self._dequeued)
+        if taken:
+            self._put(*_one_behind_the_other(self.wanted(found)))
+        return taken
 
     def _dequeue(self, most: int) -> None:
         """Take datagrams that the ring had no room for, or know that the kernel dropped them.
@@ -243,13 +253,39 @@ class GroupReader:
         return taken
 
     def _put(self, batch: Batch, data: memoryview) -> None:
+        self._keep(batch, lambda: self._store.put(data))
+
+    def _put_alike(self, records: memoryview, lengths: Lengths) -> None:
+        """Keep records of one size in places that the longest datagram just fits: new memory is what costs most."""
+        batch = _side_by_side(lengths)
+
+        def copy() -> None:
+            rows = np.frombuffer(records, np.uint8).reshape(-1, PLACE)
+            self._rows(batch)[:] = rows[:, LEAD : LEAD + batch.place]
+
+        self._keep(batch, copy)
+
+    def _put_mixed(self, records: memoryview, starts: NDArray[np.int64], lengths: Lengths) -> int:
+        """The same of records of both sizes; where they end."""
+        batch = _side_by_side(lengths)
+        self._keep(batch, lambda: gather(records, starts, lengths, self._rows(batch)))
+        return end_of(starts, lengths)
+
+    def _rows(self, batch: Batch) -> NDArray[np.uint8]:
+        return self._store.place(batch.size).reshape(-1, batch.place)
+
+    def _keep(self, batch: Batch, keep: Callable[[], None]) -> None:
         try:
-            self._store.put(data)
+            keep()
         except (OSError, MemoryError):
             self._not_kept += len(batch.lengths)  # the disk is full, or so is memory
             return
         self._batches.append(batch)
         self.count += len(batch.lengths)
+
+
+def _side_by_side(lengths: Lengths) -> Batch:
+    return Batch(lengths, -(-int(lengths.max()) // 8) * 8)
 
 
 def _one_behind_the_other(datagrams: list[bytes]) -> tuple[Batch, memoryview]:

@@ -3,8 +3,8 @@
 To queue an event and to take it off a socket costs the kernel more than to make it, on the sender's core and on the
 reader's. The filter is an eBPF program: it copies each datagram into the ring (BPF_MAP_TYPE_RINGBUF, Linux 5.8) and
 tells the socket to drop it, without counting that. Once the ring is full the datagrams are queued as they would be
-without it, and so on until the reader found ring and queue empty: nothing is lost before the socket's buffer is full
-too, and what is lost then is counted there. The order stays: a record says how many datagrams were queued before it.
+without it, until the reader has emptied the ring: nothing is lost before the socket's buffer is full too, and what is
+lost then is counted there. The order stays: a record says how many datagrams were queued before it.
 See kernel/bpf/ringbuf.c, and do_one_broadcast in net/netlink/af_netlink.c.
 """
 
@@ -16,17 +16,20 @@ import socket
 import struct
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from netemu.kernel.taps import bpf
 from netemu.kernel.taps.bpf import Instruction as Do
 
-PLACE = 256
-"""Bytes of a record in the ring, unless its datagram is too long for that."""
+PLACE = 320
+"""Bytes of a record in the ring, unless its datagram is too long for that: TCP's over IPv6, tracked, have up to 264."""
 LEAD = 16
 """Bytes of a record before its datagram: struct bpf_ringbuf_hdr, the length, how many were queued before it."""
 _HEADER = 8
 _LONG_PLACE = 2048
+_STEPS = {place - _HEADER: place // 4 for place in (PLACE, _LONG_PLACE)}
+"""What the first word of a whole record says, and how many words on the next begins."""
 _BUSY, _DISCARDED, _LENGTH = 1 << 31, 1 << 30, (1 << 30) - 1
 _SO_ATTACH_BPF = 50
 _RESERVE, _SUBMIT, _DISCARD, _LOAD_BYTES = 131, 132, 133, 26
@@ -198,6 +201,37 @@ def alike(records: memoryview) -> Kept | None:
         return None
     words = np.frombuffer(records, np.uint32).reshape(-1, PLACE // 4)
     return (words[:, 2].copy(), words[:, 3].copy()) if (words[:, 0] == PLACE - _HEADER).all() else None
+
+
+def whole(records: memoryview) -> NDArray[np.int64]:
+    """Where records of both sizes begin, up to the first that is not whole, or was discarded."""
+    words, found, at = records.cast("I"), list[int](), 0
+    while at < len(words) and (words_on := _STEPS.get(words[at])):
+        found.append(at)
+        at += words_on
+    return np.array(found, np.int64) * 4
+
+
+def said(records: memoryview, starts: NDArray[np.int64]) -> Kept:
+    """What the records say that begin there."""
+    words, first = np.frombuffer(records, np.uint32), starts // 4
+    return words[first + 2], words[first + 3]
+
+
+def gather(
+    records: memoryview, starts: NDArray[np.int64], lengths: NDArray[np.uint32], rows: NDArray[np.uint8]
+) -> None:
+    """Copy the datagrams of the records that begin there into rows, which are as wide as the longest or wider."""
+    data, is_long = np.frombuffer(records, np.uint8), lengths > PLACE - LEAD
+    for these, place in ((np.flatnonzero(~is_long), PLACE), (np.flatnonzero(is_long), _LONG_PLACE)):
+        size = min(rows.shape[1], place - LEAD)
+        if len(these):
+            rows[these, :size] = sliding_window_view(data, size)[starts[these] + LEAD]
+
+
+def end_of(starts: NDArray[np.int64], lengths: NDArray[np.uint32]) -> int:
+    """Where the last of the records ends that begin there."""
+    return int(starts[-1]) + (PLACE if lengths[-1] <= PLACE - LEAD else _LONG_PLACE)
 
 
 def one_by_one(records: memoryview, queued: int) -> tuple[int, list[bytes]]:

@@ -31,14 +31,13 @@ Lengths = NDArray[np.uint32]
 
 
 class Batch(NamedTuple):
-    """Datagrams that were put into a store together: each in a place of so many bytes, `lead` bytes into it.
+    """Datagrams that were put into a store together, each in a place of so many bytes.
 
     A place of 0 bytes is none: they lie one behind the other.
     """
 
     lengths: Lengths
     place: int = 0
-    lead: int = 0
 
     @property
     def size(self) -> int:
@@ -48,7 +47,7 @@ class Batch(NamedTuple):
     @property
     def starts(self) -> NDArray[np.int64]:
         """Where each begins."""
-        return np.arange(len(self.lengths)) * self.place + self.lead if self.place else offsets(self.lengths)[:-1]
+        return np.arange(len(self.lengths)) * self.place if self.place else offsets(self.lengths)[:-1]
 
 
 class Slots(threading.local):
