@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import pwd
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from netemu.errors import NetemuError, ServiceError, UsageError
@@ -54,6 +56,7 @@ class RunningService:
         self.state = "starting"
         self.restarts = 0
         self.ready = asyncio.Event()
+        """Set once it was ready, since it was first started or restarted by hand: what others wait for."""
         self.process: Process | None = None
         self.keeper: asyncio.Task[None] | None = None
         self.folder = host.folder / f"{host.name}.{step.name}"
@@ -72,17 +75,31 @@ class RunningService:
     async def start(self) -> None:
         """Start it; returns when it is ready. Raises ServiceError."""
         self.state = "starting"
+        try:
+            await self._become_ready()
+        except BaseException:
+            self.state = "failed"
+            if self.process is not None:
+                self.process.kill()
+            raise
+        self.state = "ready"
+        self.ready.set()
+        self.keeper = asyncio.create_task(self._keep(), name=f"service {self.host.name}:{self.name}")
+
+    def within(self) -> float | None:
+        """Seconds in which it has to be ready; None if it is as soon as it was started."""
+        ready = self.step.service.ready
+        return seconds(ready.within) if ready is not None else None
+
+    async def _become_ready(self) -> None:
         ready = self.step.service.ready
         try:
-            async with asyncio.timeout(seconds(ready.within) if ready is not None else None):
+            async with asyncio.timeout(self.within()):
                 while not await self._attempt():  # noqa: ASYNC110  it waits for its process, this is a pause
                     await asyncio.sleep(FIRST_PAUSE)
         except TimeoutError as error:
             assert ready is not None
             raise self._problem(f"was not ready within {ready.within}: {missing(ready)}") from error
-        self.state = "ready"
-        self.ready.set()
-        self.keeper = asyncio.create_task(self._keep(), name=f"service {self.host.name}:{self.name}")
 
     async def stop(self) -> None:
         """End it, and start it no more."""
@@ -145,7 +162,6 @@ class RunningService:
         pause = FIRST_PAUSE
         while self.process is not None:
             await self.process.wait()
-            self.ready.clear()
             if not self._again():
                 self.state = "ended" if self.process.returncode == 0 else "failed"
                 return
@@ -154,9 +170,8 @@ class RunningService:
             self.state = "starting"
             pause = min(pause * 2, LONGEST_PAUSE)
             self.restarts += 1
-            ready = self.step.service.ready
             try:
-                async with asyncio.timeout(seconds(ready.within) if ready is not None else None):
+                async with asyncio.timeout(self.within()):
                     if not await self._attempt():
                         continue
             except (NetemuError, TimeoutError):
@@ -164,7 +179,6 @@ class RunningService:
                     self.process.kill()
                 continue
             self.state = "ready"
-            self.ready.set()
 
     def _again(self) -> bool:
         assert self.process is not None
@@ -200,19 +214,23 @@ class Services:
         """Start all, each when those that it waits for are ready; returns when all are. Raises ServiceError."""
         for step in steps:
             self.running[step.host, step.name] = RunningService(hosts[step.host], step, self.source)
-        await self._all(list(self.running.values()))
+        await _all([partial(self._after, one) for one in self.running.values()])
 
     async def restart(self, host: str, name: str | None = None) -> None:
-        """End one service of a host, or all of them, and start them again; returns when they are ready."""
+        """End one service of a host, or all of them, and start them again; returns when they are ready.
+
+        Raises ServiceError, and leaves them as they are, if one of those that they come after has failed.
+        """
         chosen = [one for (where, what), one in self.running.items() if where == host and name in (None, what)]
         if not chosen:
             there = [what for where, what in self.running if where == host]
             if name is None or not there:
                 raise UsageError(f"host {host} has no services")
             raise UsageError(f"host {host} has no service '{name}'{hint(name, there)}")
+        await _all([partial(self._there_for, one, chosen) for one in chosen])
         for one in chosen:
             await one.stop()
-        await self._all(chosen)
+        await _all([partial(self._after, one) for one in chosen])
 
     def states(self) -> list[ServiceState]:
         """How each service is, in the order of the topology."""
@@ -227,17 +245,40 @@ class Services:
         for one in self.running.values():
             one.log.close()
 
-    async def _all(self, chosen: list[RunningService]) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for one in chosen:
-                    group.create_task(self._after(one))
-        except BaseExceptionGroup as errors:
-            ours = [error for error in errors.exceptions if isinstance(error, NetemuError)]
-            raise (ours[0] if ours else errors.exceptions[0]) from errors
+    def _before(self, one: RunningService) -> list[RunningService]:
+        """Those that a service comes after."""
+        places = [other.rpartition(":") for other in one.step.service.after]
+        return [self.running[host or one.host.name, name] for host, _, name in places]
+
+    async def _there_for(self, one: RunningService, chosen: list[RunningService]) -> None:
+        """Return when what a service comes after has been ready, but for what is `chosen` too. Raises ServiceError."""
+        for other in self._before(one):
+            if other in chosen:
+                continue
+            try:
+                async with asyncio.timeout(other.within() or LONGEST_PAUSE):
+                    if other.state != "failed":
+                        await other.ready.wait()
+            except TimeoutError:
+                pass
+            if other.state == "failed" or not other.ready.is_set():
+                is_not = "has failed" if other.state == "failed" else "is not ready"
+                name = f"{other.host.name}:{other.name}"
+                said = f"service {one.name} on {one.host.name} comes after {name}, which {is_not}: restart that first"
+                raise ServiceError(self.source.problem(said, (*one.step.path, "after")))
 
     async def _after(self, one: RunningService) -> None:
-        for other in one.step.service.after:
-            host, _, name = other.rpartition(":")
-            await self.running[host or one.host.name, name].ready.wait()
+        for other in self._before(one):
+            await other.ready.wait()
         await one.start()
+
+
+async def _all(doings: list[Callable[[], Coroutine[None, None, None]]]) -> None:
+    """Do all side by side; the first error of ours ends the others and is raised by itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for doing in doings:
+                group.create_task(doing())
+    except BaseExceptionGroup as errors:
+        ours = [error for error in errors.exceptions if isinstance(error, NetemuError)]
+        raise (ours[0] if ours else errors.exceptions[0]) from errors

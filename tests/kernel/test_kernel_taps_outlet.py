@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from veth_pair import RIGHT, send
 
+from netemu.kernel.spaces.sysctl import write_sysctls
 from netemu.kernel.taps import bpf
 from netemu.kernel.taps.outlet import LEAD, PLACE, ahead, alike, end_of, first_ahead, gather, one_by_one, said, whole
 from netemu.kernel.taps.reader import Reader
@@ -101,6 +102,8 @@ async def test_a_ring_that_runs_full_again_and_again_under_traffic_keeps_the_ord
 
 async def test_a_ring_that_was_full_is_used_again_before_the_queue_is_empty(pair, plain, tap):
     """What is queued costs sender and reader more: under a load that goes on, a queue would never become empty."""
+    for net in (pair.left, pair.right):
+        write_sysctls(net, [("net.ipv6.conf.all.disable_ipv6", "1", True)])  # its own packets would fill the ring again
     await pair.up()
     tap.open(SMALL)
     with on_one_core():
@@ -194,7 +197,8 @@ async def test_a_ring_made_while_packets_come_counts_what_is_queued_from_its_own
     plain.forget()
     await send(pair, 20)
     shut(tap, plain)
-    assert told(tap) == told(plain)
+    events, every = ([event for event in told(each) if IPV4 in event] for each in (tap, plain))
+    assert events == every
     assert tap.lost() == 0
 
 

@@ -151,6 +151,49 @@ async def test_services_can_be_restarted_by_hand():
             await lab.restart("A", "ftp")
 
 
+async def test_what_was_ready_once_is_waited_for_no_more():
+    """One that sets something up and ends; also where others wait for a slower one before they look at it."""
+    slow = "slow: {command: [sh, -c, 'sleep 0.3; echo up; sleep 99'], ready: {log: up}}"
+    async with asyncio.timeout(20):
+        async with lab_of(slow, "once: {command: [sh, -c, 'exit 0']}", AFTER) as lab:
+            states = {state.name: state for state in lab.services.states()}
+            assert (states["once"].state, states["last"].state) == ("ended", "ready")
+            await lab.restart("A", "last")
+            again = {state.name: state for state in lab.services.states()}
+            assert again["last"].pid not in (None, states["last"].pid)
+            await lab.restart("A")
+
+
+AFTER = "last: {command: [sleep, '99'], after: [slow, once]}"
+
+
+async def test_one_that_comes_after_a_failed_one_is_not_restarted_and_left_as_it_is():
+    slow = "slow: {command: [sleep, '99']}"
+    async with lab_of(slow, "once: {command: [sh, -c, 'exit 3']}", AFTER) as lab:
+        await until(lambda: told_failed(lab))
+        before = lab.services.states()[2]
+        with pytest.raises(ServiceError, match=r"last.after: service last on A comes after A:once, which has failed"):
+            async with asyncio.timeout(20):
+                await lab.restart("A", "last")
+        after = lab.services.states()[2]
+        assert (after.pid, after.state) == (before.pid, "ready")
+
+
+async def told_failed(lab) -> bool:
+    return any(state.state == "failed" for state in lab.services.states())
+
+
+async def test_one_that_does_not_get_ready_again_is_told_as_failed():
+    command = "[sh, -c, 'test -e gone && sleep 99; touch gone; echo up; sleep 99']"
+    async with lab_of(f"web: {{command: {command}, ready: {{log: ^up, within: 500ms}}}}") as lab:
+        (state,) = lab.services.states()
+        state.log.write_text("")
+        with pytest.raises(ServiceError, match="was not ready within 500ms"):
+            await lab.restart("A", "web")
+        (state,) = lab.services.states()
+        assert state.state == "failed"
+
+
 async def test_a_log_does_not_grow_without_end():
     command = "[sh, -c, 'yes a line of some length | head -c 5000000; echo; echo end; sleep 99']"
     async with lab_of(f"web: {{command: {command}, ready: {{log: ^end}}}}") as lab:
