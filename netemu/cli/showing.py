@@ -84,7 +84,9 @@ def _route(route: dict[str, Any]) -> str:
 def _policy(rule: dict[str, Any]) -> str:
     parts = [f"{rule['priority']}:", f"from {rule['src']}"]
     parts += [f"{word} {rule[key]}" for word, key in (("to", "dst"), ("iif", "iif"), ("oif", "oif")) if rule.get(key)]
-    parts += [f"fwmark {rule['fwmark']:#x}"] if rule.get("fwmark") is not None else []
+    if rule.get("fwmark") is not None:
+        mask = rule.get("fwmask")
+        parts.append(f"fwmark {rule['fwmark']:#x}{f'/{mask:#x}' if mask not in (None, 0xFFFFFFFF) else ''}")
     return " ".join([*parts, rule["type"], *([rule["table"]] if rule.get("table") else [])])
 
 

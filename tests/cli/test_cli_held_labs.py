@@ -27,7 +27,7 @@ hosts:
       other: {command: [sh, -c, "printf unfinished; exec sleep 1000"], ready: {log: unfinished}}
   B:
     interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}, eth1: {addresses: [10.9.0.2/24, "fd09::2/64"]}}
-    policy_rules: [{from: 10.0.0.0/24, table: 7, priority: 100}]
+    policy_rules: [{from: 10.0.0.0/24, table: 7, priority: 100}, {fwmark: 0x10/0xf0, table: 7, priority: 101}]
     nft: |
       table ip edge {
         chain in {
@@ -91,6 +91,7 @@ def test_show_reads_well():
     assert "lan network of 2 ports" in lines
     assert "172.16.0.0/16 via 10.9.0.2 dev eth1" in lines
     assert "100: from 10.0.0.0/24 lookup 7" in lines
+    assert "101: from all fwmark 0x10/0xf0 lookup 7" in lines
     assert "0 ip edge in tcp dport 9 counter packets 0 bytes 0 drop" in lines or any(
         line.startswith("0 ip edge in tcp dport 9") for line in lines
     )

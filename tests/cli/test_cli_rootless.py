@@ -76,6 +76,19 @@ def test_an_ordinary_user_proves_it_with_the_legacy_backend_too(user):
     assert {change["told_by"] for change in changes if change["by"] == "rule"} == {"counters"}
 
 
+def test_an_ordinary_users_hosts_have_files_at_new_places(user):
+    """In folders that are root's, which is nobody in the user's own namespace, and in one that is not there yet."""
+    file = user.folder / "files.yaml"
+    files = "{/srv/new: of srv, /srv/deeper/still: deeper, /opt/new/er: of opt, /nowhere/yet: own root}"
+    file.write_text(f"name: filed\nhosts: {{A: {{files: {files}}}}}\n")
+    assert user.netemu("up", str(file)).returncode == 0
+    for path, content in (("/srv/new", "of srv"), ("/srv/deeper/still", "deeper"), ("/opt/new/er", "of opt")):
+        done = user.netemu("exec", "filed", "A", "--", "cat", path)
+        assert (done.stdout, done.stderr) == (content, "")
+    assert user.netemu("exec", "filed", "A", "--", "cat", "/nowhere/yet").stdout == "own root"
+    assert user.netemu("down", "filed").returncode == 0
+
+
 def test_an_ordinary_user_has_labs_of_its_own_from_up_to_down(user, plain):
     done = user.netemu("up", plain)
     assert done.returncode == 0, done.stderr

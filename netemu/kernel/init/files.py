@@ -73,7 +73,11 @@ def _overlay(folder: str, kept: str) -> None:
     here = os.stat(folder)
     for name in ("upper", "work"):
         os.mkdir(f"{kept}/{name}")
-    os.chown(f"{kept}/upper", here.st_uid, here.st_gid)
+    try:
+        os.chown(f"{kept}/upper", here.st_uid, here.st_gid)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # whose it is has no number in the user namespace of an ordinary user's lab
+            raise
     os.chmod(f"{kept}/upper", stat.S_IMODE(here.st_mode))
     os.chdir(folder)
     with Covering(folder):
