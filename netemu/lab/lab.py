@@ -27,7 +27,7 @@ from netemu.lab.host import Host
 from netemu.lab.leftovers import wipe_name
 from netemu.lab.limits import limit_reached
 from netemu.lab.linkage import Linkage
-from netemu.lab.needs import require_all
+from netemu.lab.needs import require_all, require_places
 from netemu.lab.progress import Tell
 from netemu.lab.recorder import Recorder
 from netemu.lab.services import Services
@@ -134,6 +134,7 @@ class Lab:
         self.recorder.how.prove(self._taps_source)
         steps = plan(self.topology)
         require_all(steps, self.source, taps=self._taps_from_start)
+        require_places(self.topology, self.source)
         self._stack.callback(self._give_folder_back)
         self.pids = PidSpace()
         self._stack.push_async_callback(self.pids.close)

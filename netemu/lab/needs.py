@@ -1,12 +1,15 @@
-"""Whether this machine has what a plan takes: asked before anything is built, told by name."""
+"""Whether this machine has what a plan takes, and place for its files: asked before anything is built, told by name."""
 
 from __future__ import annotations
 
-from netemu.errors import MachineError
+import os
+
+from netemu.errors import MachineError, TopologyError
 from netemu.kernel.machine.features import missing, require_nf_tables
 from netemu.kernel.rules.loading import program
 from netemu.topology.document import Path
 from netemu.topology.load import Source
+from netemu.topology.model import Topology
 from netemu.topology.needs import needs_of
 from netemu.topology.steps import LoadRules, Step
 
@@ -33,3 +36,23 @@ def require_all(steps: tuple[Step, ...], source: Source, *, taps: bool) -> None:
             problems.append(source.problem(str(error), path))
     if problems:
         raise MachineError("\n".join(str(problem) for problem in problems))
+
+
+def require_places(topology: Topology, source: Source) -> None:
+    """Raise TopologyError that names every file of a host for which this machine's own files leave no place."""
+    problems = []
+    for name, host in topology.hosts.items():
+        for target in host.files:
+            place = os.path.realpath(target)
+            above = os.path.dirname(place)
+            while not os.path.lexists(above):
+                above = os.path.dirname(above)
+            if os.path.isdir(place):
+                why = f"{place} is a folder: a file can't be placed over it"
+            elif not os.path.isdir(above):
+                why = f"{above} is no folder"
+            else:
+                continue
+            problems.append(source.problem(f"host {name}: {why}", ("hosts", name, "files", target)))
+    if problems:
+        raise TopologyError(problems)

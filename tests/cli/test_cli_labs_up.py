@@ -187,3 +187,18 @@ def test_bash_takes_the_completion_script():
     script = netemu("completion", "bash").stdout + "\ncomplete -p netemu\n"
     done = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, "netemu" in done.stdout) == (0, True), done.stderr
+
+
+def test_files_for_which_there_is_no_place_are_told_by_line_before_anything_is_built(tmp_path):
+    file = tmp_path / "placed.yaml"
+    file.write_text(
+        "name: placed\nhosts:\n  a:\n    files:\n      /etc: x\n"
+        "  b:\n    files:\n      /etc/passwd/x: x\n      /etc/new/x: x\n"
+    )
+    done = netemu("up", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        f"netemu: {file}:5: hosts.a.files./etc: host a: /etc is a folder: a file can't be placed over it",
+        f"{file}:8: hosts.b.files./etc/passwd/x: host b: /etc/passwd is no folder",
+    ]
+    assert "placed" not in netemu("ls").stdout
