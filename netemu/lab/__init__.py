@@ -10,6 +10,7 @@ host         `Host`: run commands and open sockets on one host
 names        the /etc/hosts of a lab's hosts
 services     a lab's services: started in their order, kept, started again
 readiness    how a service shows that it is ready
+together     coroutines side by side, of which one that fails ends the others
 log          what a service writes, kept
 traffic      a topology's traffic items, sent
 taps         how a lab is recorded

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from netemu.errors import NetemuError, RulesError
+from netemu.errors import RulesError
 from netemu.kernel.links.links import Links
 from netemu.kernel.machine.features import require_nf_tables
 from netemu.kernel.processes.pidspace import PidSpace
@@ -20,6 +19,7 @@ from netemu.lab.names import Names
 from netemu.lab.progress import Progress, Tell
 from netemu.lab.recorder import Recorder
 from netemu.lab.services import Services
+from netemu.lab.together import all_of
 from netemu.lab.wiring import Wiring
 from netemu.netfilter.ruleset import complaint
 from netemu.topology import steps
@@ -126,7 +126,7 @@ class Builder:
         await self.wiring.wires(group)
 
     async def _rules(self, group: list[steps.LoadRules]) -> None:
-        await _all(self._load(step) for step in group)
+        await all_of(self._load(step) for step in group)
 
     async def _load(self, step: steps.LoadRules) -> None:
         done = await load_rules(self.links[step.host].net, step.tool, step.text, step.backend)
@@ -160,14 +160,3 @@ class Builder:
     async def _services(self, group: list[steps.StartService]) -> None:
         self.stack.push_async_callback(self.services.close)
         await self.services.start(self.hosts, group)
-
-
-async def _all(doings: Any) -> None:
-    """Do all at once; the first error of ours ends the others and is raised by itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for doing in doings:
-                group.create_task(doing)
-    except BaseExceptionGroup as errors:
-        ours = [error for error in errors.exceptions if isinstance(error, NetemuError)]
-        raise (ours[0] if ours else errors.exceptions[0]) from errors

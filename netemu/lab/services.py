@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import os
 import pwd
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from netemu.errors import NetemuError, ServiceError, UsageError
@@ -17,6 +15,7 @@ from netemu.kernel.processes.memory import memory_file
 from netemu.lab.host import Host
 from netemu.lab.log import Log
 from netemu.lab.readiness import missing, until_ready
+from netemu.lab.together import all_of
 from netemu.topology.load import Source
 from netemu.topology.naming import hint
 from netemu.topology.steps import StartService
@@ -214,7 +213,7 @@ class Services:
         """Start all, each when those that it waits for are ready; returns when all are. Raises ServiceError."""
         for step in steps:
             self.running[step.host, step.name] = RunningService(hosts[step.host], step, self.source)
-        await _all([partial(self._after, one) for one in self.running.values()])
+        await all_of([self._after(one) for one in self.running.values()])
 
     async def restart(self, host: str, name: str | None = None) -> None:
         """End one service of a host, or all of them, and start them again; returns when they are ready.
@@ -227,10 +226,10 @@ class Services:
             if name is None or not there:
                 raise UsageError(f"host {host} has no services")
             raise UsageError(f"host {host} has no service '{name}'{hint(name, there)}")
-        await _all([partial(self._there_for, one, chosen) for one in chosen])
+        await all_of([self._there_for(one, chosen) for one in chosen])
         for one in chosen:
             await one.stop()
-        await _all([partial(self._after, one) for one in chosen])
+        await all_of([self._after(one) for one in chosen])
 
     def states(self) -> list[ServiceState]:
         """How each service is, in the order of the topology."""
@@ -271,14 +270,3 @@ class Services:
         for other in self._before(one):
             await other.ready.wait()
         await one.start()
-
-
-async def _all(doings: list[Callable[[], Coroutine[None, None, None]]]) -> None:
-    """Do all side by side; the first error of ours ends the others and is raised by itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for doing in doings:
-                group.create_task(doing())
-    except BaseExceptionGroup as errors:
-        ours = [error for error in errors.exceptions if isinstance(error, NetemuError)]
-        raise (ours[0] if ours else errors.exceptions[0]) from errors

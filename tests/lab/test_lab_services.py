@@ -12,6 +12,7 @@ from netemu import Lab, ServiceError, UsageError
 from netemu.topology.load import loads
 
 WITHIN = 20.0
+AFTER = "last: {command: [sleep, '99'], after: [slow, once]}"
 
 
 def lab_of(*services: str) -> Lab:
@@ -26,6 +27,10 @@ async def until(condition) -> None:
     async with asyncio.timeout(WITHIN):
         while not await condition():
             await asyncio.sleep(0.02)
+
+
+async def some_failed(lab: Lab) -> bool:
+    return any(state.state == "failed" for state in lab.services.states())
 
 
 UDP = "import socket as s, time; a = s.socket(2, 2); a.bind(('', 53)); time.sleep(99)"
@@ -164,23 +169,16 @@ async def test_what_was_ready_once_is_waited_for_no_more():
             await lab.restart("A")
 
 
-AFTER = "last: {command: [sleep, '99'], after: [slow, once]}"
-
-
 async def test_one_that_comes_after_a_failed_one_is_not_restarted_and_left_as_it_is():
     slow = "slow: {command: [sleep, '99']}"
     async with lab_of(slow, "once: {command: [sh, -c, 'exit 3']}", AFTER) as lab:
-        await until(lambda: told_failed(lab))
+        await until(lambda: some_failed(lab))
         before = lab.services.states()[2]
         with pytest.raises(ServiceError, match=r"last.after: service last on A comes after A:once, which has failed"):
             async with asyncio.timeout(20):
                 await lab.restart("A", "last")
         after = lab.services.states()[2]
         assert (after.pid, after.state) == (before.pid, "ready")
-
-
-async def told_failed(lab) -> bool:
-    return any(state.state == "failed" for state in lab.services.states())
 
 
 async def test_one_that_does_not_get_ready_again_is_told_as_failed():

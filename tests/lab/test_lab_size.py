@@ -9,7 +9,10 @@ import pytest
 
 from netemu import KernelError, Lab, Topology
 from netemu.kernel.spaces import limits
+from netemu.kernel.spaces.sysctl import read_sysctls
 from netemu.lab import build
+from netemu.topology.plan import plan
+from netemu.topology.steps import SetSysctl, Step
 
 
 def star(size: int) -> Topology:
@@ -44,6 +47,21 @@ async def test_a_low_soft_limit_of_open_files_is_raised_as_far_as_a_lab_needs(li
     limit(200)
     async with Lab(star(40)):
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 200
+
+
+@pytest.mark.parametrize("size", [2, 12, 30])
+async def test_every_host_has_the_sysctls_of_a_plan_however_many_there_are(size):
+    """What a fresh namespace has anyway is not written: the first of many says what that is."""
+    topology = star(size)
+    async with Lab(topology) as lab:
+        for host in lab.hosts.values():
+            wanted = {step.name: step.value for step in plan(topology) if is_sysctl(step, host.name)}
+            assert wanted
+            assert read_sysctls(host.net, wanted) == wanted
+
+
+def is_sysctl(step: Step, host: str) -> bool:
+    return isinstance(step, SetSysctl) and step.host == host
 
 
 async def test_every_descriptor_of_a_host_with_taps_was_asked_for(limit):

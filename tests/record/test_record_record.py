@@ -101,6 +101,16 @@ def test_packets_that_no_wire_saw_are_those_of_the_exchange_in_whose_stretch_of_
     assert [[flow.id for flow in record.flows_of(each)] for each in (before, it)] == [[], [2]]
 
 
+def test_a_place_in_another_hosts_trace_says_nothing_of_an_exchanges_time(lab: NodePort):
+    """As where the sender's own taps see neither the frame nor the hooks."""
+    lab.b.walks("prerouting", udp("192.168.0.1:5", "192.168.0.2:99"), "eth0", None, None).through("prerouting")
+    record = lab.scene.record()
+    sockets = (Tuple("udp", "192.168.0.1", 5, "192.168.0.2", 99),)
+    assert [flow.begins_at for flow in record.flows] == ["B"]
+    sent = Exchange("1", "A", "", 0, 1, sockets, events=(500, 900))
+    assert [flow.id for flow in record.flows_of(sent)] == [1]
+
+
 def test_a_port_used_again_by_a_later_exchange_is_not_the_earlier_ones_flow(lab: NodePort):
     lab.handshake(7)
     middle = lab.scene.now
