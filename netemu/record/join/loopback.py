@@ -119,7 +119,9 @@ def _made(seen: Sightings, passes: Passes, stage: Column, begun: Column) -> _Mad
     """The packets of these passes' destinations that went through POSTROUTING themselves, or have a TTL of 0."""
     packets, last = seen.packets, passes.first + passes.count - 1
     mine = np.flatnonzero(passes.count > 0)
-    mine = mine[np.isin(packets.dst_low[last[mine]], np.unique(packets.dst_low[last[begun]]))]
+    near = (last[mine], np.maximum(last[mine] - 1, passes.first[mine]))  # where it is as its copy shows it
+    wanted = np.unique(packets.dst_low[passes.first[begun]])
+    mine = mine[np.isin(packets.dst_low[near[0]], wanted) | np.isin(packets.dst_low[near[1]], wanted)]
     first, end, ending = passes.first[mine], last[mine], passes.last_stage[mine]
     lead = stage[seen.point[np.maximum(end - 1, first)]] == _POSTROUTING
     at = np.where((ending == _LAST) & lead, end - 1, end)  # its sighting at postrouting
