@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import random
 
+from record_nodeport import NodePort
+from record_packets import Packet, echo, icmp_error, parts, tcp, udp
 from record_passes import Pass
-from record_scene import (
-    BOTH_NATED,
-    DNATED,
-    Ct,
-    NodePort,
-    Packet,
-    Scene,
-    attribute,
-    echo,
-    established,
-    icmp_error,
-    message,
-    new,
-    parts,
-    tcp,
-    udp,
-)
+from record_scene import BOTH_NATED, DNATED, Ct, Scene, attribute, established, message, new
 
 from netemu.record.capture import BROADCAST, HOST, OTHERHOST, OUTGOING, HostCapture
 from netemu.record.frames import Datagrams, Frames, RawFrame

@@ -26,7 +26,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from record_scene import Scene, attribute, u32, udp  # noqa: E402
+from record_packets import udp  # noqa: E402
+from record_scene import Scene, attribute, u32  # noqa: E402
 
 from netemu.check.report import check_record  # noqa: E402
 from netemu.record.capture import MULTICAST, HostCapture  # noqa: E402

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import CLIENT, SERVICE, NodePort, Scene, tcp
+from record_nodeport import CLIENT, SERVICE, NodePort
+from record_packets import tcp
+from record_scene import Scene
 
 
 @pytest.fixture

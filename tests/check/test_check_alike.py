@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from record_scene import Scene, udp
+from record_packets import udp
+from record_scene import Scene
 from record_scenes import any_captures
 
 from netemu.check.alike import kinds

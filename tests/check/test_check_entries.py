@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import CLIENT, POD, SERVICE, NodePort, tcp
+from record_nodeport import CLIENT, POD, SERVICE, NodePort
+from record_packets import tcp
 
 from netemu.check.entries import check_counter, check_entry
 from netemu.check.verdict import Check, Verdict

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import Scene, icmp_error, new, parts, tcp, udp
+from record_packets import icmp_error, parts, tcp, udp
+from record_scene import Scene, new
 
 from netemu.check.explain import Surroundings, last_seen, looks
 from netemu.check.explain import why as why_ended

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import Packet, Scene, parts, udp
+from record_packets import Packet, parts, udp
+from record_scene import Scene
 
 from netemu.check.explain import Surroundings
 from netemu.check.packets import check_packets

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import CLIENT, DNATED, POD, SERVICE, NodePort, new, tcp
+from record_nodeport import CLIENT, POD, SERVICE, NodePort
+from record_packets import tcp
+from record_scene import DNATED, new
 
 from netemu.check.explain import Surroundings
 from netemu.check.implied import check_answered, check_counters_agree, check_taps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import NodePort
+from record_nodeport import NodePort
 
 from netemu.check.lab import check_lab
 from netemu.errors import UsageError

@@ -5,20 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from record_scene import (
-    BOTH_NATED,
-    CLIENT,
-    DNATED,
-    POD,
-    SERVICE,
-    Ct,
-    NodePort,
-    Scene,
-    established,
-    new,
-    tcp,
-    udp,
-)
+from record_nodeport import CLIENT, POD, SERVICE, NodePort
+from record_packets import tcp, udp
+from record_scene import BOTH_NATED, DNATED, Ct, Scene, established, new
 
 from netemu.check.explain import Surroundings
 from netemu.check.packets import check_packets

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from record_scene import CLIENT, POD, SERVICE, NodePort, Scene, icmp_error, tcp, udp
+from record_nodeport import CLIENT, POD, SERVICE, NodePort
+from record_packets import icmp_error, tcp, udp
+from record_scene import Scene
 
 from netemu.check.explain import Surroundings
 from netemu.check.report import Report, check_record, report_json

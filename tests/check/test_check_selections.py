@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from record_scene import CLIENT, NodePort, Scene, tcp, udp
+from record_nodeport import CLIENT, NodePort
+from record_packets import tcp, udp
+from record_scene import Scene
 
 from netemu.check.explain import Surroundings
 from netemu.check.packets import check_packets

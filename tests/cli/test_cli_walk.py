@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-from record_scene import Scene, icmp_error, tcp, udp
+from record_packets import icmp_error, tcp, udp
+from record_scene import Scene
 from rich.console import Console
 
 from netemu import Topology

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import NodePort, Scene
+from record_nodeport import NodePort
+from record_scene import Scene
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from record_scene import NodePort, Scene, udp
+from record_nodeport import NodePort
+from record_packets import udp
+from record_scene import Scene
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 
 from netemu.errors import UsageError

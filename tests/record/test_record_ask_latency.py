@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import NodePort, Scene, udp
+from record_nodeport import NodePort
+from record_packets import udp
+from record_scene import Scene
 
 from netemu.errors import UsageError
 from netemu.record.ask.latency import Latency

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 
 import pytest
-from record_scene import CLIENT, SERVICE, NodePort, Scene, echo, tcp, udp
+from record_nodeport import CLIENT, SERVICE, NodePort
+from record_packets import echo, tcp, udp
+from record_scene import Scene
 from record_scenes import any_captures
 
 from netemu.errors import UsageError

@@ -7,8 +7,10 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_nodeport import NodePort
+from record_packets import tcp, udp
 from record_passes import trace_events
-from record_scene import DNATED, Ct, NodePort, Scene, attribute, message, new, tcp, u32, udp
+from record_scene import DNATED, Ct, Scene, attribute, message, new, u32
 
 from netemu.record.decode.events import read_events
 from netemu.record.frames import Datagrams

@@ -7,7 +7,7 @@ import struct
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from record_scene import MACS, Packet, echo, echo_reply, icmp_error, tcp, udp
+from record_packets import MACS, Packet, echo, echo_reply, icmp_error, tcp, udp
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import ARP, Ether

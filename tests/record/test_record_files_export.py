@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from record_scene import Scene, icmp_error, tcp, udp
+from record_packets import icmp_error, tcp, udp
+from record_scene import Scene
 
 from netemu.record.files.pcapng import read
 

@@ -8,7 +8,8 @@ from ipaddress import IPv4Address
 
 import pytest
 from record_link_plain import plain_link, plain_vxlan
-from record_scene import Scene, udp
+from record_packets import udp
+from record_scene import Scene
 from test_record_arp import IS_AT, WHO_HAS
 from test_record_decode_link import LINK_SEEDS
 from test_record_decode_packets import SEEDS, mutated

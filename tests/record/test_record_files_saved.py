@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from record_scene import NodePort
+from record_nodeport import NodePort
 
 from netemu.errors import CaptureError
 from netemu.record.exchange import Exchange

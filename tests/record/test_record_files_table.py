@@ -6,7 +6,9 @@ import random
 import sys
 
 import pytest
-from record_scene import NodePort, Scene, icmp_error, tcp, udp
+from record_nodeport import NodePort
+from record_packets import icmp_error, tcp, udp
+from record_scene import Scene
 from record_scenes import any_captures
 
 from netemu.errors import UsageError

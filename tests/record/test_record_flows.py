@@ -3,27 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import (
-    BOTH_NATED,
-    CLIENT,
-    POD,
-    SERVICE,
-    SNATED,
-    Ct,
-    NodePort,
-    Scene,
-    attribute,
-    echo,
-    echo_reply,
-    endpoint,
-    established,
-    icmp_error,
-    message,
-    new,
-    reply,
-    tcp,
-    udp,
-)
+from record_nodeport import CLIENT, POD, SERVICE, NodePort
+from record_packets import echo, echo_reply, endpoint, icmp_error, tcp, udp
+from record_scene import BOTH_NATED, SNATED, Ct, Scene, attribute, established, message, new, reply
 
 from netemu.netfilter.conntrack import Tuple
 from netemu.netfilter.messages import attributes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from record_scene import Packet, Scene, parts, udp
+from record_packets import Packet, parts, udp
+from record_scene import Scene
 
 from netemu.record.join.fragments import is_fragment, is_later
 

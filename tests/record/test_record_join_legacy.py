@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from record_scene import BOTH_NATED, CLIENT, DNATED, POD, SERVICE, NodePort, Scene, echo, established, new, tcp, udp
+from record_nodeport import CLIENT, POD, SERVICE, NodePort
+from record_packets import echo, tcp, udp
+from record_scene import BOTH_NATED, DNATED, Scene, established, new
 
 from netemu.record.capture import HostCapture
 from netemu.record.record import Record, build_record

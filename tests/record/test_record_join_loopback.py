@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import SNATED, Host, Packet, Scene, new, udp
+from record_packets import Packet, udp
+from record_scene import SNATED, Host, Scene, new
 
 from netemu.check.explain import Surroundings
 from netemu.check.packets import check_packets

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import Scene, tcp, udp
+from record_packets import tcp, udp
+from record_scene import Scene
 
 ASKED = udp("192.168.0.1:4000", "192.168.0.2:53", b"?")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from record_nodeport import NodePort
+from record_packets import tcp, udp
 from record_passes import Pass, passes
-from record_scene import DNATED, Ct, NodePort, Scene, attribute, established, message, new, tcp, u32, udp
+from record_scene import DNATED, Ct, Scene, attribute, established, message, new, u32
 
 from netemu.netfilter.messages import attributes
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from record_scene import DNATED, Packet, Scene, icmp_error, new, tcp, udp
+from record_packets import Packet, icmp_error, tcp, udp
+from record_scene import DNATED, Scene, new
 
 from netemu.record.join.quotes import kind_of
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from record_scene import Packet, Scene, parts, udp
+from record_packets import Packet, parts, udp
+from record_scene import Scene
 
 from netemu.record.join.reassembly import queue
 

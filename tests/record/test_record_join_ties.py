@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from record_scene import Scene, tcp, udp
+from record_packets import tcp, udp
+from record_scene import Scene
 
 from netemu.record.record import build_record
 

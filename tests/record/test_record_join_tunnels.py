@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from record_scene import Host, Packet, Scene, udp
+from record_packets import Packet, udp
+from record_scene import Host, Scene
 
 from netemu.record.frames import Datagrams, Frames
 from netemu.record.join.forest import lay_out

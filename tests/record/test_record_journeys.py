@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from record_scene import (
-    BOTH_NATED,
-    CLIENT,
-    DNATED,
-    POD,
-    SERVICE,
-    SNATED,
-    NodePort,
-    Scene,
-    established,
-    icmp_error,
-    new,
-    reply,
-    story,
-    tcp,
-    udp,
-)
+from record_nodeport import CLIENT, POD, SERVICE, NodePort
+from record_packets import icmp_error, tcp, udp
+from record_scene import BOTH_NATED, DNATED, SNATED, Scene, established, new, reply, story
 
 from netemu.record.capture import BROADCAST, OTHERHOST
 from netemu.record.journeys import journeys

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from record_scene import NodePort, Packet, Scene, icmp_error, story, tcp, udp
+from record_nodeport import NodePort
+from record_packets import Packet, icmp_error, tcp, udp
+from record_scene import Scene, story
 from record_scenes import any_captures, any_scene
 
 from netemu.record.capture import HostCapture

@@ -6,8 +6,10 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_nodeport import CLIENT, POD, SERVICE, NodePort
+from record_packets import endpoint, tcp, udp
 from record_passes import passes
-from record_scene import CLIENT, POD, SERVICE, NodePort, Scene, endpoint, message, tcp, udp
+from record_scene import Scene, message
 
 from netemu.netfilter.conntrack import Tuple
 from netemu.netfilter.ruleset import Ruleset

@@ -7,7 +7,9 @@ import random
 from ipaddress import ip_address
 
 import pytest
-from record_scene import NodePort, Packet, Scene, tcp, udp
+from record_nodeport import NodePort
+from record_packets import Packet, tcp, udp
+from record_scene import Scene
 from record_scenes import any_captures
 
 from netemu.errors import UsageError

@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 
 import pytest
-from record_scene import CLIENT, POD, SERVICE, Scene, attribute, message, tcp, u32, udp
+from record_nodeport import CLIENT, POD, SERVICE
+from record_packets import tcp, udp
+from record_scene import Scene, attribute, message, u32
 
 from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Entry
