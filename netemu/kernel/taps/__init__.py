@@ -4,6 +4,8 @@ packet       packet sockets, and what all taps of a wire can do
 ring         a packet socket with a memory-mapped ring
 blocks       a ring's blocks understood, in bulk
 packing      those of many equally long frames, packed as they are taken
+columns      frames' columns, growing in one place
+kept         what a ring's frames are kept as: columns or blocks
 scapy_socket a scapy socket that lives in a namespace
 filters      filters in pcap's language, for the kernel to carry out
 wire         wire taps: a host's frames, and the canaries that prove them seen

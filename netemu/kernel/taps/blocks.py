@@ -72,20 +72,49 @@ class _Columns:
                 copy_rows(self.slab, self.start[these], data, offset[these], size)
 
 
+class _Before:
+    """Frames that come before those in blocks."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self.time_ns, self.interface, self.kind, self.length = (
+            frames.time_ns,
+            frames.interface,
+            frames.kind,
+            frames.length,
+        )
+
+    @property
+    def whole(self) -> NDArray[np.int64]:
+        """How long each frame is."""
+        return np.diff(self._frames.offset)
+
+    def copy(self, data: Bytes, offset: NDArray[np.int64]) -> None:
+        """Copy the frames' bytes to their places in `data`."""
+        data[offset[0] : offset[0] + len(self._frames.data)] = self._frames.data
+
+
 def _array(size: int) -> Bytes:
     return np.empty(size, np.uint8)
 
 
 def frames_of(
-    slabs: list[Bytes], leave_out: Sequence[bytes] = (), at: int = 0, array: Callable[[int], Bytes] = _array
+    slabs: list[Bytes],
+    leave_out: Sequence[bytes] = (),
+    at: int = 0,
+    array: Callable[[int], Bytes] = _array,
+    before: Frames | None = None,
 ) -> Frames:
     """The frames in slabs of blocks, but for those that have one of `leave_out`'s byte strings at `at`.
 
-    Frames of packed blocks are all there: what may have to be left out is not to be packed.
-    `array` makes the array for their bytes. `slabs` is emptied, so that each can go as soon as it was copied.
+    Frames of packed blocks are all there: what may have to be left out is not to be packed. `before` are frames to
+    begin with. `array` makes the array for their bytes. `slabs` is emptied, so that each can go as soon as it was
+    copied.
     """
     parts = [part for slab in slabs if len(slab) for part in _parts(slab, leave_out, at)]
     slabs.clear()
+    if before is not None:
+        parts.insert(0, _Before(before))
     if not parts:
         return Frames.of()
     columns = (
@@ -107,7 +136,7 @@ def frames_of(
     return Frames(*columns, data, offset)
 
 
-def _parts(slab: Bytes, leave_out: Sequence[bytes], at: int) -> Iterator[_Columns | Packed]:
+def _parts(slab: Bytes, leave_out: Sequence[bytes], at: int) -> Iterator[_Columns | Packed | _Before]:
     """What a slab has: packed blocks each by itself, and what is between them together."""
     header = memoryview(slab.view(np.uint32))  # type: ignore[arg-type]
     block = first = 0

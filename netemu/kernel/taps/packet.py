@@ -79,8 +79,11 @@ class FrameSource(Protocol):
     def drain(self) -> None:
         """Take all that came before this call; waits for the kernel to hand it over."""
 
-    def frames(self, leave_out: Sequence[bytes] = ()) -> Frames:
-        """All frames taken so far, but for those with one of `leave_out` behind their MACs; from now on anew."""
+    def leave_out(self, strings: Sequence[bytes]) -> None:
+        """Frames that have one of these behind their MACs, canaries all, are not to be among `frames`."""
+
+    def frames(self) -> Frames:
+        """All frames taken so far, but for those that are left out; from now on anew."""
 
     def lost(self) -> int:
         """How many frames were dropped or could not be kept since `forget`."""

@@ -19,7 +19,7 @@ from netemu.record.frames import Bytes
 
 PACKED = 0x4E45544D
 """The first word of a packed block; others have TPACKET_V3's version there. Words 3 and 5 mean the same in both."""
-FEWEST, ENOUGH = 1024, 2048
+FEWEST, ENOUGH = 256, 2048
 """Frames that are worth it (less are understood in bulk, later), and that are enough to be packed together."""
 CAPTURED = 6
 """Which word of a packed block says how many bytes each of its frames has."""
@@ -88,20 +88,29 @@ def rows_of(areas: Sequence[NDArray[np.uint32]], apart: bytes, at: int) -> NDArr
     return None if (pairs == int.from_bytes(apart, sys.byteorder)).any() else rows
 
 
+def captured_of(rows: NDArray[np.uint32]) -> int:
+    """Bytes of each frame of rows that `rows_of` gave."""
+    return int(rows[0, _CAPTURED])
+
+
 def packed_size(rows: NDArray[np.uint32]) -> int:
     """Bytes that these rows will have as a packed block: whole words of 64 bits."""
-    return -(-(_HEADER + (17 + int(rows[0, _CAPTURED])) * len(rows)) // 8) * 8
+    return -(-(_HEADER + (17 + captured_of(rows)) * len(rows)) // 8) * 8
 
 
 def pack(rows: NDArray[np.uint32], place: Bytes) -> None:
     """Write rows that `rows_of` gave as a packed block to its `place`, of `packed_size` bytes."""
-    count, captured = len(rows), int(rows[0, _CAPTURED])
+    count, captured = len(rows), captured_of(rows)
     struct.pack_into("=8I", place.data, 0, PACKED, 0, 0, count, 0, len(place), captured, 0)
-    into = Packed.of(place, count, captured)
+    fill(rows, Packed.of(place, count, captured))
+
+
+def fill(rows: NDArray[np.uint32], into: Packed) -> None:
+    """Write rows that `rows_of` gave into columns of their number."""
     np.multiply(rows[:, _SECONDS], 1_000_000_000, out=into.time_ns, dtype=np.int64)
     into.time_ns += rows[:, _NANOSECONDS]
     into.interface[:] = rows[:, _INTERFACE]
     into.length[:] = rows[:, _LENGTH]
     octets, start = rows.view(np.uint8), int(rows[0, _DATA]) & 0xFFFF
     into.kind[:] = octets[:, _KIND]
-    into.data[:] = octets[:, start : start + captured]
+    into.data[:] = octets[:, start : start + into.data.shape[1]]

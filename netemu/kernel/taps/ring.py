@@ -20,10 +20,11 @@ import numpy as np
 from netemu.errors import CaptureError
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.blocks import BLOCK_FIRST, BLOCK_FRAMES, BLOCK_LENGTH, BLOCK_STATUS, frames_of
+from netemu.kernel.taps.kept import Kept
 from netemu.kernel.taps.packet import CANARY, MACS, What, bind, dropped, set_option, unbound_socket
-from netemu.kernel.taps.packing import ENOUGH, FEWEST, area, pack, packed_size, rows_of
+from netemu.kernel.taps.packing import ENOUGH, FEWEST, area, rows_of
 from netemu.kernel.taps.reader import PACE, PATIENCE
-from netemu.kernel.taps.store import Room, Store
+from netemu.kernel.taps.store import Room
 from netemu.record.frames import Bytes, Frames
 
 _BLOCK, _SMALL_BLOCK = 128 << 10, 16 << 10
@@ -64,8 +65,7 @@ class Ring:
         self.block -= self.block % mmap.PAGESIZE
         self.blocks = max(size // self.block, 2)
         self.sock = unbound_socket(net, self.what)
-        self._room = room or Room()
-        self._store = Store(self._room)
+        self._kept = Kept(room or Room(), MACS)
         self._lock = threading.Lock()
         self._next = 0
         self._lost = 0
@@ -118,11 +118,15 @@ class Ring:
                 return
             poll.poll(_DRAIN_WITHIN * 1000)
 
-    def frames(self, leave_out: Sequence[bytes] = ()) -> Frames:
-        """All frames taken so far, but for those with one of `leave_out` behind their MACs; from now on anew."""
+    def leave_out(self, strings: Sequence[bytes]) -> None:
+        """Frames that have one of these behind their MACs, canaries all, are not to be among `frames`."""
+        self._kept.apart = strings
+
+    def frames(self) -> Frames:
+        """All frames taken so far, but for those that are left out; from now on anew."""
         with self._lock:
-            taken = self._store.take()
-        return frames_of(taken, leave_out, MACS, self._room.array)
+            taken = self._kept.take()
+        return self._kept.whole(taken)
 
     def lost(self) -> int:
         """How many frames were dropped, or could not be kept, since `forget`."""
@@ -136,7 +140,7 @@ class Ring:
         self.drain()
         self.lost()
         with self._lock:
-            self._store.clear()
+            self._kept.clear()
             self._lost = 0
 
     def close(self) -> None:
@@ -190,10 +194,10 @@ class Ring:
             if len(equal) == len(areas) and len({each.shape[1] for each in equal}) == 1:
                 rows = rows_of(equal, _CANARY, MACS)
         if rows is not None:
-            self._keep(frames, lambda: pack(rows, self._store.place(packed_size(rows))))
+            self._keep(frames, partial(self._kept.put_rows, rows))
             return
         for block, word in several:
-            self._keep(self._words[word + BLOCK_FRAMES], partial(self._store.put, block.data))
+            self._keep(self._words[word + BLOCK_FRAMES], partial(self._kept.put, block))
 
     def _keep(self, frames: int, keep: Callable[[], None]) -> None:
         try:

@@ -51,6 +51,7 @@ class PacketSocket(L2Socket):  # type: ignore[misc]
         self.watched = b""
         self.found: Callable[[Frames], None] = _nobody
         self._frames: list[RawFrame] = []
+        self._apart: tuple[bytes, ...] = ()
         self.patience = PACE
         self._lost = 0
         self._lock = threading.Lock()
@@ -109,11 +110,15 @@ class PacketSocket(L2Socket):  # type: ignore[misc]
         while self.receive():
             pass
 
-    def frames(self, leave_out: Sequence[bytes] = ()) -> Frames:
-        """All frames taken so far, but for those with one of `leave_out` behind their MACs; from now on anew."""
+    def leave_out(self, strings: Sequence[bytes]) -> None:
+        """Frames that have one of these behind their MACs, canaries all, are not to be among `frames`."""
+        self._apart = tuple(strings)
+
+    def frames(self) -> Frames:
+        """All frames taken so far, but for those that are left out; from now on anew."""
         with self._lock:
             frames, self._frames = self._frames, []
-        return Frames.of(frame for frame in frames if not frame.data[MACS:].startswith(tuple(leave_out)))
+        return Frames.of(frame for frame in frames if not frame.data[MACS:].startswith(self._apart))
 
     def lost(self) -> int:
         """How many frames the socket dropped since `forget`."""

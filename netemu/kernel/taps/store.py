@@ -18,12 +18,13 @@ MEMORY = 256 << 20
 """Bytes that all taps of a lab keep in memory together."""
 _SMALLEST, _LARGEST, _FILE = 64 << 10, 4 << 20, 16 << 20
 """Sizes of slabs: a quiet tap takes little; each file costs a descriptor."""
-_HUGE = 2 << 20
+HUGE = 2 << 20
+"""Bytes of a huge page."""
 
 
 def in_memory(size: int) -> Bytes:
     """An array of `size` bytes, in huge pages where it is large: to be given small ones costs more than a copy."""
-    if size < _HUGE:
+    if size < HUGE:
         return np.empty(size, np.uint8)
     mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     mapped.madvise(mmap.MADV_HUGEPAGE)
@@ -50,7 +51,7 @@ class Room:
 
     def slab(self, size: int) -> Slab:
         """Room for `size` bytes or more; OSError if there is none on disk either."""
-        if self.taken + size > self.memory:
+        if not self.bears(size):
             return self._file(max(size, _FILE))
         self.taken += size
         return Slab(in_memory(size))
@@ -58,6 +59,10 @@ class Room:
     def array(self, size: int) -> Bytes:
         """An array of `size` bytes for what was kept: in a file where the memory bound says so."""
         return in_memory(size) if size <= self.memory else self._file(size).data[:size]
+
+    def bears(self, size: int) -> bool:
+        """Whether `size` bytes more can be kept in memory."""
+        return self.taken + size <= self.memory
 
     def give_back(self, slab: Slab) -> None:
         """Let go of a slab: its room is there for others."""
@@ -96,9 +101,13 @@ class Store:
         slab.used += size
         return slab.data[slab.used - size : slab.used]
 
+    def held(self) -> list[Bytes]:
+        """All that was put so far, slab by slab."""
+        return [slab.data[: slab.used] for slab in self.slabs]
+
     def take(self) -> list[Bytes]:
         """All that was put so far, slab by slab; the store is empty then."""
-        taken = [slab.data[: slab.used] for slab in self.slabs]
+        taken = self.held()
         self.clear()
         return taken
 

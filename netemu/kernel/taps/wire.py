@@ -58,6 +58,7 @@ class WireTap:
         """From now on, canaries with `nonce` are looked out for: one out of and one into each of these interfaces."""
         self._nonce = nonce
         self._nonces.append(nonce)
+        self.source.leave_out([_ETHERTYPE + each for each in self._nonces])
         self._names = interfaces
         self._missing = {(index, outgoing) for index in interfaces for outgoing in (True, False)}
         self._proof.begin()
@@ -87,7 +88,7 @@ class WireTap:
 
     def frames(self) -> Frames:
         """All frames since the last call or `forget`, without canaries."""
-        return self.source.frames([_ETHERTYPE + nonce for nonce in self._nonces])
+        return self.source.frames()
 
     def lost(self) -> int:
         """How many frames were lost since the last `forget`."""

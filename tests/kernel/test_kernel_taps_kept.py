@@ -1,0 +1,138 @@
+"""What a ring's frames are kept as: whatever comes, in whatever order, comes out as it was seen, but for canaries."""
+
+from __future__ import annotations
+
+import errno
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_kernel_taps_blocks import FRAMES, UNWANTED, Seen, block
+from test_kernel_taps_packing import AT, alike, rows
+
+from netemu.kernel.taps.columns import Column
+from netemu.kernel.taps.kept import Kept
+from netemu.kernel.taps.store import Room
+from netemu.record.frames import RawFrame
+
+MIB = 1 << 20
+PUTS = st.lists(
+    st.tuples(st.just("rows"), alike()) | st.tuples(st.just("block"), st.lists(FRAMES, max_size=6)), max_size=12
+)
+
+
+def put(kept: Kept, kind: str, frames: list[Seen]) -> None:
+    """As a ring does: alike frames as rows, where they have one step, anything else as its block."""
+    raw = rows(frames) if kind == "rows" else None
+    if raw is not None:
+        kept.put_rows(raw)
+    else:
+        kept.put(np.frombuffer(block(frames), np.uint8))
+
+
+def kept_in(memory: int) -> Kept:
+    kept = Kept(Room(memory), AT)
+    kept.apart = [UNWANTED]
+    return kept
+
+
+def seen(puts: list[tuple[str, list[Seen]]]) -> list[RawFrame]:
+    return [frame.expected() for _, frames in puts for frame in frames if frame.data[12:30] != UNWANTED]
+
+
+def ordinary(number: int, count: int = 100, size: int = 60) -> list[Seen]:
+    return [Seen(1000 * number + n, 1, 4, bytes([n % 251]) * size) for n in range(count)]
+
+
+@settings(max_examples=40)
+@given(st.lists(PUTS, max_size=3), st.sampled_from([0, 700, 3_000, 64 * MIB]))
+def test_what_is_put_comes_out_as_it_was_seen_each_time_it_is_taken(turns, memory):
+    kept = kept_in(memory)
+    for puts in turns:
+        for kind, frames in puts:
+            put(kept, kind, frames)
+        assert list(kept.whole(kept.take())) == seen(puts)
+        assert kept.room.taken == 0
+    assert list(kept.whole(kept.take())) == []
+
+
+@settings(max_examples=20)
+@given(PUTS, PUTS)
+def test_what_is_cleared_is_gone_and_what_comes_then_is_there(gone, puts):
+    kept = kept_in(64 * MIB)
+    for each in gone:
+        put(kept, *each)
+    kept.clear()
+    for each in puts:
+        put(kept, *each)
+    assert list(kept.whole(kept.take())) == seen(puts)
+
+
+def test_frames_alike_are_kept_once_and_the_few_others_among_them_beside():
+    kept = kept_in(64 * MIB)
+    puts = [("rows", ordinary(n)) for n in range(200)]
+    puts[3:3] = [("block", [Seen(7, 1, 0, bytes(12) + UNWANTED), Seen(8, 2, 1, b"odd" * 20, tag=(5, 0x8100))])]
+    for each in puts:
+        put(kept, *each)
+    columns, blocks = kept.take()
+    assert columns is not None
+    assert blocks == []
+    frames = kept.whole((columns, blocks))
+    assert list(frames) == seen(puts)
+    assert frames.data.base is not None, "the columns' own memory"
+    assert columns.size == sum(17 + len(frame.data) for frame in frames)
+
+
+def test_where_many_others_come_all_is_kept_in_blocks_from_there_on():
+    kept = kept_in(64 * MIB)
+    many = [("block", [Seen(n, 1, 1, bytes(n % 90 + 14)) for n in range(600)]) for _ in range(3)]
+    puts = [("rows", ordinary(1)), *many, ("rows", ordinary(2)), ("block", ordinary(3, 3)), ("rows", ordinary(4))]
+    for each in puts:
+        put(kept, *each)
+    columns, blocks = kept.take()
+    assert columns is not None
+    assert columns.size < sum(map(len, blocks))
+    assert list(kept.whole((columns, blocks))) == seen(puts)
+
+
+def test_columns_grow_within_the_memory_bound_and_the_rest_goes_to_disk(tmp_path):
+    kept = Kept(Room(MIB, str(tmp_path)), AT)
+    puts = [("rows", ordinary(n, 1000)) for n in range(30)]
+    for each in puts:
+        put(kept, *each)
+        assert kept.room.taken <= MIB
+    assert kept.room.spilled > MIB
+    taken = kept.take()
+    assert list(kept.whole(taken)) == seen(puts)
+
+
+@pytest.mark.parametrize("column", range(5))
+@pytest.mark.parametrize("odd", [False, True])
+def test_a_column_for_which_there_is_no_memory_loses_nothing(monkeypatch, column, odd):
+    """Growing by mremap(2) fails once: those rows, and all that follow, are kept in blocks."""
+    kept, place, calls = kept_in(64 * MIB), Column.place, iter(range(10_000))
+
+    def failing(self: Column, count: int) -> np.ndarray:
+        if next(calls) == 5 * 2 + column:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return place(self, count)
+
+    monkeypatch.setattr(Column, "place", failing)
+    puts = [("rows", ordinary(n)) for n in range(4)]
+    if odd:
+        puts[2:2] = [("block", ordinary(9, 3))]
+    for each in puts:
+        put(kept, *each)
+    assert list(kept.whole(kept.take())) == seen(puts)
+    assert kept.room.taken == 0
+
+
+def test_a_column_grows_over_its_first_room_and_keeps_what_it_has():
+    column = Column(np.int64)
+    for n in range(500):
+        column.place(1000)[:] = n
+    column.place(5)[:] = -1
+    column.forget(5)
+    assert column.used == 8 * 500_000
+    assert (column.array() == np.repeat(np.arange(500), 1000)).all()
