@@ -40,7 +40,7 @@ class Message(ctypes.Structure):
 
 
 def main() -> None:
-    """`record_load.py ADDRESS PORT RATE SECONDS`: RATE 0 is as fast as it goes."""
+    """`record_load.py ADDRESS PORT RATE SECONDS`: RATE 0 is as fast as it goes; it waits for a line first."""
     address, port, rate, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     send = ctypes.CDLL(None, use_errno=True).sendmmsg
     payload = ctypes.create_string_buffer(b"x" * PAYLOAD)
@@ -50,6 +50,8 @@ def main() -> None:
         message.header.vectors, message.header.vector_count = ctypes.addressof(vector), 1
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect((address, port))
+        print(flush=True)
+        sys.stdin.readline()
         sent, start = 0, time.perf_counter()
         while (now := time.perf_counter() - start) < seconds:
             if rate and sent > rate * now:

@@ -65,7 +65,8 @@ def passed(lab: Lab) -> dict[tuple[str, str, str], int]:
 def start(host: Host, command: list[str]) -> subprocess.Popen[str]:
     """A process in a host's network alone: nothing else of the lab is to be measured with it."""
     with host.net.entered():
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def end(process: subprocess.Popen[str]) -> tuple[str, resource.struct_rusage]:
@@ -77,42 +78,80 @@ def end(process: subprocess.Popen[str]) -> tuple[str, resource.struct_rusage]:
     return told, used
 
 
-async def send(lab: Lab, rate: int, seconds: float, senders: int = 1) -> dict[str, float]:
-    """The load, sent by processes of their own; its rate is the rate that was reached."""
-    before = passed(lab)
-    program = Path(__file__).parent / "record_load.py"
-    command = [sys.executable, str(program), TO, str(PORT), str(rate // senders), str(seconds)]
-    loads = [start(lab["A"], command) for _ in range(senders)]
-    told = [json.loads((await asyncio.to_thread(load.communicate))[0]) for load in loads]
-    await asyncio.sleep(SETTLE)
-    after = passed(lab)
-    forwarded = after["B", "eth1", "out"] - before["B", "eth1", "out"]
-    expected = sum(after[tap] - before[tap] for tap in TAPS)
-    reached = sum(each["sent"] / each["seconds"] for each in told)
-    return {"rate": reached, "forwarded": forwarded, "expected": expected}
+class Load:
+    """The load, sent by processes of their own: what it takes to start and to count it is nobody's record.
+
+    `count` before it and after it, while nothing else is sent; `counting` is how many CPU seconds that took.
+    """
+
+    def __init__(self, lab: Lab, rate: int, seconds: float, senders: int = 1) -> None:
+        program = Path(__file__).parent / "record_load.py"
+        command = [sys.executable, str(program), TO, str(PORT), str(rate // senders), str(seconds)]
+        self.lab = lab
+        self.senders = [start(lab["A"], command) for _ in range(senders)]
+        for sender in self.senders:
+            sender.stdout.readline()
+        self.counts: list[dict[tuple[str, str, str], int]] = []
+        self.counting = 0.0
+
+    def count(self) -> None:
+        """Take down what the kernel counts."""
+        begun = time.thread_time()
+        self.counts.append(passed(self.lab))
+        self.counting += time.thread_time() - begun
+
+    async def __call__(self) -> None:
+        """Send, up to the last packet's arrival."""
+        self.count()
+        for sender in self.senders:
+            sender.stdin.write("\n")
+            sender.stdin.flush()
+        for sender in self.senders:
+            await readable(sender.stdout.fileno())
+        await asyncio.sleep(SETTLE)
+        self.count()
+
+    def outcome(self) -> dict[str, float]:
+        """What was sent at which rate, and what came of it by the kernel's own counters."""
+        told = [json.loads(sender.communicate()[0]) for sender in self.senders]
+        before, after = self.counts
+        forwarded = after["B", "eth1", "out"] - before["B", "eth1", "out"]
+        expected = sum(after[tap] - before[tap] for tap in TAPS)
+        reached = sum(each["sent"] / each["seconds"] for each in told)
+        return {"rate": reached, "forwarded": forwarded, "expected": expected}
+
+
+async def readable(descriptor: int) -> None:
+    """Return once there is something to read."""
+    loop, there = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, there.set)
+    try:
+        await there.wait()
+    finally:
+        loop.remove_reader(descriptor)
 
 
 @contextlib.contextmanager
-def measured(outcome: Outcome) -> Iterator[None]:
-    """CPU and memory of this process in between, in `outcome`."""
+def measured(load: Load, outcome: Outcome) -> Iterator[None]:
+    """CPU and memory of this process in between, but for what it took to count the load, in `outcome`."""
     start = resource.getrusage(resource.RUSAGE_SELF)
     yield
     end = resource.getrusage(resource.RUSAGE_SELF)
-    outcome["cpu"] = end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
+    outcome["cpu"] = end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime - load.counting
     outcome["memory"] = end.ru_maxrss / 1024
 
 
-async def nothing(_lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+async def nothing(_lab: Lab, load: Load, outcome: Outcome) -> None:
     """The load alone: no tap, so nothing is to be lost."""
-    outcome |= await load()
-    outcome |= {"expected": 0, "cpu": 0, "memory": 0}
+    await load()
+    outcome |= {"cpu": 0, "memory": 0}
 
 
-async def netemu(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+async def netemu(lab: Lab, load: Load, outcome: Outcome) -> None:
     """netemu's wire taps, up to frames in columns."""
     await lab.recorder.begin()
-    with measured(outcome):
-        outcome |= await load()
+    with measured(load, outcome):
+        await load()
         captures = await lab.recorder.end()
     outcome["records"] = 0
     for capture in captures:
@@ -122,14 +161,14 @@ async def netemu(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None
         outcome["told_lost"] = outcome.get("told_lost", 0) + sum(tap.lost for tap in capture.health)
 
 
-async def hooks(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+async def hooks(lab: Lab, load: Load, outcome: Outcome) -> None:
     """netemu's hook taps on B, beside its wire taps."""
     await lab.recorder.begin()
-    with measured(outcome):
-        outcome |= await load()
+    with measured(load, outcome):
+        await load()
         captures = await lab.recorder.end()
     (b,) = [capture for capture in captures if capture.host == "B"]
-    outcome["records"], outcome["expected"] = len(b.trace), outcome["forwarded"] * STAGES
+    outcome["records"] = len(b.trace)
     outcome["told_lost"] = sum(tap.lost for tap in b.health)
 
 
@@ -140,7 +179,7 @@ class Forgetful(TraceTap):
         self.count += len(batch.lengths)
 
 
-async def floor(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+async def floor(lab: Lab, load: Load, outcome: Outcome) -> None:
     """What the kernel's trace leaves of the rate: no wire taps, and a reader that keeps nothing of what it takes."""
     tap, ended = Forgetful(lab["B"].net, FLOOR_BUFFER, ask_conntrack=False), threading.Event()
     tap.open(FLOOR_RING)
@@ -152,9 +191,9 @@ async def floor(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
     tap.forget()
     reader = threading.Thread(target=read)
     try:
-        with measured(outcome):
+        with measured(load, outcome):
             reader.start()
-            outcome |= await load()
+            await load()
             ended.set()
             reader.join()
             tap.drain()
@@ -162,10 +201,9 @@ async def floor(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
     finally:
         ended.set()
         tap.close()
-    outcome["expected"] = outcome["forwarded"] * STAGES
 
 
-async def tcpdump(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+async def tcpdump(lab: Lab, load: Load, outcome: Outcome) -> None:
     """One tcpdump a tap, into files."""
     with TemporaryDirectory() as folder:
         dumps = []
@@ -175,7 +213,7 @@ async def tcpdump(lab: Lab, load: Callable[[], object], outcome: Outcome) -> Non
         for dump in dumps:
             while "listening on" not in dump.stderr.readline():
                 pass
-        outcome |= await load()
+        await load()
         outcome |= {"records": 0, "told_lost": 0, "cpu": 0, "memory": 0}
         for dump in dumps:
             told, used = end(dump)
@@ -185,7 +223,7 @@ async def tcpdump(lab: Lab, load: Callable[[], object], outcome: Outcome) -> Non
             outcome["memory"] += used.ru_maxrss / 1024
 
 
-async def scapy(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
+async def scapy(lab: Lab, load: Load, outcome: Outcome) -> None:
     """One AsyncSniffer a tap."""
     from scapy.sendrecv import AsyncSniffer
 
@@ -193,8 +231,8 @@ async def scapy(lab: Lab, load: Callable[[], object], outcome: Outcome) -> None:
     sniffers = [AsyncSniffer(opened_socket=sock, store=True) for sock in sockets]
     for sniffer in sniffers:
         sniffer.start()
-    with measured(outcome):
-        outcome |= await load()
+    with measured(load, outcome):
+        await load()
         await asyncio.gather(*(asyncio.to_thread(sniffer.stop) for sniffer in sniffers))
     outcome["records"] = sum(len(sniffer.results) for sniffer in sniffers)
     for sock in sockets:
@@ -233,8 +271,13 @@ async def main() -> None:
     outcome = Outcome(records=0, told_lost=0)
     async with bench_lab("all" if way == "hooks" else "off", way in ("netemu", "netemu-2", "hooks")) as lab:
         begun = time.perf_counter()
-        await WAYS[way](lab, lambda: send(lab, rate, seconds, SENDERS.get(way, 1)), outcome)
-        outcome["took"] = time.perf_counter() - begun
+        load = Load(lab, rate, seconds, SENDERS.get(way, 1))
+        await WAYS[way](lab, load, outcome)
+        outcome |= load.outcome() | {"took": time.perf_counter() - begun}
+    if way in ("hooks", "floor"):
+        outcome["expected"] = outcome["forwarded"] * STAGES
+    elif way.startswith("nothing"):
+        outcome["expected"] = 0
     outcome["lost"] = max(outcome["expected"] - outcome["records"], 0)
     print(json.dumps(outcome))
 

@@ -17,9 +17,10 @@ APART, AT = UNWANTED[:2], 12
 def rows(*blocks: list[Seen]):
     areas = []
     for frames in blocks:
-        raw = np.frombuffer(block(frames), np.uint8)
-        words = raw.view(np.uint32)
-        areas.append(area(raw, int(words[BLOCK_FIRST]), int(words[BLOCK_FRAMES])))
+        words = np.frombuffer(block(frames), np.uint32)
+        first = int(words[BLOCK_FIRST]) // 4
+        step = int(words[first]) // 4 if len(frames) else 0
+        areas.append(area(words[first:], int(words[BLOCK_FRAMES]), step or len(words) - first))
     if any(each is None or each.shape[1] != areas[0].shape[1] for each in areas):
         return None
     return rows_of(areas, APART, AT)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 
+import pytest
+
 from netemu.kernel.taps.reader import Reader
 
 
@@ -20,6 +22,9 @@ class _Forgetful:
     @property
     def descriptors(self):
         return (self.sock.fileno(),)
+
+    def crowded(self):
+        return False
 
     def receive(self):
         if self.failures:
@@ -46,3 +51,78 @@ def test_out_of_memory_for_a_moment_the_thread_goes_on():
         reader.close()
         ours.close()
         theirs.close()
+
+
+class _Counted:
+    """A source that takes one datagram a look, and tells how many times it was looked at."""
+
+    def __init__(self, patience):
+        self.sock, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.patience = patience
+        self.crowd = False
+        self.taken = []
+        self.looked = threading.Condition()
+
+    @property
+    def descriptors(self):
+        return (self.sock.fileno(),)
+
+    def crowded(self):
+        return self.crowd
+
+    def receive(self):
+        with self.looked:
+            self.taken.append(self.sock.recv(100))
+            self.looked.notify_all()
+        return False
+
+    def looks(self, count):
+        with self.looked:
+            return self.looked.wait_for(lambda: len(self.taken) >= count, 10)
+
+    def close(self):
+        self.sock.close()
+        self.theirs.close()
+
+
+@pytest.fixture
+def sources():
+    """Two sources, one that may be left alone for an hour, and one that may hardly be, beside a reader of both."""
+    reader, patient, hasty = Reader(), _Counted(3600), _Counted(0.005)
+    try:
+        for source in (patient, hasty):
+            reader.add(source)
+        yield reader, patient, hasty
+    finally:
+        reader.close()
+        patient.close()
+        hasty.close()
+
+
+def test_what_may_be_left_alone_is_while_others_are_taken_from(sources):
+    _, patient, hasty = sources
+    patient.theirs.send(b"1")
+    assert patient.looks(1)
+    patient.theirs.send(b"2")
+    for number in range(5):
+        hasty.theirs.send(b"x")
+        assert hasty.looks(number + 1)
+    assert patient.taken == [b"1"]
+
+
+def test_what_fills_up_is_taken_from_however_long_it_may_be_left_alone(sources):
+    _, patient, _ = sources
+    patient.theirs.send(b"1")
+    assert patient.looks(1)
+    patient.theirs.send(b"2")
+    patient.crowd = True
+    assert patient.looks(2)
+
+
+def test_while_somebody_waits_nothing_is_left_alone(sources):
+    reader, patient, _ = sources
+    patient.theirs.send(b"1")
+    assert patient.looks(1)
+    with reader.hurried():
+        patient.theirs.send(b"2")
+        assert patient.looks(2)

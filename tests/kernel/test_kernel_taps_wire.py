@@ -198,6 +198,25 @@ async def test_it_counts_what_it_drops_and_forgets_on_request(pair: Pair, make: 
     assert await taken(source, count=0) == []
 
 
+async def test_a_ring_is_crowded_once_a_quarter_of_it_waits_and_no_more_when_it_was_taken(pair: Pair):
+    source = ring(pair.right)
+    try:
+        await pair.up()
+        assert not source.crowded()
+        sent = 0
+        while not source.crowded():
+            await send(pair, 100)
+            sent += 100
+            assert sent < 100_000
+        source.drain()
+        assert not source.crowded()
+        assert len([frame for frame in source.frames() if udp(frame)]) == sent
+        assert source.lost() == 0
+    finally:
+        source.close()
+    assert not source.crowded()
+
+
 async def test_what_was_taken_can_be_had_after_closing_which_may_be_done_twice(pair: Pair, make: Make):
     source = make(pair.right)
     await pair.up()

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from netemu.kernel.taps.packing import Packed, fill
-from netemu.kernel.taps.store import HUGE
 from netemu.record.frames import Frames, Offsets, offsets
 
 _FIRST = 256 << 10
@@ -43,8 +42,6 @@ class Column:
             except OSError:
                 self.used = begin
                 raise
-            if size >= 2 * HUGE:
-                self._map.madvise(mmap.MADV_HUGEPAGE)
         return np.frombuffer(self._map, self.kind, count, begin)
 
     def forget(self, count: int) -> None:

@@ -106,6 +106,13 @@ class GroupReader:
         with self._lock:
             return self._receive()
 
+    def crowded(self) -> bool:
+        """Whether an eighth of its ring waits to be taken."""
+        with self._lock:
+            if self.sock.fileno() < 0 or (outlet := self._outlet) is None:
+                return False
+            return outlet.end - outlet.begin >= outlet.size // 8
+
     def drain(self) -> None:
         """Take everything that came before this call; what comes meanwhile may be left."""
         with self._lock:

@@ -76,6 +76,9 @@ class FrameSource(Protocol):
     def receive(self) -> bool:
         """Take what is there; False if nothing was. Does not wait."""
 
+    def crowded(self) -> bool:
+        """Whether it is to be taken from now, however long it may be left alone."""
+
     def drain(self) -> None:
         """Take all that came before this call; waits for the kernel to hand it over."""
 

@@ -10,6 +10,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Self
 
 import numpy as np
@@ -19,7 +20,7 @@ from netemu.record.frames import Bytes
 
 PACKED = 0x4E45544D
 """The first word of a packed block; others have TPACKET_V3's version there. Words 3 and 5 mean the same in both."""
-FEWEST, ENOUGH = 256, 2048
+FEWEST, ENOUGH = 128, 2048
 """Frames that are worth it (less are understood in bulk, later), and that are enough to be packed together."""
 CAPTURED = 6
 """Which word of a packed block says how many bytes each of its frames has."""
@@ -60,10 +61,8 @@ class Packed:
         data[offset[0] : offset[0] + self.data.size] = self.data.reshape(-1)
 
 
-def area(block: Bytes, first: int, count: int) -> NDArray[np.uint32] | None:
-    """The words of a block's frames as rows, where they seem to be behind each other at equal steps, else None."""
-    words = block.view(np.uint32)[first // 4 :]
-    step = int(words[0]) // 4 if count else 0
+def area(words: NDArray[np.uint32], count: int, step: int) -> NDArray[np.uint32] | None:
+    """The words of a block from its first frame on, as rows, where its frames may be at equal steps, else None."""
     return words.reshape(count, step) if step and count * step == len(words) else None
 
 
@@ -76,7 +75,8 @@ def rows_of(areas: Sequence[NDArray[np.uint32]], apart: bytes, at: int) -> NDArr
     rows = areas[0]
     if len(areas) > 1:
         rows = np.concatenate(areas)
-        rows[np.cumsum([len(each) for each in areas]) - 1, 0] = rows[0, 0]  # a block's last frame has no next one
+        ends = [end - 1 for end in accumulate(map(len, areas))]
+        rows[ends, 0] = 4 * rows.shape[1]  # a block's last frame has no next one
     says = rows[:, :_SAYS:3]
     alike, last = says[0], says[-1]
     captured, start = int(alike[1]), int(alike[2]) & 0xFFFF

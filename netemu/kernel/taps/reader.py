@@ -1,8 +1,8 @@
 """One thread that takes what comes off the sockets of a lab's taps, whatever the event loop is busy with meanwhile.
 
 It sleeps while nothing comes. Once something came it looks only every few milliseconds: sockets and rings hold more
-than that, and to be woken for each packet would cost more than to take it. How many milliseconds depends on how much
-came: of little, many wake-ups are most of what a record costs.
+than that, and to be woken for each packet would cost more than to take it. To take little often is most of what a
+record costs: what has much room is left alone for longer, while its room lasts.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
-PACE = 0.005
-"""Seconds from one look at the sockets to the next where much comes, or where there is little room."""
+PACE, SLOW_PACE = 0.005, 0.02
+"""Seconds from one look at the sockets to the next, and where all that have something can be left alone for longer."""
 PATIENCE = 0.02
-"""The same where little comes, and there is room for many times more."""
+"""Seconds for which a socket is left alone of which little comes, and which has room for many times more."""
 _TURNS = 16
 """How often one socket is taken from before the next one's turn."""
 
@@ -29,7 +31,7 @@ class Source(Protocol):
 
     sock: socket.socket
     patience: float
-    """Seconds for which it may be left alone, after what was taken last: from `PACE` to `PATIENCE`."""
+    """Seconds for which it may be left alone, after what was taken last: `PACE` or more."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -38,26 +40,36 @@ class Source(Protocol):
     def receive(self) -> bool:
         """Take what is there, without waiting; False if nothing of it is left."""
 
+    def crowded(self) -> bool:
+        """Whether it is to be taken from now, however long it may be left alone."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A source, and when it is to be taken from next."""
+
+    source: Source
+    due: float = 0.0
+
 
 class Reader:
     """The thread. `add` and `remove` sockets; `close` ends it."""
 
     def __init__(self) -> None:
         self._poll = select.epoll()
-        self._sources: dict[int, Source] = {}
+        self._turns: dict[int, _Turn] = {}
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll.register(self._bell, select.EPOLLIN)
         self._rest = threading.Event()
-        self._patience = PATIENCE
         self._hurries = 0
         self._ended = False
         self._thread: threading.Thread | None = None
 
     def add(self, source: Source) -> None:
         """Take from this socket from now on."""
-        self._patience = min(self._patience, source.patience)
+        turn = _Turn(source)
         for descriptor in source.descriptors:
-            self._sources[descriptor] = source
+            self._turns[descriptor] = turn
             self._poll.register(descriptor, select.EPOLLIN)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="netemu-taps", daemon=True)
@@ -66,7 +78,7 @@ class Reader:
     def remove(self, source: Source) -> None:
         """Take from it no more. A call to its `receive` may be under way still."""
         for descriptor in source.descriptors:
-            if self._sources.pop(descriptor, None) is not None:
+            if self._turns.pop(descriptor, None) is not None:
                 self._poll.unregister(descriptor)
 
     @contextmanager
@@ -104,18 +116,22 @@ class Reader:
                 self._rest.clear()
 
     def _take(self) -> float:
-        """Take from each socket that has something; for how long all may be left alone: 0 if one may have more."""
-        rest = self._patience
+        """Take from each socket that has something and is due; seconds to the next look, 0 if one may have more."""
+        rest, now = SLOW_PACE, 0.0
         for descriptor, event in self._poll.poll():
-            source = self._sources.get(descriptor)
-            if source is None:
+            turn = self._turns.get(descriptor)
+            if turn is None:
                 continue
-            turns = 0
+            source, turns = turn.source, 0
+            now = now or time.monotonic()
+            if now < turn.due and not self._hurries and not source.crowded():
+                rest = min(rest, source.patience)
+                continue
             while turns < _TURNS and source.receive():
                 turns += 1
             if not turns and event & select.EPOLLERR:
                 _clear_error(source)
-            rest = min(rest, source.patience if turns < _TURNS else 0)
+            turn.due, rest = (now + source.patience, min(rest, source.patience)) if turns < _TURNS else (now, 0)
         return rest
 
 

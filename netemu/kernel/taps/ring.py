@@ -12,20 +12,21 @@ import select
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from netemu.errors import CaptureError
 from netemu.kernel.spaces.namespace import NetworkNamespace
-from netemu.kernel.taps.blocks import BLOCK_FIRST, BLOCK_FRAMES, BLOCK_LENGTH, BLOCK_STATUS, frames_of
+from netemu.kernel.taps.blocks import BLOCK_FRAMES, BLOCK_LENGTH, BLOCK_STATUS, frames_of
 from netemu.kernel.taps.kept import Kept
 from netemu.kernel.taps.packet import CANARY, MACS, What, bind, dropped, set_option, unbound_socket
 from netemu.kernel.taps.packing import ENOUGH, FEWEST, area, rows_of
-from netemu.kernel.taps.reader import PACE, PATIENCE
+from netemu.kernel.taps.reader import PACE
 from netemu.kernel.taps.store import Room
-from netemu.record.frames import Bytes, Frames
+from netemu.record.frames import Frames
 
 _BLOCK, _SMALL_BLOCK = 128 << 10, 16 << 10
 """Bytes of a block. The longest frame, 64 KiB on a loopback interface, fits the larger; the smaller would cut it."""
@@ -35,8 +36,14 @@ SIZE = _BLOCKS * _BLOCK
 """Bytes of a ring: 58,000 short frames, or 64 blocks handed over early."""
 _ROOMY = SIZE // 4
 """Bytes of a ring that has room for what may come while it is left alone."""
+_PATIENCE, _CROWDED = 0.06, 4
+"""Seconds for which a ring of this size may be left alone, and the part of it that is not to fill up meanwhile."""
 HAND_OVER = 5
 """Milliseconds after which a begun block is handed over: 64 of them are 0.3 s in which nobody has to take any."""
+_FIRST = 12
+"""Words of a block before its first frame, where nobody has room of their own there (BLK_HDR_LEN, af_packet.c)."""
+_HEADS = [BLOCK_FRAMES, BLOCK_LENGTH, _FIRST]
+"""Words of a block that tell whether its frames may be alike; the last is the step to its second frame, or 0."""
 _VERSION, _RX_RING = 10, 5
 _V3 = 2
 _FULL = 1
@@ -70,7 +77,7 @@ class Ring:
         self._next = 0
         self._lost = 0
         self._roomy = size >= _ROOMY
-        self.patience = PATIENCE if self._roomy else PACE
+        self.patience = _PATIENCE if self._roomy else PACE
         self.watched = b""
         self.found: Callable[[Frames], None] = _nobody
         self._map: mmap.mmap | None = None
@@ -90,7 +97,7 @@ class Ring:
                 set_option(self.sock, _RX_RING, request)
                 mapped = mmap.mmap(self.sock.fileno(), size)
                 self._map, self._array = mapped, np.frombuffer(mapped, np.uint8)
-                self._words = memoryview(mapped).cast("I")
+                self._words = self._array.view(np.uint32).reshape(self.blocks, self.block // 4)
                 bind(self.sock, self.what.interface)
             except OSError as error:
                 raise CaptureError(f"host {self.net.name}: no ring of {size} bytes: {error.strerror}") from error
@@ -101,9 +108,17 @@ class Ring:
         return (self.sock.fileno(),)
 
     def receive(self) -> bool:
-        """Take the blocks that are full, at most one round of them; False if none was."""
+        """Take the blocks that are full, at most one round of them; False if none is left."""
         with self._lock:
             return self._receive()
+
+    def crowded(self) -> bool:
+        """Whether so much of the ring is full that it is not to be left alone any longer."""
+        with self._lock:
+            if self._map is None:
+                return False
+            ahead = (self._next + self.blocks // _CROWDED) % self.blocks
+            return bool(self._words[ahead, BLOCK_STATUS] & _FULL)
 
     def drain(self) -> None:
         """Take all that came before this call: waits, some milliseconds, until the begun block is handed over."""
@@ -113,7 +128,7 @@ class Ring:
         while True:
             with self._lock:
                 self._receive()
-                begun = self._map is not None and self._words[self._next * self.block // 4 + BLOCK_FRAMES]
+                begun = self._map is not None and self._words[self._next, BLOCK_FRAMES]
             if not begun or time.monotonic() > until:
                 return
             poll.poll(_DRAIN_WITHIN * 1000)
@@ -148,59 +163,69 @@ class Ring:
         with self._lock:
             mapped, self._map = self._map, None
             if mapped is not None:
-                self._words.release()
-                del self._array
+                del self._words, self._array
                 mapped.close()
             self.sock.close()
 
     def _receive(self) -> bool:
         if self._map is None:
             return False
-        taken = 0
-        while taken < self.blocks and (several := self._full(self.blocks - taken)):
-            self._keep_all(several)
-            for block, word in several:
-                if self.watched and self._map.find(self.watched, 4 * word, 4 * word + len(block)) >= 0:
-                    self.found(frames_of([block.copy()]))
-                self._words[word + BLOCK_FRAMES] = 0
-                self._words[word + BLOCK_STATUS] = 0
-            taken += len(several)
-            self._next = (self._next + len(several)) % self.blocks
-        self.patience = PATIENCE if self._roomy and taken < self.blocks // 8 else PACE
-        return taken > 0
+        taken, full = 0, self._full()
+        while full:
+            for begin, end in _groups(self._words[self._next : self._next + full, BLOCK_FRAMES].tolist()):
+                these = self._words[self._next + begin : self._next + end]
+                self._keep_all(these)
+                if self.watched:
+                    self._watch(these)
+                these[:, BLOCK_FRAMES] = 0
+                these[:, BLOCK_STATUS] = 0
+            taken += full
+            self._next = (self._next + full) % self.blocks
+            full = 0 if self._next or taken >= self.blocks else self._full()
+        self.patience = _PATIENCE if self._roomy and taken < self.blocks // 2 else PACE
+        return bool(self._words[self._next, BLOCK_STATUS] & _FULL)
 
-    def _full(self, most: int) -> list[tuple[Bytes, int]]:
-        """The next blocks that are full, as many as are enough to be packed together, each with its first word."""
-        words, found, frames = self._words, list[tuple[Bytes, int]](), 0
-        while len(found) < most and frames < ENOUGH:
-            start = (self._next + len(found)) % self.blocks * self.block
-            word = start // 4
-            if not words[word + BLOCK_STATUS] & _FULL:
-                break
-            found.append((self._array[start : start + words[word + BLOCK_LENGTH]], word))
-            frames += words[word + BLOCK_FRAMES]
-        return found
+    def _full(self) -> int:
+        """How many of the next blocks, up to the ring's end, are full."""
+        status = self._words[self._next :, BLOCK_STATUS] & _FULL
+        return len(status) if status.all() else int(status.argmin())
 
-    def _keep_all(self, several: list[tuple[Bytes, int]]) -> None:
+    def _watch(self, blocks: NDArray[np.uint32]) -> None:
+        """Tell of the blocks that have what is watched for."""
+        for block in blocks:
+            raw = block[: int(block[BLOCK_LENGTH]) // 4].view(np.uint8).copy()
+            if self.watched in raw.tobytes():
+                self.found(frames_of([raw]))
+
+    def _keep_all(self, blocks: NDArray[np.uint32]) -> None:
         """Keep blocks: those that can be packed, together; the others as they are."""
-        frames = sum(self._words[word + BLOCK_FRAMES] for _, word in several)
-        rows = None
-        if frames >= FEWEST:
+        frames, length, steps = blocks[:, _HEADS].T.tolist()
+        words = [each // 4 for each in length]
+        if sum(frames) >= FEWEST:
+            step = steps[0] // 4 or words[0] - _FIRST
             areas = [
-                area(block, self._words[word + BLOCK_FIRST], self._words[word + BLOCK_FRAMES])
-                for block, word in several
+                area(block[_FIRST:end], count, step) for block, count, end in zip(blocks, frames, words, strict=True)
             ]
             equal = [each for each in areas if each is not None]
-            if len(equal) == len(areas) and len({each.shape[1] for each in equal}) == 1:
-                rows = rows_of(equal, _CANARY, MACS)
-        if rows is not None:
-            self._keep(frames, partial(self._kept.put_rows, rows))
-            return
-        for block, word in several:
-            self._keep(self._words[word + BLOCK_FRAMES], partial(self._kept.put, block))
+            if len(equal) == len(areas) and (rows := rows_of(equal, _CANARY, MACS)) is not None:
+                self._keep(sum(frames), partial(self._kept.put_rows, rows))
+                return
+        for block, count, end in zip(blocks, frames, words, strict=True):
+            self._keep(count, partial(self._kept.put, block[:end].view(np.uint8)))
 
     def _keep(self, frames: int, keep: Callable[[], None]) -> None:
         try:
             keep()
         except (OSError, MemoryError):
             self._lost += frames  # the disk is full, or so is memory
+
+
+def _groups(frames: list[int]) -> Iterator[tuple[int, int]]:
+    """Blocks that have so many frames, in groups, from one to another, that are enough to be packed together."""
+    begin, together, left = 0, 0, sum(frames)
+    for end, count in enumerate(frames, 1):
+        together += count
+        left -= count
+        if end == len(frames) or (together >= ENOUGH and left >= ENOUGH // 2):
+            yield begin, end
+            begin, together = end, 0

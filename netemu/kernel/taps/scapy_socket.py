@@ -105,6 +105,10 @@ class PacketSocket(L2Socket):  # type: ignore[misc]
                 self.found(Frames.of([frame]))
         return True
 
+    def crowded(self) -> bool:
+        """Never: it is not left alone for longer than others."""
+        return False
+
     def drain(self) -> None:
         """Take all that came before this call."""
         while self.receive():

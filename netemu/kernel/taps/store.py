@@ -18,17 +18,20 @@ MEMORY = 256 << 20
 """Bytes that all taps of a lab keep in memory together."""
 _SMALLEST, _LARGEST, _FILE = 64 << 10, 4 << 20, 16 << 20
 """Sizes of slabs: a quiet tap takes little; each file costs a descriptor."""
-HUGE = 2 << 20
-"""Bytes of a huge page."""
+_LARGE = 2 << 20
+"""Bytes of an array for which numpy may ask for huge pages."""
 
 
 def in_memory(size: int) -> Bytes:
-    """An array of `size` bytes, in huge pages where it is large: to be given small ones costs more than a copy."""
-    if size < HUGE:
+    """An array of `size` bytes, in pages of the ordinary size.
+
+    A huge page that the machine has not used for a while costs most in virtual machines: their host has been given it
+    back (free page reporting, Documentation/mm/free_page_reporting.rst), and has to find and clear it first. What
+    records a load that began just now writes to such pages only. Ordinary pages are rarely given back.
+    """
+    if size < _LARGE:
         return np.empty(size, np.uint8)
-    mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    mapped.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(mapped, np.uint8)
+    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
 
 
 @dataclass(slots=True)
