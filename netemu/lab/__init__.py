@@ -8,6 +8,7 @@ progress     how far that is
 wiring       its namespaces, links, addresses and routes
 host         `Host`: run commands and open sockets on one host
 names        the /etc/hosts of a lab's hosts
+resolving    whom their processes ask for other names: nobody, unless the topology says so
 services     a lab's services: started in their order, kept, started again
 readiness    how a service shows that it is ready
 together     coroutines side by side, of which one that fails ends the others

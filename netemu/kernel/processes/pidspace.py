@@ -50,19 +50,26 @@ class PidSpace:
         self._dialogue.say({"do": "remove", **thing})
 
     async def place(
-        self, host: str, net: int, folder: Path, names: Path, files: Sequence[tuple[Path, str]] = ()
+        self,
+        host: str,
+        net: int,
+        folder: Path,
+        names: Path,
+        files: Sequence[tuple[Path, str]] = (),
+        covers: Sequence[tuple[Path, str]] = (),
     ) -> list[str]:
         """Make a host's place: its own mount and UTS namespace on the network namespace `net`. Once for each host.
 
-        `names` becomes its /etc/hosts; `files` are others, each with where it is to be; what the host writes beside
-        them is kept in folders whose paths begin with `folder`. Returns what the kernel refused, in words; KernelError
-        if a file can't be placed.
+        `names` becomes its /etc/hosts; `covers` are laid over files that the machine has, where it has them; `files`
+        are others, each with where it is to be; what the host writes beside them is kept in folders whose paths begin
+        with `folder`. Returns what the kernel refused, in words; KernelError if a file can't be placed.
         """
         request = {
             "do": "place",
             "host": host,
             "folder": str(folder),
             "names": str(names),
+            "covers": [(str(source), target) for source, target in covers],
             "files": [(str(source), target) for source, target in files],
         }
         answer, _ = await self._ask(host, request, [net])
