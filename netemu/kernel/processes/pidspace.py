@@ -6,6 +6,7 @@ When process 1 ends, the kernel ends all the others. What is said to it and back
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -16,12 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from netemu.errors import KernelError, NetemuError, UsageError
+from netemu.errors import KernelError, MachineError, NetemuError, UsageError
 from netemu.kernel import init
 from netemu.kernel.processes.dialogue import Dialogue, Message
 from netemu.kernel.processes.ending import ended
 from netemu.kernel.processes.handle import Process
 from netemu.kernel.spaces.syscalls import CLONE_NEWPID, unshare
+from netemu.kernel.spaces.userspace import no_other_users
 
 GONE_WITHIN = 3.0
 """Seconds for all processes of a lab to be collected."""
@@ -198,6 +200,8 @@ def _start_error(answer: Message, request: Mapping[str, Any]) -> NetemuError:
             return UsageError(f"{where}can't run {request['command'][0]}: {why}")
         case "folder":
             return UsageError(f"{where}can't work in {request['folder']}: {why}")
+        case "user" if answer["errno"] in (errno.EINVAL, errno.EPERM):  # of a number that the user namespace lacks
+            return MachineError(f"{where}user {request['user']} is not there without root: {no_other_users()}")
         case "user":
             return UsageError(f"{where}can't run {request['command'][0]} as user {request['user']}: {why}")
     return KernelError(f"{where}{request['command'][0]} was not started: {why}")
