@@ -21,6 +21,7 @@ hosts:
   A: {interfaces: {eth0: {network: lan, addresses: [10.0.0.1/24]}}}
   B: {interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}}, services: {wait: {command: [sleep, "1000"]}}}
 """
+RESOLVED_BY = ("/etc/resolv.conf", "/etc/nsswitch.conf")
 FORBIDDEN = """
 import os, sys
 ready, told = os.pipe(), os.pipe()
@@ -96,6 +97,8 @@ def test_an_ordinary_user_has_labs_of_its_own_from_up_to_down(user, plain):
     assert [lab["hosts"] for lab in json.loads(user.netemu("ls", "--json").stdout)] == [["A", "B"]]
     done = user.netemu("exec", "plain", "B", "--", "sh", "-c", "id -u; ip -br -4 address show eth0; exit 7")
     assert (done.returncode, done.stdout.split()[0], done.stdout.split()[-1]) == (7, "0", "10.0.0.2/24"), done.stderr
+    done = user.netemu("exec", "plain", "B", "--", "grep", "-hE", "^(nameserver|hosts:)", *RESOLVED_BY)
+    assert done.stdout == "hosts: files\n"
     done = user.netemu("down", "plain")
     assert done.returncode == 0, done.stderr
     assert user.netemu("ls").stdout == "no lab is up\n"
