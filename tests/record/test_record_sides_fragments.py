@@ -10,6 +10,7 @@ from scapy.layers.inet6 import ICMPv6TimeExceeded, IPv6, IPv6ExtHdrFragment, fra
 
 from netemu.record.sides.captured import read_captured
 from netemu.record.sides.joined import JoinedSides, join_sides
+from netemu.record.sides.missing import Missing, missing
 from netemu.record.sides.side import read_sides
 
 MILLISECOND = 1_000_000
@@ -105,3 +106,37 @@ def test_an_icmp_error_that_quotes_a_fragment_is_of_its_datagrams_flow(parts, er
     assert len(found.flows) == 1
     assert found.reply.tolist() == [False] * 3 + [True]
     assert found.tuple_at(0, 0).sport == 5000
+
+
+def asked(src: str, sport: int) -> list[tuple[int, object]]:
+    """Datagrams by which a flow is known and clocks can be compared, before and behind what is sent between."""
+    server = {"src": "198.51.100.7", "dst": src}
+    there = [IP(src=src, dst="198.51.100.7", id=40 + n) / UDP(sport=sport, dport=53) / b"question" for n in range(2)]
+    back = [IP(**server, id=50 + n) / UDP(sport=53, dport=sport) / b"an answer" for n in range(2)]
+    return [*spaced(there[0], back[0]), *spaced(there[1], back[1], begin=SECOND)]
+
+
+def test_what_a_router_cut_up_is_not_lost() -> None:
+    payload = bytes(1400)
+    inside, outside = (
+        IP(src=src, dst="198.51.100.7", id=9, ttl=ttl) / UDP(sport=sport, dport=53) / payload
+        for src, sport, ttl in (("192.168.1.2", 5000, 64), ("203.0.113.9", 60000, 63))
+    )
+    one, other = asked("192.168.1.2", 5000), asked("203.0.113.9", 60000)
+    found = joined(
+        sorted([*one, *spaced(inside, begin=SECOND // 2)], key=lambda seen: seen[0]),
+        sorted([*other, *spaced(*fragment(outside, 576), begin=SECOND // 2)], key=lambda seen: seen[0]),
+    )
+    states = missing(found)
+    assert len(found.flows) == 1
+    assert states[(found.rows < 0).any(axis=1)].max(axis=1).tolist() == [Missing.CUT_OTHERWISE] * 4
+
+
+def test_of_a_datagram_cut_up_alike_a_fragment_that_is_not_there_is_lost() -> None:
+    one, other = asked("192.168.1.2", 5000), asked("203.0.113.9", 60000)
+    inside, outside = datagram("192.168.1.2", 5000, 7), datagram("203.0.113.9", 60000, 7)
+    found = joined(
+        sorted([*one, *spaced(*inside, begin=SECOND // 2)], key=lambda seen: seen[0]),
+        sorted([*other, *spaced(*outside, begin=SECOND // 2)[::2]], key=lambda seen: seen[0]),
+    )
+    assert missing(found).max(axis=1).tolist() == [0, 0, 0, Missing.LOST, 0, 0, 0]
