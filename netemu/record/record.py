@@ -189,7 +189,7 @@ def build_record(
     """
     settled = [settle(capture, read_passes(capture)) for capture in captures]
     passes = [each for each, _ in settled]
-    found = joined_journeys(captures, passes, segment_of)
+    found = joined_journeys(captures, passes, segment_of, topology)
     entries: dict[EntryKey, Entry] = {}
     for capture in captures:
         for id, entry in read_entries([*capture.conntrack, *capture.entries]).items():
