@@ -159,6 +159,10 @@ class Host:
         if tcp_state is not None:
             inner = attribute(1, bytes([TCP_STATES.index(tcp_state)]))
             body += attribute(0x8004, attribute(0x8001, inner))
+        if "mark" in more:
+            body += attribute(8, u32(more["mark"]))
+        if "zone" in more:
+            body += attribute(18, struct.pack("!H", more["zone"]))
         datagram = message(1, 2 if more.get("deleted") else 0, socket.AF_INET, body)
         (self.dumped if more.get("dumped") else self.events).append(datagram)
 

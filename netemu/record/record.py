@@ -47,7 +47,8 @@ class Record:
     table. `captured` counts every frame and every hook sighting, also of packets that are not followed, such as ARP.
 
     `journeys`, `flows`, `sightings`, `conntrack` and `arp` are sequences of all; called, they give what is asked for:
-    `record.journeys("tcp and not port 22", at="B@forward")`. `link` has the link headers of all frames in columns.
+    `record.journeys("tcp and not port 22", at="B@forward")`. `link` has the link headers of all frames in columns,
+    `entries` the last that is known of each conntrack entry, by host and id.
     """
 
     journeys: Askable[Journey] = field(default_factory=ByHand)
@@ -64,6 +65,7 @@ class Record:
     conntrack: ConntrackEvents = field(default_factory=ConntrackEvents, compare=False)
     link: LinkColumns = field(default_factory=LinkColumns, compare=False)
     arp: ArpSightings = field(default_factory=ArpSightings, compare=False)
+    entries: Mapping[EntryKey, Entry] = field(default_factory=dict, compare=False)
 
     @property
     def sightings(self) -> Askable[Sighting]:
@@ -117,7 +119,7 @@ class Record:
         if not isinstance(self.journeys, Journeys):
             raise UsageError("a record that was put together by hand has no data frame")
         try:
-            return table(self.journeys)
+            return table(self.journeys, self.entries)
         except ImportError as error:
             raise UsageError(NEEDS_POLARS) from error
 
@@ -212,6 +214,7 @@ def build_record(
         ConntrackEvents.of(captures),
         link,
         ArpSightings(link),
+        entries,
     )
     found.flows_named = record.flows_named
     return record

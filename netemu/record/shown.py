@@ -38,7 +38,7 @@ class Shown:
         """What all journeys show; `entries` are the confirmed ones, by host and conntrack id."""
         laid, seen = journeys.laid, journeys.seen
         of_row = digests_one_way(seen.packets)
-        carried = _carried(seen, of_row, entries)
+        carried = entries_carried(seen, of_row, entries)
         rows, offset = laid.rows, laid.offset
         journey = spread(np.diff(offset))
         kept = np.flatnonzero(_changes(of_row[rows], journey) & _tells_ports(seen, rows, offset, journey))
@@ -86,13 +86,17 @@ def _summed(values: Column, journey: Column, offset: Column, salt: int) -> Colum
     return mix(total[offset[1:]] - total[offset[:-1]], salt)
 
 
-def _carried(seen: Sightings, tuples: Column, entries: Mapping[tuple[str, int], Entry]) -> Column:
+def entries_carried(
+    seen: Sightings, tuples: Column, entries: Mapping[tuple[str, int], Entry], *, errors: bool = False
+) -> Column:
     """The number of the confirmed entry that each hook's packet carried; -1 for none.
 
-    An ICMP error's is that of the packet it quotes: left out.
+    `tuples` are the digests of all rows' tuples. An ICMP error's entry is that of the packet it quotes: left out, but
+    for `errors`.
     """
     host_number = {host: number for number, host in enumerate(seen.hosts)}
-    told = [state.state not in ("related", "invalid", "untracked") for state in seen.states]
+    left_out = ("invalid", "untracked") if errors else ("related", "invalid", "untracked")
+    told = [state.state not in left_out for state in seen.states]
     counts = np.array([*told, False], np.bool_)[seen.ct]
     hosts = seen.host_of_points()
     host = hosts[seen.point[seen.wires :]] if len(hosts) else np.empty(0, np.int64)

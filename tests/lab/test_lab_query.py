@@ -86,6 +86,30 @@ async def test_flows_in_the_report_tell_mark_and_zone(record: tuple[Record, dict
     assert {(flow["host"], flow["mark"], flow["zone"]) for flow in record[1]["flows"]} == {("B", 0x2A, 5)}
 
 
+async def test_the_frame_tells_mark_and_zone_where_their_entry_was_carried(record: tuple[Record, dict]):
+    frame = record[0].frame.filter(record[0].frame["proto"] == "udp")
+    assert {*frame.filter(frame["host"] != "B")["ct_mark"], *frame.filter(frame["stage"].is_null())["ct_zone"]} == {
+        None
+    }
+    tracked = frame.filter((frame["point"] == "B@forward") | (frame["point"] == "B@postrouting.nat"))
+    assert tracked.select("ct_mark", "ct_zone").rows() == [(0x2A, 5)] * 8
+
+
+async def test_the_frame_tells_a_mark_that_an_nft_rule_set():
+    rules = """    nft: |
+      table ip marking { chain forward { type filter hook forward priority 0; udp dport 5353 ct mark set 7; }; }
+"""
+    begin, end = ROW.index("    iptables: |"), ROW.index("  C:\n")
+    topology, _ = loads(ROW[:begin] + rules + ROW[end:])
+    async with Lab(topology) as lab, lab.record() as record:
+        await lab.send("ask")
+    frame = record.frame.filter(record.frame["point"] == "B@forward")
+    assert frame.select("proto", "ct_direction", "ct_mark", "ct_zone").rows() == [
+        ("udp", "original", 7, None),
+        ("udp", "reply", 7, None),
+    ]
+
+
 async def test_packets_are_found_by_text_and_words_and_given_as_scapy_has_them(record: tuple[Record, dict]):
     asked = record[0].journeys("udp dst port 5353", at="B@forward", traffic="ask", direction="original")
     assert len(asked) == 2

@@ -8,11 +8,27 @@ import sys
 import pytest
 from record_nodeport import NodePort
 from record_packets import icmp_error, tcp, udp
-from record_scene import Scene
+from record_scene import Scene, new
 from record_scenes import any_captures
 
 from netemu.errors import UsageError
+from netemu.netfilter.conntrack import Entry
 from netemu.record.record import Record, build_record
+from netemu.record.sighting import Sighting
+
+
+def entry(record: Record, seen: Sighting) -> Entry | None:
+    """What conntrack last told of the entry that a packet carried at a hook: by its id, else by its tuple."""
+    if seen.ct is None or seen.ct.state in ("invalid", "untracked"):
+        return None
+    if seen.ct.id is not None:
+        return record.entries.get((seen.point.host, seen.ct.id))
+    same = [
+        each
+        for (host, _), each in record.entries.items()
+        if host == seen.point.host and seen.headers.tuple in (each.original, each.reply)
+    ]
+    return same[-1] if same else None
 
 
 def told(record: Record) -> list[tuple]:
@@ -30,6 +46,7 @@ def told(record: Record) -> list[tuple]:
             *next(((c.by, c.rule) for c in journey.rewrites if c.place == place and c.field != "ttl"), (None, None)),
             seen.ct.status if seen.ct else None,
             *(journey.retransmits, journey.duplicates, journey.quotes),
+            *((told.mark, told.zone) if (told := entry(record, seen)) else (None, None)),
         )
         for journey in record.journeys
         for place, seen in enumerate(journey.sightings)
@@ -48,6 +65,22 @@ def test_a_frame_answers_questions(lab: NodePort):
     seen = frame.filter(frame["point"] == "B@prerouting.nat")
     assert seen["dst"].to_list() == ["172.26.0.3", "192.168.0.1", "172.26.0.3"]
     assert seen["ct_state"].to_list() == ["new", "established", "established"]
+
+
+def test_a_frame_tells_an_entrys_last_mark_and_zone_at_hooks_that_its_packets_passed(scene: Scene):
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    for id in (1, 2, 3):
+        packet = udp(f"10.0.0.1:{id}", "10.0.0.2:2", b"?", ip_id=id)
+        a.sends(packet, "eth0")
+        b.gets("eth0", packet, ct=new(id)).delivered()
+    for id, told in ((1, {"mark": 7}), (2, {"mark": 0, "zone": 9}), (1, {}), (2, {})):
+        packet = udp(f"10.0.0.1:{id}", "10.0.0.2:2")
+        b.entry(id, packet, udp("10.0.0.2:2", f"10.0.0.1:{id}"), "confirmed", **told)
+    frame = scene.record().frame
+    hooks = frame.filter(frame["point"] == "B@input")
+    assert hooks.select("ct_id", "ct_mark", "ct_zone").rows() == [(1, 7, None), (2, 0, 9), (3, None, None)]
+    rest = frame.filter(frame["stage"].is_null() | (frame["host"] == "A"))
+    assert rest["ct_mark"].null_count() == rest["ct_zone"].null_count() == len(rest) > 0
 
 
 def test_a_frame_tells_what_rewrote_a_packet_and_what_is_sent_again(lab: NodePort):

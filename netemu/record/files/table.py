@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netemu.netfilter.conntrack import Entry
 from netemu.netfilter.messages import PROTOCOLS
 from netemu.record.decode.packets import Packets, address_text
 from netemu.record.decode.rows import Column, mix
+from netemu.record.decode.tuples import digests_one_way
 from netemu.record.join.changes import rewritten
 from netemu.record.join.ends import ENDS
 from netemu.record.journeys import Journeys
+from netemu.record.shown import entries_carried
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,14 +28,17 @@ NEEDS_POLARS = (
 PROTOCOL_NAMES = tuple(PROTOCOLS.get(number, str(number)) for number in range(256))
 
 
-def table(journeys: Journeys) -> pl.DataFrame:
+def table(journeys: Journeys, entries: Mapping[tuple[str, int], Entry]) -> pl.DataFrame:
     """One row a sighting, journey by journey, in order; null for what a sighting does not have.
+
+    `entries` is the last that is known of each conntrack entry, by host and id.
 
     Columns: journey, flow, reply, nth, place, host, point, time_ns, proto, src, sport, dst, dport, ttl, length, seq,
     ack, flags (TCP's bits), ct_state, ct_direction, ct_id, interface, way, stage, icmp (type * 256 + code), icmp_id,
     ip_id, vlan (the outer tag's id), end (how the journey ended), complete, by (what rewrote an address or port there),
-    rule (that did it), ct_status (conntrack's bits, IPS_… in nf_conntrack_common.h), and the ids of the journeys that
-    this one retransmits, duplicates or quotes. ImportError where polars is not installed.
+    rule (that did it), ct_status (conntrack's bits, IPS_… in nf_conntrack_common.h), the ids of the journeys that
+    this one retransmits, duplicates or quotes, and at a hook ct_mark and ct_zone, as conntrack last told them of the
+    packet's entry. ImportError where polars is not installed.
     """
     import polars as pl
 
@@ -80,10 +86,11 @@ def table(journeys: Journeys) -> pl.DataFrame:
         "retransmits": _ids(journeys.retransmits)[journey],
         "duplicates": _ids(journeys.order.duplicates)[journey],
         "quotes": _quoted(journeys)[journey],
+        **_told_of_entries(journeys, entries, hooks),
     }
     nulls = [
         *("time_ns", "sport", "dport", "seq", "ack", "ct_id", "icmp", "icmp_id", "vlan"),
-        *("retransmits", "duplicates", "quotes"),
+        *("retransmits", "duplicates", "quotes", "ct_mark", "ct_zone"),
     ]
     frame = pl.DataFrame(columns)
     return frame.with_columns(pl.when(pl.col(name) >= 0).then(pl.col(name)).alias(name) for name in nulls)
@@ -97,6 +104,18 @@ def _rewritten(journeys: Journeys, rows: Column) -> dict[str, pl.Series]:
     by = [*(each[0].by if each else "unknown" for each in kinds), "unknown"]
     rules = [*(each[0].rule if each else None for each in kinds), None]
     return {"by": named(by, kind[rows]), "rule": named(rules, kind[rows])}
+
+
+def _told_of_entries(journeys: Journeys, entries: Mapping[tuple[str, int], Entry], hooks: Column) -> dict[str, Column]:
+    """Mark and zone of the entry that each hook's packet carried; -1 for those that no entry tells."""
+    seen = journeys.seen
+    carried = np.append(entries_carried(seen, digests_one_way(seen.packets), entries, errors=True), -1)[hooks]
+    marks = (-1 if each.mark is None else each.mark for each in entries.values())
+    zones = (-1 if each.zone is None else each.zone for each in entries.values())
+    return {
+        name: np.append(np.fromiter(told, np.int64, len(entries)), -1)[carried]
+        for name, told in (("ct_mark", marks), ("ct_zone", zones))
+    }
 
 
 def _ids(places: Column) -> Column:
