@@ -83,6 +83,7 @@ async def test_a_datagram_in_fragments_is_one_journey_from_its_socket_to_the_oth
         for journey in journeys[:2]:
             for point in ON_THE_WAY:
                 assert [offset for name, offset in wires(journey) if name == point] == [0, 1480, 2960]
+            assert journey.since_ns == journey.start_ns
             assert journey.ends == (journey.end,)
             assert journey.certain
             assert journey.alike == 1
@@ -195,6 +196,7 @@ async def test_an_ipv6_datagram_in_fragments_is_one_journey(router, server, to, 
             assert fragments(journey, "A@output") == WHOLE
             assert fragments(journey, "B@forward") == at_b
             assert fragments(journey, "C@input") == at_c
+            assert journey.since_ns == journey.start_ns
             assert journey.ends == (journey.end,)
             assert journey.certain
         assert {each.headers.dst for each in record.journeys("udp")[0].sightings} == {to, "fd02::2"}

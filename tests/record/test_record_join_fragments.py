@@ -65,6 +65,25 @@ def test_fragments_of_another_packet_are_not_its_own(scene: Scene, a, packet: Pa
     assert sorted(left(scene), key=str) == [(), (0,), (160,), (80,)]
 
 
+@BOTH
+def test_a_packet_begins_when_its_first_fragment_leaves(scene: Scene, a, packet: Packet):
+    """Not with the packet before it, nor, as its host's first one, ahead of all."""
+    b = scene.host("B", eth0="other")
+    times = []
+    for host, makes_one in ((b, False), (a, True), (b, False), (a, False), (a, True)):
+        scene.now += 1_000_000_000
+        short = udp("192.168.0.9:4000", "192.168.0.2:53", b"?", ip_id=len(times) + 20)
+        times.append(scene.now + 1000)
+        if not makes_one:
+            host.sends(short, "eth0")
+            continue
+        whole = packet.but(payload=bytes([len(times)]) * 200, ip_id=len(times))
+        makes(host, whole.but(ip_id=0) if packet is LONG6 else whole)
+        for piece in parts(whole, 80, 160):
+            host.wire("eth0", "out", piece)
+    assert [each.since_ns for each in scene.journeys()] == times
+
+
 def test_ipv6_packets_of_other_lengths_are_told_by_their_length(scene: Scene, a):
     """Of the first one nothing left: the second one's fragments are not taken for its own."""
     makes(a, LONG6)
