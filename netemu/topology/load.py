@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,7 +23,7 @@ from netemu.topology.remainder import faults_of_the_rest
 from netemu.topology.strict import of_shape, plain, unfolded
 
 LARGEST_FILE = 16 * 2**20
-"""Bytes of the largest file that a topology may name."""
+"""Bytes of the largest file that a topology may name, and of what is read of an open one."""
 
 
 Made = TypeVar("Made", bound=Topology)
@@ -69,14 +69,18 @@ class Source:
 
 
 def load(
-    file: str | FilePath | Mapping[str, Any], *, name: str | None = None, backend: Backend | None = None
+    file: str | FilePath | IO[Any] | Mapping[str, Any], *, name: str | None = None, backend: Backend | None = None
 ) -> tuple[Topology, Source]:
     """Read and verify a topology file, or a mapping that says the same. Raises TopologyError with every problem found.
 
+    The file may be an open one, such as `sys.stdin`: then files that it names are seen from the working directory,
+    unless it has a path for its name.
     `name` and `backend` stand in the place of the topology's own; a bad name is a UsageError.
     """
     if isinstance(file, str | FilePath):
         topology, source = loads(_text(FilePath(file)), str(file))
+    elif hasattr(file, "read"):
+        topology, source = loads(*_read_open(file))
     else:
         topology, source = enter(plain(file), Topology)
     if backend is not None:
@@ -94,6 +98,22 @@ def _text(file: FilePath) -> str:
         raise TopologyError(Problem(f"can't be read: {error.strerror}", file=str(file))) from error
     except UnicodeDecodeError as error:
         raise TopologyError(Problem("is no UTF-8 text", file=str(file))) from error
+
+
+def _read_open(file: Any) -> tuple[str, str]:
+    """The text of an open file, and its name."""
+    name = str(getattr(file, "name", "<file>"))
+    try:
+        read = getattr(file, "buffer", file).read(LARGEST_FILE + 1)  # the locale's encoding is none of a topology's
+        text = read.decode() if isinstance(read, bytes) else str(read)
+    except UnicodeDecodeError as error:
+        raise TopologyError(Problem("is no UTF-8 text", file=name)) from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise TopologyError(Problem(f"can't be read: {why}", file=name)) from error
+    if len(read) > LARGEST_FILE:
+        raise TopologyError(Problem(f"is larger than {LARGEST_FILE // 2**20} MiB", file=name))
+    return text, name
 
 
 def loads(text: str, file: str | None = None) -> tuple[Topology, Source]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import io
 import json
 from collections import OrderedDict
 from types import MappingProxyType
@@ -204,3 +205,14 @@ def test_an_expectation_of_one_s_own_has_the_nearest_known_key_named():
     found = said(lambda expect: expectations_for(topology, expect), [{**WHOLE["expect"][0], "ttll": 1}])
     assert found == [("expect[0].ttll", "unknown key 'ttll', did you mean 'ttl'?", None)]
     assert said(lambda expect: expectations_for(topology, expect), 5)[0][1] == "give a list of expectations"
+
+
+def test_an_open_file_is_loaded_under_its_name(tmp_path):
+    (tmp_path / "rules").write_text("*nat\nCOMMIT\n")
+    file = tmp_path / "lab.yaml"
+    file.write_text("name: n\nhosts: {A: {iptables: {file: rules}}}\n")
+    with file.open() as text, file.open("rb") as data:
+        assert load(text)[0] == load(data)[0] == load(file)[0]
+    (problem,) = said(load, io.StringIO("name: n\nhosts: {A: {x: 1}}"))
+    assert problem[0] == "hosts.A.x"
+    assert problem[2] == 2
