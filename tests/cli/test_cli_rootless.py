@@ -194,7 +194,43 @@ def test_a_user_without_a_private_folder_is_told_which_variable_names_one(user):
     user.environment |= {"XDG_RUNTIME_DIR": "/run", "HOME": "/"}
     done = user.netemu("run", "nodeport")
     assert done.returncode == 4
-    assert "set XDG_RUNTIME_DIR" in done.stderr
+    refused = f"XDG_RUNTIME_DIR=/run is not yours, /run/user/{user.uid} is not there, /.local/state is not there"
+    assert f"({refused}): set XDG_RUNTIME_DIR to one, or make one: sudo install -d -m 700" in done.stderr
+    done = user.netemu("doctor", "--json")
+    told = state_folder(done)
+    assert (done.returncode, told["there"], told["needed"]) == (4, False, True)
+    assert told["detail"].endswith(f"there is none ({refused})")
+    assert told["remedy"].endswith(f"sudo install -d -m 700 -o {user.uid} /run/user/{user.uid}")
+
+
+def state_folder(done: subprocess.CompletedProcess[str]) -> dict:
+    return next(each for each in json.loads(done.stdout)["features"] if each["name"] == "private folder")
+
+
+def test_doctor_says_where_labs_are_kept_and_why_not_elsewhere(user):
+    assert state_folder(user.netemu("doctor", "--json"))["detail"] == f"labs are kept in {user.folder}/netemu"
+    user.environment |= {"XDG_RUNTIME_DIR": "/run/user/0", "HOME": str(user.folder)}
+    told = state_folder(user.netemu("doctor", "--json"))
+    kept = f"{user.folder}/.local/state/netemu"
+    assert (told["there"], told["detail"]) == (
+        True,
+        f"labs are kept in {kept} (XDG_RUNTIME_DIR=/run/user/0 is not there)",
+    )
+
+
+def test_a_folder_that_others_may_write_is_refused_as_a_place_for_labs(user, plain):
+    """Whoever may write there may put another in its place."""
+    user.environment["HOME"] = "/"
+    user.folder.chmod(0o777)
+    done = user.netemu("up", plain)
+    assert (done.returncode, "can be written by everybody" in done.stderr) == (4, True)
+    assert not state_folder(user.netemu("doctor", "--json"))["there"]
+    user.folder.chmod(0o700)
+    (user.folder / "netemu").mkdir(mode=0o755)
+    os.chown(user.folder / "netemu", user.uid, user.uid)
+    done = user.netemu("up", plain)
+    assert (done.returncode, f"chmod 700 {user.folder}/netemu" in done.stderr) == (4, True)
+    assert state_folder(user.netemu("doctor", "--json"))["remedy"] == f"chmod 700 {user.folder}/netemu"
 
 
 def test_a_user_without_a_runtime_folder_has_labs_in_its_home(user, plain):
