@@ -12,6 +12,7 @@ wires            which frames are of the same packet on a wire
 ties             which sightings are of the same packet, in a host and on a wire
 forest           from ties to journeys: each start's tree, laid out as one run of sightings
 order            packets told apart by order alone, retransmissions, duplicates
+quoting          what ICMP errors quote, as numbers
 quotes           ICMP errors joined to the packets that they quote
 tunnels          packets in VXLAN tunnels joined to the datagrams that carry them
 rewrites         what changed between two neighbouring sightings, and by what
