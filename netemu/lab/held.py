@@ -177,11 +177,12 @@ class HeldLab:
     def run(self, host: str, command: Sequence[str]) -> int:
         """Run a command on a host as a child of this process, with its terminal, input and signals; its exit code.
 
+        As a shell has it: 127 where there is no such command, 126 where it can't be run, 128 and more after a signal.
         For a process of its own: this process itself moves into the host's namespaces.
         """
         from netemu.lab import entering
 
-        return entering.run(command, entering.enter(self.name, host))
+        return entering.run(host, command, entering.enter(self.name, host))
 
     def shell(self, host: str) -> int:
         """Run a shell on a host, its prompt naming lab and host; its exit code. Else as `run`."""
@@ -190,4 +191,4 @@ class HeldLab:
 
         environment = entering.enter(self.name, host)
         command, own, startup = shell(self.name, host)
-        return entering.run(command, {**environment, **own}, startup)
+        return entering.run(host, command, {**environment, **own}, startup)
