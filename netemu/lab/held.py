@@ -39,8 +39,9 @@ class HeldLab:
     def topology(self) -> Topology:
         """The topology that it was made of."""
         from netemu.topology.model import Topology
+        from netemu.topology.strict import of_shape
 
-        return Topology.model_validate(ask(self.name, {"do": "topology"})[0]["topology"])
+        return of_shape(Topology, ask(self.name, {"do": "topology"})[0]["topology"])
 
     def show(self, *hosts: str) -> dict[str, Any]:
         """What it consists of now, as the kernel says it: its facts, its hosts (all, unless some are named), networks.
