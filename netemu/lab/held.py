@@ -50,8 +50,13 @@ class HeldLab:
         """
         return ask(self.name, {"do": "show", "hosts": list(hosts)}, within=SLOW)[0]
 
-    def logs(self, host: str, service: str | None = None, *, follow: bool = False) -> Iterator[tuple[str, bytes]]:
-        """Pieces of what a host's services wrote, each with the service's name; with `follow`, until it is down."""
+    def logs(
+        self, host: str | None = None, service: str | None = None, *, follow: bool = False
+    ) -> Iterator[tuple[str, bytes]]:
+        """Pieces of what a host's services wrote, each with the service's name; with `follow`, until it is down.
+
+        Without `host`, of all hosts' services, by HOST:SERVICE. One that wrote nothing so far gives one empty piece.
+        """
         from netemu.lab.following import logs
 
         return logs(self.name, host, service, follow=follow)
