@@ -4,6 +4,7 @@ turn             a rule or policy that a packet met
 sayings          what each kind of trace event means to a pass
 later_fragments  IPv6's later fragments, of which the trace tells little: their frames tell the rest
 passes           a host's trace events grouped into packets' passes through its hooks
+checksums        whether sightings' checksums are right
 sightings        everything that was seen, as columns
 fragments        frames that one packet left as
 reassembly       fragments put together again
