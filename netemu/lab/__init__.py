@@ -4,10 +4,13 @@ lab          `Lab`: builds a topology, owns all that it made, takes it down
 build        a plan's steps carried out
 limits       which limit of the machine was reached, and what raises it
 needs        whether this machine has what a plan takes, asked before anything is built
+doctor       all that labs may need of a machine, tried one by one
+users        whether the users are there that services run as, asked before as well
 progress     how far that is
 wiring       its namespaces, links, addresses and routes
 host         `Host`: run commands and open sockets on one host
 names        the /etc/hosts of a lab's hosts
+resolving    whom their processes ask for other names: nobody, unless the topology says so
 services     a lab's services: started in their order, kept, started again
 readiness    how a service shows that it is ready
 together     coroutines side by side, of which one that fails ends the others

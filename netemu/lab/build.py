@@ -18,6 +18,7 @@ from netemu.lab.host import Host
 from netemu.lab.names import Names
 from netemu.lab.progress import Progress, Tell
 from netemu.lab.recorder import Recorder
+from netemu.lab.resolving import Resolving
 from netemu.lab.services import Services
 from netemu.lab.together import all_of
 from netemu.lab.wiring import Wiring
@@ -56,6 +57,7 @@ class Builder:
         self.topology = topology
         self.source = source
         self.names = Names(topology, folder)
+        self.resolving = Resolving(folder)
         self.services = Services(source)
         self.wiring = Wiring(source)
         self.record = record
@@ -117,7 +119,9 @@ class Builder:
         for step in group:
             links = self.links[step.host]
             wanted = self.topology.hosts[step.host]
-            self.hosts[step.host] = Host(step.host, links.net, links, self.pids, self.folder, self.names, wanted)
+            self.hosts[step.host] = Host(
+                step.host, links.net, links, self.pids, self.folder, self.names, self.resolving, wanted
+            )
 
     async def _sysctls(self, group: list[steps.SetSysctl]) -> None:
         self.wiring.write(step for step in group if step.wanted)

@@ -50,8 +50,13 @@ class HeldLab:
         """
         return ask(self.name, {"do": "show", "hosts": list(hosts)}, within=SLOW)[0]
 
-    def logs(self, host: str, service: str | None = None, *, follow: bool = False) -> Iterator[tuple[str, bytes]]:
-        """Pieces of what a host's services wrote, each with the service's name; with `follow`, until it is down."""
+    def logs(
+        self, host: str | None = None, service: str | None = None, *, follow: bool = False
+    ) -> Iterator[tuple[str, bytes]]:
+        """Pieces of what a host's services wrote, each with the service's name; with `follow`, until it is down.
+
+        Without `host`, of all hosts' services, by HOST:SERVICE. One that wrote nothing so far gives one empty piece.
+        """
         from netemu.lab.following import logs
 
         return logs(self.name, host, service, follow=follow)
@@ -178,11 +183,12 @@ class HeldLab:
     def run(self, host: str, command: Sequence[str]) -> int:
         """Run a command on a host as a child of this process, with its terminal, input and signals; its exit code.
 
+        As a shell has it: 127 where there is no such command, 126 where it can't be run, 128 and more after a signal.
         For a process of its own: this process itself moves into the host's namespaces.
         """
         from netemu.lab import entering
 
-        return entering.run(command, entering.enter(self.name, host))
+        return entering.run(host, command, entering.enter(self.name, host))
 
     def shell(self, host: str) -> int:
         """Run a shell on a host, its prompt naming lab and host; its exit code. Else as `run`."""
@@ -191,4 +197,4 @@ class HeldLab:
 
         environment = entering.enter(self.name, host)
         command, own, startup = shell(self.name, host)
-        return entering.run(command, {**environment, **own}, startup)
+        return entering.run(host, command, {**environment, **own}, startup)

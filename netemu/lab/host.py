@@ -18,6 +18,7 @@ from netemu.kernel.processes.running import ProcessFacts, processes_in
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.packet import What
 from netemu.lab.names import Names
+from netemu.lab.resolving import Resolving
 from netemu.topology import model
 
 File = IO[bytes] | std.socket | int | None
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 class Host:
     """A host of a lab that is up.
 
-    Its processes have a place of their own: the host's name and network, the lab's /proc, its own /sys and /etc/hosts,
-    and the files placed there. `remarks` says what of that the kernel refused.
+    Its processes have a place of their own: the host's name and network, the lab's /proc, its own /sys, /etc/hosts and
+    /etc/resolv.conf, and the files placed there. `remarks` says what of that the kernel refused.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Host:
         pids: PidSpace,
         folder: Path,
         names: Names,
+        resolving: Resolving,
         wanted: model.Host | None = None,
     ) -> None:
         self.name = name
@@ -51,6 +53,7 @@ class Host:
         self.pids = pids
         self.folder = folder
         self.names = names
+        self.resolving = resolving
         self.wanted = wanted or model.Host()
         self.remarks: tuple[str, ...] = ()
         self._settling = asyncio.Lock()
@@ -161,7 +164,9 @@ class Host:
         async with self._settling:
             if not self._settled:
                 kept = self.folder / f"{self.name}.own"
-                said = await self.pids.place(self.name, self.net.fd, kept, self.names.file(), self._files())
+                covers = self.resolving.covers(self.name, self.wanted.files)
+                names, files = self.names.file(), self._files()
+                said = await self.pids.place(self.name, self.net.fd, kept, names, files, covers)
                 self.remarks = tuple(said)
                 self._settled = True
 

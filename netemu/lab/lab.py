@@ -33,6 +33,7 @@ from netemu.lab.recorder import Recorder
 from netemu.lab.services import Services
 from netemu.lab.taps import Taps
 from netemu.lab.traffic import send
+from netemu.lab.users import require_users
 from netemu.record.exchange import Exchange
 from netemu.record.record import Record, build_record
 from netemu.topology.built import built
@@ -133,6 +134,7 @@ class Lab:
         self.recorder.how.prove(self._taps_source)
         steps = plan(self.topology)
         require_all(steps, self.source, taps=self._taps_from_start)
+        require_users(self.topology, self.source)
         require_places(self.topology, self.source)
         self._stack.callback(self._give_folder_back)
         self.pids = PidSpace()

@@ -21,6 +21,7 @@ hosts:
   A: {interfaces: {eth0: {network: lan, addresses: [10.0.0.1/24]}}}
   B: {interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}}, services: {wait: {command: [sleep, "1000"]}}}
 """
+RESOLVED_BY = ("/etc/resolv.conf", "/etc/nsswitch.conf")
 FORBIDDEN = """
 import os, sys
 ready, told = os.pipe(), os.pipe()
@@ -96,6 +97,8 @@ def test_an_ordinary_user_has_labs_of_its_own_from_up_to_down(user, plain):
     assert [lab["hosts"] for lab in json.loads(user.netemu("ls", "--json").stdout)] == [["A", "B"]]
     done = user.netemu("exec", "plain", "B", "--", "sh", "-c", "id -u; ip -br -4 address show eth0; exit 7")
     assert (done.returncode, done.stdout.split()[0], done.stdout.split()[-1]) == (7, "0", "10.0.0.2/24"), done.stderr
+    done = user.netemu("exec", "plain", "B", "--", "grep", "-hE", "^(nameserver|hosts:)", *RESOLVED_BY)
+    assert done.stdout == "hosts: files\n"
     done = user.netemu("down", "plain")
     assert done.returncode == 0, done.stderr
     assert user.netemu("ls").stdout == "no lab is up\n"
@@ -191,7 +194,43 @@ def test_a_user_without_a_private_folder_is_told_which_variable_names_one(user):
     user.environment |= {"XDG_RUNTIME_DIR": "/run", "HOME": "/"}
     done = user.netemu("run", "nodeport")
     assert done.returncode == 4
-    assert "set XDG_RUNTIME_DIR" in done.stderr
+    refused = f"XDG_RUNTIME_DIR=/run is not yours, /run/user/{user.uid} is not there, /.local/state is not there"
+    assert f"({refused}): set XDG_RUNTIME_DIR to one, or make one: sudo install -d -m 700" in done.stderr
+    done = user.netemu("doctor", "--json")
+    told = state_folder(done)
+    assert (done.returncode, told["there"], told["needed"]) == (4, False, True)
+    assert told["detail"].endswith(f"there is none ({refused})")
+    assert told["remedy"].endswith(f"sudo install -d -m 700 -o {user.uid} /run/user/{user.uid}")
+
+
+def state_folder(done: subprocess.CompletedProcess[str]) -> dict:
+    return next(each for each in json.loads(done.stdout)["features"] if each["name"] == "private folder")
+
+
+def test_doctor_says_where_labs_are_kept_and_why_not_elsewhere(user):
+    assert state_folder(user.netemu("doctor", "--json"))["detail"] == f"labs are kept in {user.folder}/netemu"
+    user.environment |= {"XDG_RUNTIME_DIR": "/run/user/0", "HOME": str(user.folder)}
+    told = state_folder(user.netemu("doctor", "--json"))
+    kept = f"{user.folder}/.local/state/netemu"
+    assert (told["there"], told["detail"]) == (
+        True,
+        f"labs are kept in {kept} (XDG_RUNTIME_DIR=/run/user/0 is not there)",
+    )
+
+
+def test_a_folder_that_others_may_write_is_refused_as_a_place_for_labs(user, plain):
+    """Whoever may write there may put another in its place."""
+    user.environment["HOME"] = "/"
+    user.folder.chmod(0o777)
+    done = user.netemu("up", plain)
+    assert (done.returncode, "can be written by everybody" in done.stderr) == (4, True)
+    assert not state_folder(user.netemu("doctor", "--json"))["there"]
+    user.folder.chmod(0o700)
+    (user.folder / "netemu").mkdir(mode=0o755)
+    os.chown(user.folder / "netemu", user.uid, user.uid)
+    done = user.netemu("up", plain)
+    assert (done.returncode, f"chmod 700 {user.folder}/netemu" in done.stderr) == (4, True)
+    assert state_folder(user.netemu("doctor", "--json"))["remedy"] == f"chmod 700 {user.folder}/netemu"
 
 
 def test_a_user_without_a_runtime_folder_has_labs_in_its_home(user, plain):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import sys
 
 import pytest
 
-from netemu import Lab
+from netemu import Lab, join_files
 from netemu.topology.load import loads
 
 FRAGMENTS = """
@@ -229,3 +230,84 @@ async def test_an_ipv6_datagram_of_which_a_fragment_was_dropped_is_delivered_now
     assert not journey.complete
     assert [(end.kind, end.at.host) for end in journey.ends] == [("unseen", "C"), ("unseen", "C"), ("dropped", "B")]
     assert "--fraglast" in journey.ends[2].turn.text
+
+
+ERRORS = """
+name: errors
+hosts:
+  A:
+    interfaces: {eth0: {addresses: [10.0.0.2/24, "fd01::2/64"]}}
+    routes: [{to: default, via: 10.0.0.1}, {to: default, via: "fd01::1"}]
+  B:
+    forwarding: true
+    sysctls: {net.ipv6.icmp.ratelimit: 0}
+    interfaces: {eth0: {addresses: [10.0.0.1/24, "fd01::1/64"]}}
+    routes: [{to: default, via: 10.0.0.2}, {to: default, via: "fd01::2"}]
+links: [{endpoints: ["A:eth0", "B:eth0"]}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("family", "traced", "quoted"),
+    [
+        (socket.AF_INET, True, [1]),
+        (socket.AF_INET, False, [1]),
+        (socket.AF_INET6, True, [1, 1, 1]),
+        (socket.AF_INET6, False, [1, 2, 3]),
+    ],
+)
+async def test_errors_that_quote_fragments_are_of_the_datagram(family, traced, quoted):
+    """A router where the last hop ends answers IPv4's first fragment, and each of IPv6's (icmp_send, icmp6_send).
+
+    Where no trace of the sender ties the fragments together, each is a journey.
+    """
+    text = ERRORS if traced else ERRORS.replace("  A:\n", "  A:\n    trace: off\n")
+    async with Lab(loads(text)[0]) as lab, lab.record() as record:
+        with lab["A"].open_socket(family, 2) as source:
+            if family == socket.AF_INET:
+                source.setsockopt(0, socket.IP_TTL, 1)
+                source.setsockopt(0, _MTU_DISCOVER, 0)
+            else:
+                source.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 1)
+            source.sendto(bytes(4000), ("10.9.0.2" if family == socket.AF_INET else "fd09::2", 7))
+    sent = record.journeys("udp")
+    said = [each for each in record.journeys() if each.error is not None]
+    assert [sent.ids().index(each.quotes) + 1 for each in said] == quoted
+    assert {(each.error.kind, each.error.host) for each in said} == {("time-exceeded", "B")}
+    assert [each.flow for each in said] == [sent[place - 1].flow for place in quoted]
+    assert {sent[place - 1].end.why for place in quoted} == {"ttl"}
+
+
+def wire(record, host: str) -> bytes:
+    """What one host's wire tap saw of A's and C's datagrams on eth0, as a pcap file."""
+    capture = next(each for each in record.raw.captures if each.host == host)
+    rows = [struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 1)]
+    rows += [
+        struct.pack("<IIII", *divmod(frame.time_ns, 10**9), *[len(frame.data)] * 2) + frame.data
+        for frame in capture.frames
+        if capture.interfaces[frame.interface] == "eth0"
+    ]
+    return b"".join(rows)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_captures_of_both_sides_of_a_nat_have_fragments_in_their_datagrams_flow(tmp_path, version):
+    if version == 4:
+        async with Lab(topology(NAT)) as lab:
+            record = await sent(lab, [4000, 4000, 100], "10.0.0.1")
+    else:
+        async with Lab(topology6(NAT66)) as lab:
+            record = await sent6(lab, [bytes(4000), b"x" * 4000, bytes(100)], "fd01::1")
+    for host in "AC":
+        (tmp_path / f"{host}.pcap").write_bytes(wire(record, host))
+    sides = join_files([tmp_path / "A.pcap", tmp_path / "C.pcap"])
+    flows = [sides.flow(id) for id in range(1, sides.flow_count + 1)]
+    (flow,) = (flow for flow in flows if {each.proto for each in flow.tuples.values()} == {"udp"})
+    assert list(flow.tuples) == ["A", "C"]
+    assert flow.packets["original"] == 7
+    assert flow.tuples["C"].dport == 7
+    assert {change.field for change in flow.changes} == {"dst", "src"}
+    for journey in sides.journeys(flow.id):
+        assert [seen.side for seen in journey.sightings] == ["A", "C"]
+        one, other = (seen.headers.fragment for seen in journey.sightings)
+        assert one == other

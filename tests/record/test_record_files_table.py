@@ -30,6 +30,7 @@ def told(record: Record) -> list[tuple]:
             *next(((c.by, c.rule) for c in journey.rewrites if c.place == place and c.field != "ttl"), (None, None)),
             seen.ct.status if seen.ct else None,
             *(journey.retransmits, journey.duplicates, journey.quotes),
+            *(seen.ip_checksum, seen.checksum),
         )
         for journey in record.journeys
         for place, seen in enumerate(journey.sightings)
@@ -72,6 +73,19 @@ def test_a_frame_tells_retransmissions_and_errors(scene: Scene):
     frame = scene.record().frame.unique("journey", maintain_order=True)
     assert frame["retransmits"].to_list() == [None, 1, None]
     assert frame["quotes"].to_list() == [None, None, 2]
+
+
+def test_a_frame_tells_checksums_that_are_wrong(scene: Scene):
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    packet = udp("10.0.0.1:1", "10.0.0.2:2", b"a question")
+    frame = packet.frame()
+    a.wire("eth0", "out", frame[:-20] + b"\7" + frame[-19:])
+    b.wire("eth0", "in", packet)
+    record = scene.record()
+    assert record.frame["checksum"].to_list() == ["wrong", "right"]
+    assert record.frame["ip_checksum"].to_list() == ["right", "right"]
+    assert [seen.wrong_checksums for seen in record.sightings] == [("udp",), ()]
+    assert b"wrong udp checksum" in b"".join(record.pcapng())
 
 
 def test_a_frame_tells_ip_ids_and_vlans(scene: Scene):

@@ -6,7 +6,13 @@ import struct
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6EchoRequest,
+    ICMPv6TimeExceeded,
+    IPv6,
+    IPv6ExtHdrFragment,
+)
 
 from netemu.record.sides.captured import read_captured
 from netemu.record.sides.kept import Kept, decode_kept, shortest_cut
@@ -95,6 +101,24 @@ def test_an_icmp_error_has_the_ends_of_the_packet_it_quotes_the_other_way_round(
     found = kept(error, about)
     assert (found.src[0], found.dst[0]) == (found.dst[1], found.src[1])
     assert (found.src_id[0], found.dst_id[0]) == (found.dst_id[1], found.src_id[1])
+
+
+BIG = IP(src="10.0.0.2", dst="10.0.0.7", id=9, frag=185, proto=17) / (b"\0\7\0\7" * 8)
+BIG6 = IPv6(src="fd00::2", dst="fd00::7", nh=44) / IPv6ExtHdrFragment(nh=17, offset=181, id=7) / (b"\0\7\0\7" * 8)
+
+
+@pytest.mark.parametrize(
+    ("error", "about"),
+    [
+        (IP(src="10.9.9.9", dst="10.0.0.2") / ICMP(type=11) / BIG, BIG),
+        (IPv6(src="fd00::9", dst="fd00::2") / ICMPv6TimeExceeded() / BIG6, BIG6),
+    ],
+)
+def test_an_icmp_error_that_quotes_a_later_fragment_is_of_its_datagram_and_reads_no_ports(error, about) -> None:
+    found = kept(error, about)
+    assert found.part[0] == found.part[1] != 0
+    assert found.quotes.tolist() == [True, False]
+    assert (found.src[0], found.dst[0]) == (found.dst[1], found.src[1])
 
 
 def test_captures_of_different_snap_lengths_agree_on_what_both_have() -> None:

@@ -13,6 +13,7 @@ from .calls import (
     CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWUTS,
+    MS_BIND,
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
@@ -65,5 +66,11 @@ def _furnish(request: Mapping[str, Any]) -> list[str]:
         place_files([(request["names"], "/etc/hosts")], f"{request['folder']}.names")
     except OSError as error:
         said.append(f"/etc/hosts does not name the lab's hosts: {error.strerror}")
+    for source, target in request["covers"]:
+        try:
+            if os.path.exists(target):
+                mount(source, os.path.realpath(target), flags=MS_BIND)
+        except OSError as error:
+            said.append(f"{target} is the machine's: {os.strerror(error.errno or 0)}")
     place_files(request["files"], request["folder"])
     return said

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from netemu.errors import MachineError, NetemuError, PrivilegeError
 from netemu.kernel.packages import install_command, module_command
 from netemu.kernel.spaces.namespace import NetworkNamespace
-from netemu.kernel.spaces.userspace import enter_user_namespace, forbidden_by, ordinary_users_may
+from netemu.kernel.spaces.subordinate import why_alone
+from netemu.kernel.spaces.userspace import (
+    enter_user_namespace,
+    forbidden_by,
+    mapped_ids,
+    ordinary_users_may,
+    outside_user,
+)
 
 if TYPE_CHECKING:
     from netemu.kernel.machine.probes import Probe
@@ -57,7 +64,7 @@ def probe() -> list[Feature]:
     found = [*(_tool(*what) for what in _TOOLS), _libpcap()]
     found.append(_root(rootless, able))
     found.append(Feature("user namespaces", users.there, rootless, users.detail, users.remedy))
-    found += [_buffers()] if rootless and able else []
+    found += [_other_users(), _buffers()] if rootless and able else []
     probes = {**PROBES, "nft trace events": Probe(_trace, needed=True, module="nf_tables")}
     return found + [_kernel(name, each, able) for name, each in probes.items()]
 
@@ -98,6 +105,16 @@ def _user_namespaces() -> Feature:
         switch = forbidden_by()
         remedy = f"sudo sysctl -w {switch[0]}={switch[1]}" if switch else "run it with sudo"
         return Feature(name, there=False, needed=False, detail=str(error).partition(": ")[0], remedy=remedy)
+
+
+def _other_users() -> Feature:
+    """Root's labs have all of the machine's users; others' have their subordinate ids, where something maps them."""
+    name = "other users"
+    count = min(sum(map(len, mapped_ids(kind))) for kind in ("uid", "gid")) - 1
+    if count > 0:
+        return Feature(name, there=True, needed=False, detail=f"services may run as {count} users besides root")
+    why, remedy = why_alone(outside_user())
+    return Feature(name, there=False, needed=False, detail=f"services run as root alone: {why}", remedy=remedy)
 
 
 def _buffers() -> Feature:

@@ -6,6 +6,7 @@ When process 1 ends, the kernel ends all the others. What is said to it and back
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -16,12 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from netemu.errors import KernelError, NetemuError, UsageError
+from netemu.errors import KernelError, MachineError, NetemuError, UsageError
 from netemu.kernel import init
 from netemu.kernel.processes.dialogue import Dialogue, Message
 from netemu.kernel.processes.ending import ended
 from netemu.kernel.processes.handle import Process
 from netemu.kernel.spaces.syscalls import CLONE_NEWPID, unshare
+from netemu.kernel.spaces.userspace import no_other_users
 
 GONE_WITHIN = 3.0
 """Seconds for all processes of a lab to be collected."""
@@ -50,19 +52,26 @@ class PidSpace:
         self._dialogue.say({"do": "remove", **thing})
 
     async def place(
-        self, host: str, net: int, folder: Path, names: Path, files: Sequence[tuple[Path, str]] = ()
+        self,
+        host: str,
+        net: int,
+        folder: Path,
+        names: Path,
+        files: Sequence[tuple[Path, str]] = (),
+        covers: Sequence[tuple[Path, str]] = (),
     ) -> list[str]:
         """Make a host's place: its own mount and UTS namespace on the network namespace `net`. Once for each host.
 
-        `names` becomes its /etc/hosts; `files` are others, each with where it is to be; what the host writes beside
-        them is kept in folders whose paths begin with `folder`. Returns what the kernel refused, in words; KernelError
-        if a file can't be placed.
+        `names` becomes its /etc/hosts; `covers` are laid over files that the machine has, where it has them; `files`
+        are others, each with where it is to be; what the host writes beside them is kept in folders whose paths begin
+        with `folder`. Returns what the kernel refused, in words; KernelError if a file can't be placed.
         """
         request = {
             "do": "place",
             "host": host,
             "folder": str(folder),
             "names": str(names),
+            "covers": [(str(source), target) for source, target in covers],
             "files": [(str(source), target) for source, target in files],
         }
         answer, _ = await self._ask(host, request, [net])
@@ -191,6 +200,8 @@ def _start_error(answer: Message, request: Mapping[str, Any]) -> NetemuError:
             return UsageError(f"{where}can't run {request['command'][0]}: {why}")
         case "folder":
             return UsageError(f"{where}can't work in {request['folder']}: {why}")
+        case "user" if answer["errno"] in (errno.EINVAL, errno.EPERM):  # of a number that the user namespace lacks
+            return MachineError(f"{where}user {request['user']} is not there without root: {no_other_users()}")
         case "user":
             return UsageError(f"{where}can't run {request['command'][0]} as user {request['user']}: {why}")
     return KernelError(f"{where}{request['command'][0]} was not started: {why}")

@@ -8,11 +8,18 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from netemu.kernel.packages import install_command
+
 _PATH = f"{os.defpath}:/usr/local/bin"
+_NEWUIDMAP, _NEWGIDMAP = ("newuidmap", "/etc/subuid"), ("newgidmap", "/etc/subgid")
+"""The program, and the file that says what it may map."""
+_FIRST, _COUNT = 100_000, 65_536
+"""What useradd(8) gives to users unless it is told otherwise (login.defs(5), SUB_UID_MIN and SUB_UID_COUNT)."""
 
 
 class Mapper:
@@ -66,13 +73,35 @@ def _map_when_told(wait: int, commands: list[list[str]]) -> None:
         os._exit(0)
 
 
+def why_alone(uid: int) -> tuple[str, str]:
+    """Why a user's namespace has nobody but its root: what is lacking, and what mends it."""
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"newuidmap maps nothing for user {uid}, who has no name in /etc/passwd", "run it with sudo"
+    for program in (_NEWUIDMAP[0], _NEWGIDMAP[0]):
+        if shutil.which(program, path=_PATH) is None:
+            return f"{program} is not installed", f"sudo {install_command('uidmap')}"
+    files = [file for _, file in (_NEWUIDMAP, _NEWGIDMAP) if subordinate_ids(Path(file), {str(uid), name}) is None]
+    if files:
+        first = max(_FIRST, *(_beyond(Path(file)) for file in files))
+        wanted = " ".join(f"--add-{Path(file).name}s {first}-{first + _COUNT - 1}" for file in files)
+        return f"{' and '.join(files)} give {name} no ids", f"sudo usermod {wanted} {name}"
+    return f"/etc/subuid and /etc/subgid give {name} ids, but newuidmap maps none or too few here", "run it with sudo"
+
+
+def _beyond(file: Path) -> int:
+    """The first id behind all that the file gives to anybody."""
+    return max((first + count for _, first, count in _ranges(file)), default=0)
+
+
 def _commands(uid: int, gid: int, pid: int) -> list[list[str]]:
     try:
         names = {str(uid), pwd.getpwuid(uid).pw_name}
     except KeyError:
         return []  # they map nothing for a user without a name
     found = []
-    for program, file, own in (("newgidmap", "/etc/subgid", gid), ("newuidmap", "/etc/subuid", uid)):
+    for (program, file), own in ((_NEWGIDMAP, gid), (_NEWUIDMAP, uid)):
         path, ids = shutil.which(program, path=_PATH), subordinate_ids(Path(file), names)
         if path is None or ids is None:
             return []
@@ -82,13 +111,17 @@ def _commands(uid: int, gid: int, pid: int) -> list[list[str]]:
 
 def subordinate_ids(file: Path, names: set[str]) -> tuple[int, int] | None:
     """The first range that the file gives to one of these names: its first id, and how many."""
+    return next(((first, count) for name, first, count in _ranges(file) if name in names), None)
+
+
+def _ranges(file: Path) -> Iterator[tuple[str, int, int]]:
+    """Every range that the file gives to somebody: whom, its first id, and how many."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return None
+        return
     for line in lines:
         name, _, rest = line.partition(":")
         first, _, count = rest.partition(":")
-        if name in names and first.isdigit() and count.strip().isdigit():
-            return int(first), int(count)
-    return None
+        if first.isdigit() and count.strip().isdigit():
+            yield name, int(first), int(count)

@@ -11,10 +11,11 @@ import errno
 import fcntl
 import os
 from pathlib import Path
+from typing import Literal
 
 from netemu.errors import PrivilegeError
 from netemu.kernel.spaces.loopback import loopback_up
-from netemu.kernel.spaces.subordinate import Mapper
+from netemu.kernel.spaces.subordinate import Mapper, why_alone
 from netemu.kernel.spaces.syscalls import CLONE_NEWNET, CLONE_NEWUSER, setns, unshare
 
 _OWN = "/proc/self/ns/user"
@@ -57,6 +58,18 @@ def outside_user() -> int:
         if inside <= own < inside + count:
             return outside + own - inside
     return own
+
+
+def mapped_ids(kind: Literal["uid", "gid"]) -> list[range]:
+    """The numbers of users or groups that there are in this process's user namespace."""
+    lines = Path(f"/proc/self/{kind}_map").read_text(encoding="utf-8").splitlines()
+    return [range(int(first), int(first) + int(count)) for first, _, count in map(str.split, lines)]
+
+
+def no_other_users() -> str:
+    """Why a user may be missing in this user namespace, and what brings it."""
+    why, remedy = why_alone(outside_user())
+    return f"labs without root have users beside root only by subordinate ids, and {why}: {remedy}"
 
 
 def user_namespace() -> int:

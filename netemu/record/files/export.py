@@ -157,13 +157,14 @@ def _told(journey: Journey, place: int) -> str:
     """What is known of a packet at one of its points."""
     words = f"journey {journey.id}, flow {journey.flow}, {_name(journey)}"
     seen = journey.sightings[place]
+    wrong = [f"wrong {name} checksum" for name in seen.wrong_checksums]
     if seen.ct is not None:
         words += f", {seen.ct.ctinfo}"
     again = [f"repeats journey {journey.retransmits}"] if journey.retransmits is not None else []
     again += [f"journey {journey.duplicates} once more"] if journey.duplicates is not None else []
     changes = [_changed(change) for change in journey.rewrites if change.place == place and change.by != "route"]
     ends = [_ended(end) for end in journey.ends if end.place == place]
-    return "; ".join([words, *again, *changes, *ends])
+    return "; ".join([words, *wrong, *again, *changes, *ends])
 
 
 def _name(journey: Journey) -> str:

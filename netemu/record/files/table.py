@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netemu.netfilter.messages import PROTOCOLS
+from netemu.record.decode.checksums import WORDS
 from netemu.record.decode.packets import Packets, address_text
 from netemu.record.decode.rows import Column, mix
 from netemu.record.join.changes import rewritten
@@ -31,8 +32,9 @@ def table(journeys: Journeys) -> pl.DataFrame:
     Columns: journey, flow, reply, nth, place, host, point, time_ns, proto, src, sport, dst, dport, ttl, length, seq,
     ack, flags (TCP's bits), ct_state, ct_direction, ct_id, interface, way, stage, icmp (type * 256 + code), icmp_id,
     ip_id, vlan (the outer tag's id), end (how the journey ended), complete, by (what rewrote an address or port there),
-    rule (that did it), ct_status (conntrack's bits, IPS_… in nf_conntrack_common.h), and the ids of the journeys that
-    this one retransmits, duplicates or quotes. ImportError where polars is not installed.
+    rule (that did it), ct_status (conntrack's bits, IPS_… in nf_conntrack_common.h), the ids of the journeys that
+    this one retransmits, duplicates or quotes, and ip_checksum and checksum (right, wrong, absent, unfinished, unknown:
+    see Sighting). ImportError where polars is not installed.
     """
     import polars as pl
 
@@ -42,6 +44,7 @@ def table(journeys: Journeys) -> pl.DataFrame:
     packets = seen.packets
     states = seen.states_of(rows)
     hooks = np.where(rows < seen.wires, len(seen.ct), rows - seen.wires)
+    checksums = seen.checksums.of(rows)
     columns = {
         "journey": journey + 1,
         "flow": journeys.flow[journey],
@@ -80,6 +83,8 @@ def table(journeys: Journeys) -> pl.DataFrame:
         "retransmits": _ids(journeys.retransmits)[journey],
         "duplicates": _ids(journeys.order.duplicates)[journey],
         "quotes": _quoted(journeys)[journey],
+        "ip_checksum": named(WORDS, checksums.ip),
+        "checksum": named(WORDS, checksums.carried),
     }
     nulls = [
         *("time_ns", "sport", "dport", "seq", "ack", "ct_id", "icmp", "icmp_id", "vlan"),
@@ -115,6 +120,7 @@ def named(names: Sequence[str | None], numbers: Column) -> pl.Series:
     """What the numbers stand for; -1 stands for nothing."""
     import polars as pl
 
+    numbers = numbers.astype(np.int64)
     return pl.Series([*names, None], dtype=pl.String).gather(np.where(numbers < 0, len(names), numbers))
 
 

@@ -2,6 +2,8 @@
 
 captured   capture files in bulk: their packets as columns, whatever the link type
 kept       what a packet keeps through NAT, as a number by which both sides know it
+parts      what the fragments of a datagram share
+fragments  those without ports, with the ends of their datagram
 side       one side: what a capture saw at one point, numbered into flows
 flows      which flow of one side is which of another
 packets    which packet of a flow on one side is which on another

@@ -1,6 +1,6 @@
 """What a packet keeps on its way through a NAT, as numbers: by it one packet is known on both sides.
 
-Kept are the protocol, IP id and fragment; TCP's sequence, acknowledgement, flags, window, options and payload (of a
+Kept are the protocol, IPv4's id and fragment; TCP's sequence, acknowledgement, flags, window, options and payload (of a
 SYN the options may change: MSS clamping); UDP's length and payload; an ICMP message's type, code, sequence and payload,
 and of an ICMP error what it quotes, without the quoted addresses, ports and checksums. Addresses, ports, an echo's id,
 TTL, TOS and checksums are not looked at.
@@ -9,13 +9,16 @@ TTL, TOS and checksums are not looked at.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
 from netemu.record.decode.packets import Packets, Places, decode_frames, locate
-from netemu.record.decode.rows import AT_ONCE, Column, digest, mix, whole_digest, windows
+from netemu.record.decode.rows import AT_ONCE, Column, big_endian, digest, mix, whole_digest, windows
+from netemu.record.sides.parts import part_number, parts_of, payload_size
 
 _TCP, _UDP, _ICMP, _ICMP6 = 6, 17, 1, 58
+_FRAGMENT = 44
 _SYN, _ACK = 0x02, 0x10
 _HEAD = 20
 _QUOTED = 8
@@ -29,6 +32,9 @@ class Kept:
 
     `src_id` and `dst_id` are the same with an echo's id as the port. An ICMP error has the ends of the packet that it
     quotes, the other way round: as conntrack, it is taken as part of that connection.
+
+    `part` is what a datagram's fragments share (0: no fragment), `size` how many bytes of it each has; of an error that
+    quotes a fragment behind the first (`quotes`) `part` is that one's. Their ends have no ports: see fragments.py.
     """
 
     key: Column
@@ -37,6 +43,9 @@ class Kept:
     src_id: Column
     dst_id: Column
     proto: Column
+    part: Column
+    size: Column
+    quotes: Column
 
     def select(self, rows: Column) -> Kept:
         """These rows alone, in the order given."""
@@ -86,13 +95,16 @@ def _kept(data: Column, packets: Packets, places: Places, most: int | None) -> K
     errors = np.flatnonzero(is_icmp & _is_error(packets))
     rest[errors] = 0
     head[errors, _QUOTED:] = 0
-    same = proto << 48 | packets.version.astype(np.int64) << 40 | packets.ip_id.astype(np.int64) << 16
+    ident = np.where(packets.version == 4, packets.ip_id, 0).astype(np.int64)
+    same = proto << 48 | packets.version.astype(np.int64) << 40 | ident << 16
     same |= packets.fragment.astype(np.int64) & 0x3FFF
     sized = np.where(syn, 0, packets.length.astype(np.int64))  # as its header says it: also of a packet that was cut
+    behind = np.flatnonzero((packets.behind >= 0) & ~syn)
+    sized[behind] = payload_size(data, places, behind)
     sized[errors] = 0
     key = mix(digest(head, 3) ^ mix(same.view(np.uint64) ^ sized.astype(np.uint64) << np.uint64(20), 4))
     key ^= whole_digest(data, places.transport + np.minimum(there, _HEAD), rest)
-    ends = _Ends(packets)
+    ends = _Ends(packets, *parts_of(data, packets, places))
     if len(errors):
         key[errors] ^= ends.quoted(data, places, there, errors)
     return ends.kept(key)
@@ -105,51 +117,83 @@ def _is_error(packets: Packets) -> Column:
     )
 
 
+class _Layout(NamedTuple):
+    """Where in a packet that is quoted things lie.
+
+    The end of its network header, the bytes of it that change on the way, the protocol, the source, the fragment's
+    field with the bits of its offset, the id, the transport header.
+    """
+
+    network: int
+    changing: list[int]
+    proto: int
+    src: int
+    part: int
+    offset: int
+    ident: int
+    ident_size: int
+    transport: int
+
+
+_FOUR = _Layout(20, [1, 8, 10, 11], 9, 12, 6, 0x1FFF, 4, 2, 20)
+_SIX = _Layout(40, [1, 7], 6, 8, 4, 0, 4, 2, 40)
+_SIX_IN_PARTS = _Layout(40, [1, 7], 40, 8, 42, 0xFFF8, 44, 4, 48)
+
+
 class _Ends:
     """Each packet's two ends, which an ICMP error takes from what it quotes."""
 
-    def __init__(self, packets: Packets) -> None:
+    def __init__(self, packets: Packets, part: Column, size: Column) -> None:
         self.high = [packets.src_high.copy(), packets.dst_high.copy()]
         self.low = [packets.src_low.copy(), packets.dst_low.copy()]
         self.port = [packets.sport.astype(np.int64), packets.dport.astype(np.int64)]
         self.id = packets.icmp_id.astype(np.int64)
         self.proto = packets.proto.astype(np.int64)
+        self.part, self.size = part, size
+        self.quotes = np.zeros(len(packets), np.bool_)
 
     def quoted(self, data: Column, places: Places, there: Column, rows: Column) -> Column:
         """Put the ends of quoted packets in the errors' places; a digest of what a quoted packet keeps."""
         room = np.maximum(there[rows] - _QUOTED, 0)
         at = places.transport[rows] + np.minimum(there[rows], _QUOTED)
-        inner = windows(data, at, room, 48).astype(np.uint64)
+        head = windows(data, at, room, 8)
+        six, cut_up = head[:, 0] >> 4 == 6, head[:, 6] == _FRAGMENT
         kept = np.zeros(len(rows), np.uint64)
-        for version, size, proto_at, addresses in ((4, 20, 9, 4), (6, 40, 6, 16)):
-            mine = np.flatnonzero((inner[:, 0] >> np.uint64(4) == version) & (room >= size + 8))
-            if version == 4:
-                mine = mine[inner[mine, 0] == 0x45]
-            some, row = inner[mine], rows[mine]
-            proto = some[:, proto_at].astype(np.int64)
-            begins = size - 2 * addresses
-            whole = windows(data, at[mine], room[mine], size + 8)
-            for side, place in ((1, begins), (0, begins + addresses)):
-                self.high[side][row] = _number(whole, place, 8) if version == 6 else 0
-                self.low[side][row] = _number(whole, place + addresses - min(addresses, 8), min(addresses, 8))
-            with_ports = np.isin(proto, (_TCP, _UDP))
-            self.port[1][row] = np.where(with_ports, _number(whole, size, 2).astype(np.int64), -1)
-            self.port[0][row] = np.where(with_ports, _number(whole, size + 2, 2).astype(np.int64), -1)
-            echo = np.isin(proto, (_ICMP, _ICMP6))
-            self.id[row] = np.where(echo, _number(whole, size + 4, 2).astype(np.int64), -1)
-            self.proto[row] = proto
+        for is_it, there_is in ((head[:, 0] == 0x45, _FOUR), (six & ~cut_up, _SIX), (six & cut_up, _SIX_IN_PARTS)):
+            mine = np.flatnonzero(is_it & (room >= there_is.transport + 8))
+            row = rows[mine]
+            whole = windows(data, at[mine], room[mine], there_is.transport + 8)
+            proto = whole[:, there_is.proto].astype(np.int64)
+            later = (big_endian(whole, there_is.part, 2) & there_is.offset) != 0
+            self._take(row, whole, there_is, proto, later)
             seen = whole.copy()
-            seen[:, begins:size] = 0
-            seen[:, 1] = 0
-            if version == 4:
-                seen[:, 8], seen[:, 10:12] = 0, 0
-            else:
-                seen[:, 7] = 0
-            seen[with_ports, size : size + 4] = 0
-            seen[proto == _UDP, size + 6 : size + 8] = 0
-            seen[echo, size + 2 : size + 6] = 0
+            seen[:, there_is.src : there_is.network] = 0
+            seen[:, there_is.changing] = 0
+            begins = there_is.transport
+            with_ports, echo = np.isin(proto, (_TCP, _UDP)) & ~later, np.isin(proto, (_ICMP, _ICMP6)) & ~later
+            seen[with_ports, begins : begins + 4] = 0
+            seen[with_ports & (proto == _UDP), begins + 6 : begins + 8] = 0
+            seen[echo, begins + 2 : begins + 6] = 0
             kept[mine] = digest(seen, 5)
         return kept
+
+    def _take(self, row: Column, whole: Column, there_is: _Layout, proto: Column, later: Column) -> None:
+        """The ends of packets that errors in these rows quote, the other way round."""
+        size = (there_is.network - there_is.src) // 2
+        halves = []
+        for side, place in ((1, there_is.src), (0, there_is.src + size)):
+            high = _number(whole, place, 8) if size == 16 else np.zeros(len(row), np.uint64)
+            halves += [high, _number(whole, place + size - min(size, 8), min(size, 8))]
+            self.high[side][row], self.low[side][row] = halves[-2:]
+        ident = _number(whole, there_is.ident, there_is.ident_size)
+        number = part_number(whole[:, 0] >> 4, proto if size == 4 else proto * 0, ident, tuple(halves))
+        self.part[row], self.quotes[row] = np.where(later, number, np.uint64(0)), later
+        with_ports, echo = np.isin(proto, (_TCP, _UDP)) & ~later, np.isin(proto, (_ICMP, _ICMP6)) & ~later
+        for side, place in ((1, 0), (0, 2)):
+            port = _number(whole, there_is.transport + place, 2).astype(np.int64)
+            self.port[side][row] = np.where(with_ports, port, -1)
+        self.id[row] = np.where(echo, _number(whole, there_is.transport + 4, 2).astype(np.int64), -1)
+        self.proto[row] = proto
 
     def kept(self, key: Column) -> Kept:
         """All of it together; in the ends the protocol is the connection's."""
@@ -158,7 +202,7 @@ class _Ends:
         src, dst = (mix(a + p.view(np.uint64), 2) for a, p in zip(addresses, self.port, strict=True))
         ids = [np.where(self.id >= 0, self.id, port) for port in self.port]
         src_id, dst_id = (mix(a + p.view(np.uint64), 2) for a, p in zip(addresses, ids, strict=True))
-        return Kept(key, src, dst, src_id, dst_id, self.proto)
+        return Kept(key, src, dst, src_id, dst_id, self.proto, self.part, self.size, self.quotes)
 
 
 def _number(matrix: Column, place: int, size: int) -> Column:

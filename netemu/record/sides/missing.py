@@ -7,6 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 from netemu.record.decode.rows import Column, found_in, mix
+from netemu.record.join.fragments import is_fragment
 from netemu.record.sides.joined import JoinedSides
 
 
@@ -24,6 +25,8 @@ class Missing(IntEnum):
     """Packets that are alike could be it: nothing tells which."""
     UNKNOWN = 5
     """Not seen behind, and the clocks can't be compared: whether the capture ran is not known."""
+    CUT_OTHERWISE = 6
+    """What there is of its IPv4 datagram has other bounds there: a router in between cut it up, or put it together."""
 
 
 WORDS = {
@@ -32,6 +35,7 @@ WORDS = {
     Missing.NOT_CAPTURED_THEN: "not captured then",
     Missing.AMBIGUOUS: "ambiguous",
     Missing.UNKNOWN: "unknown",
+    Missing.CUT_OTHERWISE: "cut up otherwise",
 }
 
 
@@ -66,6 +70,31 @@ def missing(joined: JoinedSides) -> Column:
         state = np.where(comparable & told[place], state, Missing.UNKNOWN)
         state = np.where(behind[:, place], Missing.MISSED, state)[lacking]
         found[lacking, place] = np.where(unclear[lacking] | alike, Missing.AMBIGUOUS, state)
+    if any(is_fragment(side.packets.fragment).any() for side in joined.sides):
+        found[absent & _cut_otherwise(joined, seen)] = Missing.CUT_OTHERWISE
+    return found
+
+
+def _cut_otherwise(joined: JoinedSides, seen: Column) -> Column:
+    """For each journey and side: parts of its datagram were seen there, or the whole, that its own side did not see."""
+    datagram, part = np.zeros(len(seen), np.uint64), np.zeros(len(seen), np.bool_)
+    way = mix((joined.flow * 2 + joined.reply).astype(np.uint64), 17)
+    for place, side in enumerate(joined.sides):
+        mine = np.flatnonzero(seen[:, place])
+        packets, rows = side.packets, joined.rows[mine, place]
+        four = (packets.version[rows] == 4) & (packets.ip_id[rows] > 0)
+        number = packets.proto[rows].astype(np.uint64) << np.uint64(16) | packets.ip_id[rows]
+        datagram[mine] = np.where(four, mix(way[mine] ^ number, 18), np.uint64(0))
+        part[mine] = is_fragment(packets.fragment[rows])
+    found = np.zeros(seen.shape, np.bool_)
+    for place in range(len(joined.sides)):
+        for other in range(len(joined.sides)):
+            there, here = (
+                np.flatnonzero(seen[:, one] & ~seen[:, two]) for one, two in ((other, place), (place, other))
+            )
+            there = there[datagram[there] > 0]
+            known, parts = datagram[here], datagram[here[part[here]]]
+            found[there, place] |= found_in(datagram[there], parts) | (part[there] & found_in(datagram[there], known))
     return found
 
 

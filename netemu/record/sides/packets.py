@@ -15,7 +15,7 @@ from netemu.record.decode.rows import Column, mix, ranges, stable_order
 from netemu.record.sides.side import Side
 
 _TCP = 6
-_KEPT = ("version", "proto", "ip_id", "seq", "ack", "flags", "icmp")
+_KEPT = ("version", "proto", "seq", "ack", "flags", "icmp")
 _TELLING = 16
 """A datagram without IP id but with a payload of as many bytes is hardly sent twice the same by chance."""
 
@@ -47,7 +47,7 @@ def pair_packets(one: Side, other: Side, pair: tuple[Column, Column], bit: tuple
     same = _same_headers(one.packets, row, other.packets, other_row)
     row, other_row, by_order = row[same], other_row[same], by_order[same]
     packets = one.packets
-    strong = (packets.proto[row] == _TCP) | (packets.ip_id[row] > 0) | (packets.length[row] >= _TELLING)
+    strong = (packets.proto[row] == _TCP) | (_id_of_four(packets, row) > 0) | (packets.length[row] >= _TELLING)
     unclear = mine.rows(at[~equal]), theirs.rows(other_at[~equal])
     return PacketPairs(row, other_row, by_order, strong & ~by_order, unclear)
 
@@ -57,7 +57,13 @@ def _same_headers(one: Packets, rows: Column, other: Packets, others: Column) ->
     found = np.ones(len(rows), np.bool_)
     for name in _KEPT:
         found &= getattr(one, name)[rows] == getattr(other, name)[others]
+    found &= _id_of_four(one, rows) == _id_of_four(other, others)
     return found
+
+
+def _id_of_four(packets: Packets, rows: Column) -> Column:
+    """IPv4's ids; IPv6's fragments get theirs anew where a router puts them together and cuts them up again."""
+    return np.where(packets.version[rows] == 4, packets.ip_id[rows], 0)
 
 
 class _Groups:

@@ -10,7 +10,9 @@ import numpy as np
 
 from netemu.record.decode.packets import MALFORMED, Packets
 from netemu.record.decode.rows import Column, mix, stable_order
+from netemu.record.join.fragments import is_later
 from netemu.record.sides.captured import Captured
+from netemu.record.sides.fragments import with_their_datagrams
 from netemu.record.sides.kept import Kept, decode_kept, shortest_cut
 
 _TCP, _SYN, _ACK = 6, 0x02, 0x10
@@ -22,8 +24,8 @@ class Side:
     """What was seen at one point, one row a packet, by the file's own clock.
 
     `number` is the packet's place in its file, from 1, as Wireshark counts. `flow` numbers the point's own flows from
-    0, `bit` tells their two directions apart; `first` is each flow's first row, of an ICMP error only if there is no
-    other. `left_out` counts packets without IP.
+    0, `bit` tells their two directions apart; `first` is each flow's first row, of an ICMP error or a
+    fragment without ports only if there is no other. `left_out` counts packets without IP.
     """
 
     name: str
@@ -82,9 +84,10 @@ def _side(name: str, file: int, captured: Captured, rows: Column, most: int | No
     usable = np.flatnonzero((packets.version > 0) & (packets.mark != MALFORMED))
     left_out = len(rows) - len(usable)
     rows, packets, kept = rows[usable], packets.select(usable), kept.select(usable)
+    kept = with_their_datagrams(packets, kept, captured.time_ns[rows])
     bit = kept.src_id > kept.dst_id
     flow = _flows(packets, kept, bit)
-    told = stable_order(flow * 2 + _is_error(packets, kept))
+    told = stable_order(flow * 2 + (_is_error(packets, kept) | is_later(packets.fragment)))
     first = told[np.flatnonzero(np.diff(flow[told], prepend=-1))]
     return Side(name, file, packets, kept, captured.time_ns[rows], rows + 1, flow, bit, first, left_out)
 
