@@ -62,12 +62,22 @@ def last_seen(journey: Journey, around: Surroundings) -> str:
         turn = end.turn
         answered = f"; {_said(end)}" if end.error is not None else ""
         return f"last seen at {end.at}: dropped by {turn.table} {turn.chain}, {turn.text}{answered}"
+    if end.why == "checksum":
+        return f"last seen at {end.at}: {_damage(end, journey)}"
     if end.kind == "delivered":
         refused = f", which refused it: {_said(end)}" if end.error is not None else ""
         return f"delivered to {host} itself, last seen at {end.at}{refused}"
     if end.error is not None:
         return f"last seen at {end.at}: {_because(end, around)}: {_said(end)}"
     return f"last seen at {end.at}: {_unseen(end, journey, around)}"
+
+
+def _damage(end: End, journey: Journey) -> str:
+    """What became of a packet whose checksum is wrong where it ended."""
+    if end.kind == "delivered":
+        proto = journey.first.headers.proto
+        return f"{end.at.host} got it, and dropped it behind its hooks: its {proto} checksum is wrong"
+    return f"{end.at.host} dropped it before its hooks: its IP header's checksum is wrong"
 
 
 def _unseen(end: End, journey: Journey, around: Surroundings) -> str:

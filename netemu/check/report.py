@@ -230,6 +230,8 @@ def _sighting(seen: Sighting, walked: bool) -> dict[str, Any]:
         "ttl": h.ttl,
         "flags": h.flags,
         "length": h.length,
+        "ip_checksum": seen.ip_checksum,
+        "checksum": seen.checksum,
         "fragment": {"offset": h.fragment[0], "more": h.fragment[1]} if h.fragment is not None else None,
         "ct": _conntrack(seen.ct) if seen.ct is not None else None,
         "walked": walked if seen.point.is_nat else None,
