@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from netemu.lab.taps import Taps
     from netemu.lab.watching import Loss, Watched
     from netemu.netfilter.ruleset import Rule
-    from netemu.record.arp import ArpSighting
+    from netemu.record.arp import ArpExchange, ArpSighting
     from netemu.record.ask.latency import Latency
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from netemu.topology.shards import sharded
 
 _HOMES = {
+    "ArpExchange": "netemu.record.arp",
     "ArpSighting": "netemu.record.arp",
     "CaptureError": "netemu.errors",
     "Captured": "netemu.lab.capturing",
@@ -133,6 +134,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArpExchange",
     "ArpSighting",
     "CaptureError",
     "Captured",

@@ -31,7 +31,7 @@ def plain_journeys(captures: Sequence[HostCapture], segment_of: Mapping[Member, 
         starts.extend((frame.sighting.time_ns or 0, frame) for frame in unclaimed)
         latest = 0  # a pass that no wire dates comes after the one before it
         for each in mine:
-            dated = ties.came(each) or ties.left(each)
+            dated = ties.came(each) or ties.left(each) or next(iter(ties.parts.get(id(each), [])), None)
             latest = (dated.sighting.time_ns or latest) if dated is not None else latest
             if ties.came(each) is None and each.sightings and not ties.is_copy(each):
                 starts.append((latest, each))

@@ -38,7 +38,7 @@ class Shown:
         """What all journeys show; `entries` are the confirmed ones, by host and conntrack id."""
         laid, seen = journeys.laid, journeys.seen
         of_row = digests_one_way(seen.packets)
-        carried = _carried(seen, of_row, entries)
+        carried = carried_entries(seen, of_row, entries)
         rows, offset = laid.rows, laid.offset
         journey = spread(np.diff(offset))
         kept = np.flatnonzero(_changes(of_row[rows], journey) & _tells_ports(seen, rows, offset, journey))
@@ -86,10 +86,13 @@ def _summed(values: Column, journey: Column, offset: Column, salt: int) -> Colum
     return mix(total[offset[1:]] - total[offset[:-1]], salt)
 
 
-def _carried(seen: Sightings, tuples: Column, entries: Mapping[tuple[str, int], Entry]) -> Column:
+def carried_entries(
+    seen: Sightings, tuples: Column, entries: Mapping[tuple[str, int], Entry], *, related: bool = False
+) -> Column:
     """The number of the confirmed entry that each hook's packet carried; -1 for none.
 
-    An ICMP error's is that of the packet it quotes: left out.
+    `tuples` are all rows' digests (digests_one_way): where the trace tells no ids, entries are known by them. An ICMP
+    error's is that of the packet it quotes: left out, unless those of `related` packets are asked for.
     """
     host_number = {host: number for number, host in enumerate(seen.hosts)}
     told = [state.state not in ("related", "invalid", "untracked") for state in seen.states]
@@ -101,7 +104,7 @@ def _carried(seen: Sightings, tuples: Column, entries: Mapping[tuple[str, int], 
     if not len(keys):
         return found
     order = np.argsort(keys, kind="stable")
-    by_id = np.flatnonzero(counts & (seen.ct_id >= 0))
+    by_id = np.flatnonzero((counts | related) & (seen.ct_id >= 0))
     wanted = host[by_id] << 32 | seen.ct_id[by_id]
     place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
     found[by_id] = np.where(keys[order[place]] == wanted, order[place], -1)

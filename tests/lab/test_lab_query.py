@@ -82,6 +82,15 @@ async def test_what_is_in_the_table_at_the_end_is_told_as_its_dump(record: tuple
     assert record[0].conntrack(at="A") == []
 
 
+async def test_the_data_frame_tells_the_mark_and_zone_of_each_packets_entry(record: tuple[Record, dict]):
+    frame = record[0].frame
+    hooks = frame.filter((frame["host"] == "B") & frame["ct_state"].is_in(["new", "established"]))
+    assert hooks.height
+    assert set(hooks.select("ct_mark", "ct_zone").rows()) == {(0x2A, 5)}
+    others = frame.filter(frame["ct_state"].is_null() | (frame["ct_state"] == "untracked"))
+    assert set(others.select("ct_mark", "ct_zone").rows()) == {(None, None)}
+
+
 async def test_flows_in_the_report_tell_mark_and_zone(record: tuple[Record, dict]):
     assert {(flow["host"], flow["mark"], flow["zone"]) for flow in record[1]["flows"]} == {("B", 0x2A, 5)}
 

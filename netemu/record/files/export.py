@@ -185,4 +185,5 @@ def _ended(end: End) -> str:
     said = f", error {end.error.kind} in journey {end.error.journey}" if end.error is not None else ""
     if end.turn is not None:
         return f"dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
+    said += ", dropped for its checksum" if end.why == "checksum" else ""
     return f"{words.get(end.kind, end.kind)}{said}"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netemu.netfilter.conntrack import Entry
 from netemu.netfilter.messages import PROTOCOLS
 from netemu.record.decode.checksums import WORDS
 from netemu.record.decode.packets import Packets, address_text
 from netemu.record.decode.rows import Column, mix
+from netemu.record.decode.tuples import digests_one_way
+from netemu.record.flows import EntryKey
 from netemu.record.join.changes import rewritten
 from netemu.record.join.ends import ENDS
+from netemu.record.join.sightings import Sightings
 from netemu.record.journeys import Journeys
+from netemu.record.shown import carried_entries
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,15 +31,16 @@ NEEDS_POLARS = (
 PROTOCOL_NAMES = tuple(PROTOCOLS.get(number, str(number)) for number in range(256))
 
 
-def table(journeys: Journeys) -> pl.DataFrame:
+def table(journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> pl.DataFrame:
     """One row a sighting, journey by journey, in order; null for what a sighting does not have.
 
     Columns: journey, flow, reply, nth, place, host, point, time_ns, proto, src, sport, dst, dport, ttl, length, seq,
     ack, flags (TCP's bits), ct_state, ct_direction, ct_id, interface, way, stage, icmp (type * 256 + code), icmp_id,
     ip_id, vlan (the outer tag's id), end (how the journey ended), complete, by (what rewrote an address or port there),
     rule (that did it), ct_status (conntrack's bits, IPS_… in nf_conntrack_common.h), the ids of the journeys that
-    this one retransmits, duplicates or quotes, and ip_checksum and checksum (right, wrong, absent, unfinished, unknown:
-    see Sighting). ImportError where polars is not installed.
+    this one retransmits, duplicates or quotes, ip_checksum and checksum (right, wrong, absent, unfinished, unknown:
+    see Sighting), and ct_mark and ct_zone, at hooks: those of the packet's conntrack entry, as `entries` last tell it
+    (0: no mark, the default zone). ImportError where polars is not installed.
     """
     import polars as pl
 
@@ -85,13 +91,22 @@ def table(journeys: Journeys) -> pl.DataFrame:
         "quotes": _quoted(journeys)[journey],
         "ip_checksum": named(WORDS, checksums.ip),
         "checksum": named(WORDS, checksums.carried),
+        **_of_entries(seen, hooks, entries),
     }
     nulls = [
         *("time_ns", "sport", "dport", "seq", "ack", "ct_id", "icmp", "icmp_id", "vlan"),
-        *("retransmits", "duplicates", "quotes"),
+        *("retransmits", "duplicates", "quotes", "ct_mark", "ct_zone"),
     ]
     frame = pl.DataFrame(columns)
     return frame.with_columns(pl.when(pl.col(name) >= 0).then(pl.col(name)).alias(name) for name in nulls)
+
+
+def _of_entries(seen: Sightings, hooks: Column, entries: Mapping[EntryKey, Entry]) -> dict[str, Column]:
+    """The mark and zone of the conntrack entry at each row, -1 for none; `hooks` counts rows from the first hook on."""
+    carried = np.append(carried_entries(seen, digests_one_way(seen.packets), entries, related=True), -1)[hooks]
+    told = [(entry.mark or 0, entry.zone or 0) for entry in entries.values()]
+    both = np.array([*told, (-1, -1)], np.int64)[carried]
+    return {"ct_mark": both[:, 0], "ct_zone": both[:, 1]}
 
 
 def _rewritten(journeys: Journeys, rows: Column) -> dict[str, pl.Series]:
