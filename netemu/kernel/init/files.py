@@ -43,6 +43,15 @@ def place_files(files: Sequence[Sequence[str]], kept: str) -> None:
             mount(source, target, flags=MS_BIND)
 
 
+def cover_name(source: str, name: str) -> None:
+    """Lay a file over a name itself, be it a symlink: what that leads to stays as it is. Raises OSError."""
+    there = os.open(name, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        mount(source, f"/proc/self/fd/{there}", flags=MS_BIND)
+    finally:
+        os.close(there)
+
+
 def _nearest_folder(target: str) -> str:
     folder = os.path.dirname(target)
     while not os.path.isdir(folder):

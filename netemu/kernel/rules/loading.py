@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from netemu.errors import KernelError, MachineError
 from netemu.kernel.packages import install_command
 from netemu.kernel.processes.process import Completed, run
 from netemu.kernel.rules.nftables import Nftables
+from netemu.kernel.rules.variants import find_tool
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.netfilter.ruleset import (
     Rule,
@@ -40,7 +40,7 @@ _PACKAGE = {"iptables": "iptables", "ip6tables": "iptables", "nft": "nftables"}
 def program(tool: Tool, action: str, backend: Backend = "nft") -> str:
     """The path of the program that does it: of iptables' two variants the backend's, by its own name."""
     name = "nft" if tool == "nft" else f"{tool}-{backend}-{action}"
-    if path := shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"):
+    if path := find_tool(name):
         return path
     package = "iptables-legacy" if backend == "legacy" else _PACKAGE[tool]
     raise MachineError(f"{name} is missing: {install_command(package)}")
