@@ -17,8 +17,8 @@ _ATTRIBUTE = 4
 class RecordChecksums:
     """Rows are those of Sightings: the frames of all hosts, host by host, then what hooks saw.
 
-    `frame` numbers each row's frame in its host's capture, `frames` are how many rows each host has; `hook_of` numbers
-    the host of each of the hooks' rows, `network` tells where in its trace its IP header is, `proto` is its protocol.
+    `frame` numbers each row's frame in its host's capture, `frames` and `hooks` are how many rows of either kind each
+    host has; `network` tells where in its trace each of the hooks' IP headers is, `proto` is its protocol.
     """
 
     def __init__(
@@ -26,14 +26,15 @@ class RecordChecksums:
         captures: Sequence[HostCapture],
         frames: Sequence[int],
         frame: Column,
-        hook_of: Column,
+        hooks: Sequence[int],
         network: Column,
         proto: Column,
     ) -> None:
         self._captures = captures
         self._ends = np.cumsum([0, *frames])
         self._frame = frame
-        self._hook_of, self._network, self._proto = hook_of, network, proto
+        self._hooks_end = np.cumsum([0, *hooks])
+        self._network, self._proto = network, proto
         self._kept: dict[int, Checksums] = {}
 
     def of(self, rows: Column) -> Checksums:
@@ -63,18 +64,18 @@ class RecordChecksums:
                     starts, ends = frames.offset[:-1][frame], frames.offset[1:][frame]
                     several.append(frame_checksums(frames.data, starts, ends, frames.status[frame]))
             if end > wires:
-                several.append(self._at_hooks(slice(max(begin - wires, 0), end - wires)))
+                several.append(self._at_hooks(max(begin - wires, 0), end - wires))
             self._kept[part] = Checksums(*(np.concatenate(each) for each in zip(*several, strict=True)))
         return self._kept[part]
 
-    def _at_hooks(self, part: slice) -> Checksums:
-        proto, network, hook_of = self._proto[part], self._network[part], self._hook_of[part]
-        found = np.full(len(network), NONE, np.uint8)
+    def _at_hooks(self, begin: int, end: int) -> Checksums:
+        found = [np.empty(0, np.uint8)]
         for place, capture in enumerate(self._captures):
-            mine = np.flatnonzero(hook_of == place)
-            if len(mine):
-                data, begins = capture.trace.data, network[mine]
-                head = windows(data, begins - _ATTRIBUTE, np.full(len(mine), 2), 2)
+            first, last = max(begin, int(self._hooks_end[place])), min(end, int(self._hooks_end[place + 1]))
+            if first < last:
+                data, begins = capture.trace.data, self._network[first:last]
+                head = windows(data, begins - _ATTRIBUTE, np.full(last - first, 2), 2)
                 length = head.view(np.uint16)[:, 0].astype(np.int64) - _ATTRIBUTE
-                found[mine] = header_checksums(data, begins, length)
-        return Checksums(found, np.where(np.isin(proto, LOOKED_AT), UNKNOWN, NONE).astype(np.uint8))
+                found.append(header_checksums(data, begins, length))
+        carried = np.where(np.isin(self._proto[begin:end], LOOKED_AT), UNKNOWN, NONE)
+        return Checksums(np.concatenate(found), carried.astype(np.uint8))

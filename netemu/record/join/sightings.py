@@ -150,7 +150,7 @@ def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numb
     ]
     packets = concatenate([each[0] for each in wires] + [each.packets for each in found])
     frame, network = joined([each[5] for each in wires], np.int32), joined([_network(each) for each in found], np.int64)
-    hook_of = np.repeat(np.arange(len(found)), [len(each.stage) for each in found])
+    hooks = [len(each.stage) for each in found]
     return Sightings(
         tuple(captures),
         tuple(capture.host for capture in captures),
@@ -171,9 +171,7 @@ def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numb
         joined([_transport_behind(each) for each in found], np.int32),
         tuple(states),
         tuple(turn for each in found for turn in each.met),
-        RecordChecksums(
-            captures, [len(each[0]) for each in wires], frame, hook_of, network, packets.proto[len(frame) :]
-        ),
+        RecordChecksums(captures, [len(each[0]) for each in wires], frame, hooks, network, packets.proto[len(frame) :]),
     )
 
 
