@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -70,6 +73,42 @@ async def test_a_rule_added_by_the_plain_name_is_of_the_backend_in_show(backend)
         ("ip", "-A INPUT -p udp -j ACCEPT", backend),
         ("ip6", "-A INPUT -p tcp -j ACCEPT", backend),
     ]
+
+
+@pytest.mark.parametrize("backend", SAYS)
+def test_exec_has_it_and_show_tells_what_was_added_by_it(backend, tmp_path):
+    file = tmp_path / "plain.yaml"
+    file.write_text("{name: plain, hosts: {A: {}}}")
+
+    def netemu(*arguments: str) -> str:
+        command = [sys.executable, "-m", "netemu", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    netemu("up", str(file), "--backend", backend)
+    try:
+        assert SAYS[backend] in netemu("exec", "plain", "A", "--", "iptables", "-V")
+        netemu(
+            "exec", "plain", "A", "--", "iptables", "-t", "nat", "-A", "POSTROUTING", "-s", "10.9.9.9", "-j", "ACCEPT"
+        )
+        host = json.loads(netemu("show", "plain", "--json"))["hosts"]["A"]
+    finally:
+        netemu("down", "plain")
+    (rule,) = host["rules"]
+    assert (rule["table"], rule["chain"], rule["backend"]) == ("nat", "POSTROUTING", backend)
+    assert host["remarks"] == []
+
+
+async def test_a_variant_that_the_machine_lacks_is_told_and_the_name_stays_the_machines():
+    cover_name(os.devnull, f"{FOLDER}/ip6tables-legacy")
+    try:
+        async with lab("legacy") as one:
+            assert SAYS["legacy"] in (await one["A"].run("iptables", "-V")).stdout
+            before = subprocess.run(["ip6tables", "-V"], capture_output=True, text=True, check=True).stdout
+            assert (await one["A"].run("ip6tables", "-V")).stdout == before
+            (told,) = one["A"].remarks
+    finally:
+        unmount_detached(f"{FOLDER}/ip6tables-legacy")
+    assert "ip6tables is of the machine's choice: ip6tables-legacy is missing: " in told
 
 
 async def test_services_have_it_too_and_a_folder_that_is_overlaid():

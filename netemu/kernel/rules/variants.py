@@ -14,11 +14,17 @@ from functools import cached_property
 from itertools import product
 from pathlib import Path
 
+from netemu.kernel.packages import install_command
 from netemu.topology.model import Backend
 
 _FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 _TOOLS = ("iptables", "ip6tables")
 _ACTIONS = ("", "-save", "-restore")
+
+
+def package(backend: Backend) -> str:
+    """The package that brings a variant, by the name that `install_command` knows."""
+    return "iptables-legacy" if backend == "legacy" else "iptables"
 
 
 def find_tool(name: str) -> str | None:
@@ -44,7 +50,7 @@ class Variant:
     def remarks(self) -> tuple[str, ...]:
         """The plain names that stay as the machine has them, since it lacks the backend's program, in words."""
         return tuple(
-            f"{name} is of the machine's choice: {wanted} is missing"
+            f"{name} is of the machine's choice: {wanted} is missing: {install_command(package(self.backend))}"
             for name, (wanted, program) in self._others.items()
             if program is None
         )
