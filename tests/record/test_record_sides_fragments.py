@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
+from random import Random
+from time import process_time
 
+import numpy as np
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6TimeExceeded, IPv6, IPv6ExtHdrFragment, fragment6
 
 from netemu.record.sides.captured import read_captured
+from netemu.record.sides.fragments import _Part, _Waiting
 from netemu.record.sides.joined import JoinedSides, join_sides
 from netemu.record.sides.missing import Missing, missing
 from netemu.record.sides.side import read_sides
@@ -89,6 +94,61 @@ def test_ids_that_meet_a_minute_later_are_another_datagrams() -> None:
     found = joined([*spaced(one[0]), *spaced(*other, begin=61 * SECOND)], spaced())
     flows = [found.tuple_at(flow, 0).sport for flow in range(len(found.flows))]
     assert flows == [60001, 60002]
+
+
+def sports(found: JoinedSides) -> list[int | None]:
+    """Each packet's flow, by its client's port."""
+    return [found.tuple_at(flow, 0).sport for flow in found.flow.tolist()]
+
+
+def test_a_datagram_that_never_was_whole_leaves_others_open_no_longer_than_a_host_waits() -> None:
+    """One client's last fragment is lost; another one's datagrams come twice a minute, under the same id."""
+    one, other = (datagram("203.0.113.9", 60000 + n, 7, 2000) for n in (1, 2))
+    later = [seen for begin in (1, 31, 61) for seen in spaced(*other, begin=begin * SECOND)]
+    found = joined([*spaced(one[0]), *later], spaced())
+    by_row = [found.tuple_at(int(flow), 0).sport for flow in found.flow[np.argsort(found.rows[:, 0])]]
+    assert by_row == [60001, 60002, None, 60002, None, 60002, 60002]
+
+
+@pytest.mark.parametrize(("last", "told"), [(60 * SECOND, True), (60 * SECOND + 1, False)])
+def test_a_host_waits_for_a_datagrams_fragments_from_the_first_that_came_on(last: int, told: bool) -> None:
+    """Not from the one before: it came half a minute later. Another client's has the id before them, and was whole."""
+    other, one = (datagram("203.0.113.9", 60000 + n, 7) for n in (1, 2))
+    begin = 100 * SECOND
+    times = [begin, begin + 30 * SECOND, begin + last]
+    found = sports(joined([*spaced(*other), *zip(times, one, strict=True)], spaced()))
+    assert found.count(60002) == (3 if told else 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_waits_is_whole_where_its_parts_end_to_end_are_one_datagram(seed: int) -> None:
+    """Held against the parts sorted; some run out on the way."""
+    random = Random(seed)
+    waiting, plain = _Waiting(), list[_Part]()
+    for place in range(400):
+        start, time = random.choice((0, 0, 8, 16, 24)), place * 10 * SECOND
+        part = _Part(place, time, start, start + random.choice((0, 8, 8, 16)), random.random() < 0.6, 1)
+        waiting.run_out(time)
+        waiting.add(part)
+        while plain and time - plain[0].time_ns > 60 * SECOND:
+            plain = plain[next((at for at, each in enumerate(plain) if at and not each.start), len(plain)) :]
+        plain.append(part)
+        assert list(waiting.parts) == plain
+        laid = sorted(plain, key=lambda each: each.start)
+        tiled = all(one.end == other.start and one.more for one, other in pairwise(laid))
+        whole = tiled and not laid[0].start and not laid[-1].more and all(each.start < each.end for each in laid)
+        assert waiting.whole == whole
+        if whole:
+            waiting, plain = _Waiting(), []
+
+
+def test_many_fragments_that_never_are_whole_hold_nobody_up() -> None:
+    """30,000 under one id within a minute: were all looked at again for each, this would take half a minute."""
+    parts = [bytes(part) for n in (1, 2) for part in datagram("203.0.113.9", 60000 + n, 7)[:2]]
+    begin = process_time()
+    found = joined(spaced(*parts * 7500), spaced())
+    assert process_time() - begin < 10
+    assert len(found.flows) == 3
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 A datagram's fragments share addresses and id, of IPv4 the protocol too (RFC 791, 3.2; RFC 8200, 4.5). Where first
 fragments of several connections share all that (clients behind a NAT whose ids meet), what was complete before the next
-one came tells which are whose, in order of time; what that leaves open keeps the ends that it has.
+one came tells which are whose, in order of time; what that leaves open keeps the ends that it has. One whose fragments
+never all came leaves no others open once no host waits for it any more.
 """
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from dataclasses import replace
-from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from netemu.record.join.fragments import is_later
 from netemu.record.sides.kept import Kept
 
 _TOGETHER_NS = 60_000_000_000
-"""No host waits longer for a datagram's fragments (RFC 8200, 4.5; Linux: 60 s, of IPv4 30 s)."""
+"""No host waits longer for a datagram's fragments, from the first that came on (RFC 8200, 4.5; Linux: of IPv4 30 s)."""
 _ENDS = ("src", "dst", "src_id", "dst_id")
 
 
@@ -37,7 +39,7 @@ def with_their_datagrams(packets: Packets, kept: Kept, time_ns: Column) -> Kept:
     groups = _Groups(kept, rows, bare)
     first = groups.firsts()
     for begin, end in groups.shared():
-        first[begin:end] = _complete(packets, kept, time_ns, rows[begin:end], bare[begin:end], begin)
+        first[begin:end] = _complete(packets, kept, time_ns, rows[begin:end], groups.ends[begin:end], begin)
     told = np.flatnonzero(bare & (first >= 0))
     mine, of = rows[told], rows[first[told]]
     turned = kept.quotes[mine]
@@ -83,27 +85,104 @@ class _Groups:
         return [(int(self.start[at]), int(self.start[at] + self.count[at])) for at in several]
 
 
-def _complete(packets: Packets, kept: Kept, time_ns: Column, rows: Column, bare: Column, begin: int) -> Column:
+def _complete(packets: Packets, kept: Kept, time_ns: Column, rows: Column, ends: Column, begin: int) -> Column:
     """For each row of a group the place (from `begin` on) of the first fragment of its datagram; -1 if not told.
 
-    Told are those of a datagram that is whole, each byte once, before anything else of the group came.
+    Told are those of a datagram that is whole, each byte once, before anything else of the group came that hosts may
+    still wait with; and of one that came whole in a row, first fragment first, where they wait for one connection only.
     """
     found = np.full(len(rows), -1, np.int64)
-    waiting: list[int] = []
     start = ((packets.fragment[rows] & OFFSET).astype(np.int64) * 8).tolist()
-    end = (np.array(start) + kept.size[rows]).tolist()
     more = ((packets.fragment[rows] & MORE) != 0).tolist()
-    times, quoting = time_ns[rows].tolist(), kept.quotes[rows].tolist()
-    for at in range(len(rows)):
-        if quoting[at]:
+    columns = (time_ns[rows].tolist(), start, kept.size[rows].tolist(), more, ends.tolist(), kept.quotes[rows].tolist())
+    waiting, row = _Waiting(), _Waiting()
+    for at, (time, starts, size, goes_on, whose, quoting) in enumerate(zip(*columns, strict=True)):
+        if quoting:
             continue
-        if waiting and times[at] - times[waiting[-1]] > _TOGETHER_NS:
-            waiting = []
-        waiting.append(at)
-        parts = sorted(waiting, key=lambda each: start[each])
-        whole = not start[parts[0]] and not more[parts[-1]] and all(more[each] for each in parts[:-1])
-        if whole and all(end[one] == start[other] for one, other in pairwise(parts)):
-            found[waiting] = begin + parts[0]
-            waiting = []
-    found[~bare] = -1
+        part = _Part(at, time, starts, starts + size, goes_on, whose)
+        if not starts:
+            row = _Waiting()
+        for parts in (waiting, row):
+            parts.run_out(time)
+            parts.add(part)
+        whole = waiting if waiting.whole else row if row.whole and waiting.of_one else None
+        if whole is not None:
+            found[[each.place for each in whole.parts]] = begin + next(p.place for p in whole.parts if not p.start)
+            waiting.take_last(len(whole.parts))
+            row = _Waiting()
     return found
+
+
+class _Part(NamedTuple):
+    """A fragment: its place among those asked for, when it came, where in its datagram it lies, in bytes."""
+
+    place: int
+    time_ns: int
+    start: int
+    end: int
+    more: bool
+    ends: int
+
+
+class _Waiting:
+    """Parts of which no datagram was made yet, in order of time; each is added, and runs out, in constant time.
+
+    Parts are one whole datagram if, laid end to end, they are one way from its beginning to its end: at every place
+    in between as many begin as end, at 0 one more begins, and one more ends where the only one ends that nothing
+    follows. (All lead forwards, so there is nothing besides such ways, and one alone begins at 0.)
+    """
+
+    def __init__(self) -> None:
+        self.parts: deque[_Part] = deque()
+        self._begun: Counter[int] = Counter()  # at each place, how many more begin than end; no zeros
+        self._last_ends: Counter[int] = Counter()
+        self._firsts: Counter[int] = Counter()  # of each connection
+        self._empty = 0
+
+    def add(self, part: _Part) -> None:
+        """One more has come."""
+        self.parts.append(part)
+        self._count(part, 1)
+
+    def run_out(self, time_ns: int) -> None:
+        """Take away those that were waited for too long, each with what came behind it before the next first one."""
+        while self.parts and time_ns - self.parts[0].time_ns > _TOGETHER_NS:
+            self._count(self.parts.popleft(), -1)
+            while self.parts and self.parts[0].start:
+                self._count(self.parts.popleft(), -1)
+
+    def take_last(self, count: int) -> None:
+        """Take away as many of those that came last."""
+        for _ in range(count):
+            self._count(self.parts.pop(), -1)
+
+    @property
+    def of_one(self) -> bool:
+        """Whether their first ones are all of one connection."""
+        return len(self._firsts) == 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of them are one whole datagram, each byte of it once."""
+        if self._empty or len(self._begun) != 2 or len(self._last_ends) != 1 or self._begun[0] != 1:
+            return False
+        ((end, often),) = self._last_ends.items()
+        return often == 1 and self._begun[end] == -1
+
+    def _count(self, part: _Part, often: int) -> None:
+        if not part.start:
+            _add(self._firsts, part.ends, often)
+        if part.end <= part.start:
+            self._empty += often
+            return
+        _add(self._begun, part.start, often)
+        _add(self._begun, part.end, -often)
+        if not part.more:
+            _add(self._last_ends, part.end, often)
+
+
+def _add(counter: Counter[int], key: int, often: int) -> None:
+    """Count so many more, and keep no zeros."""
+    counter[key] += often
+    if not counter[key]:
+        del counter[key]
