@@ -68,7 +68,8 @@ def _carried(carrier: int | None, among: int, name_of: Callable[[int], str]) -> 
 
 def _ended(end: End) -> str:
     said = f": {error_words(end.error)}" if end.error is not None else ""
-    said += ": dropped for its checksum" if end.why == "checksum" else ""
+    if end.why == "checksum":
+        said += ", and dropped there for its checksum" if end.kind == "delivered" else ": dropped for its checksum"
     if end.turn is not None:
         return f"dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
     words = {"delivered": "delivered", "reassembled": "put together with the packet's other fragments"}
