@@ -162,6 +162,12 @@ def test_a_shells_prompt_names_lab_and_host_and_its_exit_code_is_passed_on():
     assert "\nB\r\n" in typist.seen.replace("\r\r", "\r")
 
 
+@pytest.mark.parametrize("shell", ["/bin/bash", "/bin/sh"])
+def test_a_shell_that_reads_its_commands_from_a_pipe_only_does_them(shell):
+    done = netemu("shell", "two", "B", input="hostname; exit 3\n", env={**os.environ, "SHELL": shell})
+    assert (done.stdout, done.stderr, done.returncode) == ("B\n", "", 3)
+
+
 def test_a_killed_exec_takes_its_command_with_it():
     with subprocess.Popen(
         [*NETEMU, "exec", "two", "A", "--", "sh", "-c", "echo ready; exec sleep 4242"], stdout=subprocess.PIPE

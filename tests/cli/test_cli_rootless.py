@@ -91,6 +91,25 @@ def test_an_ordinary_users_hosts_have_files_at_new_places(user):
     assert user.netemu("down", "filed").returncode == 0
 
 
+def test_files_have_a_place_in_a_folder_with_the_machines_own_mounts_below_it(user):
+    """As /etc of a container has them: there they can't be parted from it, nor that be overlaid."""
+    (user.folder / "named").write_text("of the machine\n")
+    subprocess.run(["mount", "--bind", str(user.folder / "named"), "/etc/hostname"], check=True)
+    try:
+        file = user.folder / "files.yaml"
+        file.write_text("name: filed\nhosts: {A: {files: {/etc/new: of etc, /etc/deeper/still: deeper}}}\n")
+        done = user.netemu("up", str(file))
+        assert done.returncode == 0, done.stderr
+        shown = "cat /etc/new /etc/deeper/still /etc/hostname; getent passwd nobody >&2; touch /etc/mine; hostname"
+        done = user.netemu("exec", "filed", "A", "--", "sh", "-c", shown)
+        assert done.stdout == "of etcdeeperof the machine\nA\n", done.stderr
+        assert done.stderr.startswith("nobody:")
+        assert user.netemu("down", "filed").returncode == 0
+    finally:
+        subprocess.run(["umount", "/etc/hostname"], check=True)
+    assert not Path("/etc/mine").exists()
+
+
 def test_an_ordinary_user_has_labs_of_its_own_from_up_to_down(user, plain):
     done = user.netemu("up", plain)
     assert done.returncode == 0, done.stderr
