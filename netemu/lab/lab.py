@@ -47,8 +47,6 @@ from netemu.topology.segments import segments
 from netemu.topology.tracing import Tracing
 from netemu.topology.verify import faults
 
-_FRAGMENTS_WAIT = "net.ipv6.ip6frag_time"
-"""Seconds."""
 DOWN_WITHIN = 10.0
 """Seconds that taking a lab down may take before a cancelled caller is let go."""
 
@@ -221,10 +219,6 @@ class Lab:
         finally:
             self._recording = None
         segment_of = {member: name for name, members in segments(self.topology).items() for member in members}
-        for capture in captures:
-            wait = str(self.topology.hosts[capture.host].sysctls.get(_FRAGMENTS_WAIT, ""))
-            if wait.isdecimal():
-                capture.fragments_wait_ns = int(wait) * 1_000_000_000
         made = build_record(captures, segment_of, record.exchanges, self.topology.name, built(self.topology))
         for name in Record.__slots__:
             setattr(record, name, getattr(made, name))

@@ -15,9 +15,6 @@ UNFINISHED, VOUCHED = 1 << 3, 1 << 7
 """What the kernel says of a frame's checksum (TP_STATUS_CSUMNOTREADY, TP_STATUS_CSUM_VALID in linux/if_packet.h): it is
 left to a device to compute, as far as one is there; or it is known to be right, without a look at the bytes."""
 
-FRAGMENTS_WAIT_NS = 60_000_000_000
-"""How long a host waits for a packet's fragments (RFC 8200, 4.5), unless it was told otherwise."""
-
 START = "start-"
 """The tap chains that switch a packet's trace on are named `start-HOOK`; the others are named after their stage."""
 TAP_TABLE = "netemu"
@@ -60,8 +57,7 @@ class HostCapture:
     `counted` are the places in `trace` between which every match is in the rules' counters; before and after, a match
     may be. Taps are read out one after the other: what began after `until_ns` (kernel time; 0: no end) may be known in
     part. `states` tells, where the trace carries no conntrack state, what a matched tap rule (by chain and handle)
-    means. `table` is the hook tap's own: chains of other taps' tables say nothing of a packet. `fragments_wait_ns` is
-    how long the host waits for an IPv6 packet's fragments (net.ipv6.ip6frag_time).
+    means. `table` is the hook tap's own: chains of other taps' tables say nothing of a packet.
     """
 
     host: str
@@ -77,4 +73,3 @@ class HostCapture:
     counted: tuple[int, int] | None = None
     until_ns: int = 0
     table: str = TAP_TABLE
-    fragments_wait_ns: int = FRAGMENTS_WAIT_NS

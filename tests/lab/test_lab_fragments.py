@@ -8,9 +8,6 @@ import struct
 import sys
 
 import pytest
-from scapy.layers.inet import UDP
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
-from scapy.layers.l2 import Ether
 
 from netemu import Lab, join_files
 from netemu.topology.load import loads
@@ -40,7 +37,6 @@ _ICMP6_FILTER, _ALL_BUT_REPLIES = (
     1,
     b"".join((0xFFFFFFFF ^ (word == 4) << 1).to_bytes(4, sys.byteorder) for word in range(8)),
 )
-_ALL_BUT_TIME_EXCEEDED = b"".join((0xFFFFFFFF ^ (word == 0) << 3).to_bytes(4, sys.byteorder) for word in range(8))
 """RFC 3542, 3.2: a bit for each type that is kept back; 129 is an echo reply."""
 
 
@@ -280,60 +276,6 @@ async def test_errors_that_quote_fragments_are_of_the_datagram(family, traced, q
     assert {(each.error.kind, each.error.host) for each in said} == {("time-exceeded", "B")}
     assert [each.flow for each in said] == [sent[place - 1].flow for place in quoted]
     assert {sent[place - 1].end.why for place in quoted} == {"ttl"}
-
-
-LATE = """
-name: late
-hosts:
-  A: {interfaces: {eth0: {addresses: ["fd01::1/64"], mac: "02:00:00:00:00:01"}}}
-  B:
-    sysctls: {net.ipv6.ip6frag_time: 1}
-    interfaces: {eth0: {addresses: ["fd01::2/64"], mac: "02:00:00:00:00:02"}}
-links: [{endpoints: ["A:eth0", "B:eth0"]}]
-"""
-
-
-def piece(ident: int, offset: int, *, more: bool) -> bytes:
-    """A frame with 8 bytes of a datagram of 16, A's to B's port 7."""
-    whole = IPv6(src="fd01::1", dst="fd01::2") / UDP(sport=4000, dport=7) / b"question"
-    part = bytes(whole)[40 + offset : 48 + offset]
-    header = IPv6ExtHdrFragment(nh=17, offset=offset // 8, m=more, id=ident)
-    frame = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IPv6(src="fd01::1", dst="fd01::2", nh=44)
-    return bytes(frame / header / part)
-
-
-async def test_an_ipv6_fragment_that_comes_after_the_host_gave_up_completes_nothing():
-    """B says when it gave the first up; a second one's time tells that the first's is over by far."""
-    loop = asyncio.get_running_loop()
-    async with Lab(loads(LATE)[0]) as lab:
-        with (
-            lab["B"].open_socket(socket.AF_INET6, 2) as sink,
-            lab["A"].open_socket(socket.AF_PACKET, socket.SOCK_RAW) as sender,
-            lab["A"].open_socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as errors,
-        ):
-            sink.bind(("::", 7))
-            sender.bind(("eth0", 3))
-            errors.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, _ALL_BUT_TIME_EXCEEDED)
-            for each in (sink, errors):
-                each.setblocking(False)
-            async with lab.record() as record:
-                for ident in (1, 2):
-                    sender.send(piece(ident, 0, more=True))
-                    async with asyncio.timeout(10):
-                        assert (await loop.sock_recv(errors, 2000))[:2] == b"\3\1"
-                sender.send(piece(1, 8, more=False))
-                for offset, more in ((0, True), (8, False)):
-                    sender.send(piece(3, offset, more=more))
-                async with asyncio.timeout(10):
-                    assert await loop.sock_recv(sink, 100) == b"question"
-    ends = [(each.end.kind, each.end.why, each.certain) for each in record.journeys("udp")]
-    assert ends == [
-        ("unseen", "reassembly", True),
-        ("unseen", "reassembly", True),
-        ("unseen", None, True),
-        ("reassembled", None, True),
-        ("delivered", None, True),
-    ]
 
 
 def wire(record, host: str) -> bytes:

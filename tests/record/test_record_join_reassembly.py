@@ -34,22 +34,6 @@ def test_parts_are_put_together_as_the_kernel_does_it(came, runs, completed):
     assert (lasts.index(True) if True in lasts else None) == completed
 
 
-FIRST, SECOND, THIRD = (0, 8, True), (8, 16, True), (16, 24, False)
-
-
-@pytest.mark.parametrize(
-    ("came", "times", "runs"),
-    [
-        ([FIRST, SECOND, THIRD], [0, 30, 60], [0, 0, 0]),
-        ([FIRST, SECOND, THIRD], [0, 30, 61], [-1, -1, -1]),  # it is the first that waits
-        ([FIRST, FIRST, SECOND, THIRD], [0, 61, 62, 121], [-1, 0, 0, 0]),  # it came again, and waits anew
-        ([FIRST, SECOND, THIRD, FIRST, SECOND, THIRD], [0, 1, 2, 70, 80, 90], [0, 0, 0, 1, 1, 1]),
-    ],
-)
-def test_parts_wait_so_long_and_no_longer(came, times, runs):
-    assert queue(came, times, 60)[0] == runs
-
-
 @given(st.permutations(range(6)))
 def test_the_order_in_which_parts_come_does_not_matter(order: list[int]):
     came = [(place * 8, place * 8 + 8, place < 5) for place in order]
@@ -114,18 +98,6 @@ def test_fragments_that_come_in_another_order_are_one_journey(pair: Scene, packe
 def test_an_ipv6_packet_of_which_a_fragment_is_missing_is_delivered_nowhere(pair: Scene):
     comes(pair, sends(pair, LONG6, 80, 160, lost=(1,)))
     assert told(pair) == [("unseen", "B@input.nat", False, 1, True)]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "end"), [(59, ("delivered", True)), (62, ("delivered", False)), (68, ("unseen", True))]
-)
-def test_an_ipv6_packet_of_which_a_fragment_came_too_late_is_delivered_nowhere(pair: Scene, seconds: int, end):
-    """The kernel's timer may be an eighth late: until then nothing is certain."""
-    first, second = sends(pair, LONG6, 80)
-    comes(pair, [first])
-    pair.now += seconds * 1_000_000_000
-    comes(pair, [second])
-    assert {(kind, certain) for kind, _, _, _, certain in told(pair)} == {end}
 
 
 def test_ipv6_fragments_that_lie_over_each_other_are_delivered_nowhere(pair: Scene):

@@ -20,7 +20,7 @@ from numpy.lib import format as npy
 from netemu.errors import CaptureError
 from netemu.netfilter.conntrack import PacketConntrack, Tuple
 from netemu.netfilter.ruleset import Rule, Ruleset
-from netemu.record.capture import FRAGMENTS_WAIT_NS, HostCapture, TapHealth
+from netemu.record.capture import HostCapture, TapHealth
 from netemu.record.exchange import Exchange
 from netemu.record.frames import Datagrams, Frames
 from netemu.record.join.wires import Member
@@ -122,7 +122,6 @@ def _host(archive: zipfile.ZipFile, place: int, capture: HostCapture) -> dict[st
         "health": [asdict(tap) for tap in capture.health],
         "counted": capture.counted,
         "until_ns": capture.until_ns,
-        "fragments_wait_ns": capture.fragments_wait_ns,
     }
 
 
@@ -147,7 +146,6 @@ def _capture(archive: zipfile.ZipFile, place: int, about: dict[str, Any]) -> Hos
         health=[TapHealth(**tap) for tap in about["health"]],
         counted=(int(counted[0]), int(counted[1])) if counted is not None else None,
         until_ns=int(about.get("until_ns", 0)),
-        fragments_wait_ns=int(about.get("fragments_wait_ns", FRAGMENTS_WAIT_NS)),
     )
 
 

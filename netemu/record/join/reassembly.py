@@ -4,13 +4,11 @@ A host that tracks puts fragments together before its first stage, an IPv4 packe
 trace shows it: the pass of the part that came last goes on with the whole packet, those of the others end there. An
 IPv6 packet's own host does it behind its last stage (ip6_frag_rcv), which no trace shows. What came there is held
 against what the kernel makes of it (ip6_frag_queue, inet_frag_queue_insert): what lies within what is there already is
-thrown away, what lies across its edge discards all that is there (RFC 5722). What has waited longer than the host waits
-for the rest is discarded, too (ip6_frag_expire); the kernel's timer may be late by an eighth (kernel/time/timer.c).
+thrown away, what lies across its edge discards all that is there (RFC 5722).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,9 +29,8 @@ class Reassembly:
 
     `together`: its host put it together with others, in another's pass: no end of the packet. `unfinished`: it came to
     its host's sockets' door, but its packet never came to be whole there. `row` are the frames of parts that a host put
-    together, `run` numbers what it put together; `overlaps` tells of each of the rows that its run is not certain:
-    parts of it overlap, or waited so long that they may have been discarded; `alike` how many packets with the same id
-    were put together there.
+    together, `run` numbers what it put together; `overlaps` tells of each of the rows that parts of its run overlap,
+    `alike` how many packets with the same id were put together there.
     """
 
     together: Column
@@ -70,9 +67,7 @@ def put_together(seen: Sightings, host: Column, came: Column, last: Column, last
     run = np.append(run, number + int(run.max(initial=-1)) + 1)
     row = came[both]
     code = at(packets, row, host[both])
-    doubt = _overlaps(seen, row, run)[run]
-    doubt[len(taken) :] |= _waited(seen, host[queued], row[len(taken) :], number)
-    return Reassembly(together, unfinished, row, run, doubt, _how_many(code, run))
+    return Reassembly(together, unfinished, row, run, _overlaps(seen, row, run)[run], _how_many(code, run))
 
 
 def _by_kernel(
@@ -104,20 +99,18 @@ def _by_queue(seen: Sightings, host: Column, came: Column, passes: Column) -> tu
     same = group[arranged][1:] == group[arranged][:-1]
     crowded = np.zeros(kinds, np.bool_)
     crowded[group[arranged][1:][same & (start[arranged][1:] < end[arranged][:-1])]] = True
-    edges = np.searchsorted(group, np.arange(kinds + 1))
-    time, patience = seen.time_ns[row], _surely(_waits(seen, host[passes]))
-    crowded |= time[edges[1:] - 1] - time[edges[:-1]] > patience[edges[:-1]]
     length, final = np.zeros((2, kinds), np.int64)
     np.add.at(length, group, end - start)
     np.maximum.at(final, group[~more], end[~more])
     whole = ~crowded & (final > 0) & (length == final) & (np.bincount(group[~more], minlength=kinds) == 1)
     run = np.where(whole[group], group, -1)
     completes = whole[group] & (np.append(group[1:], -1) != group)
+    edges = np.searchsorted(group, np.arange(kinds + 1))
     known = kinds
     for each in np.flatnonzero(crowded).tolist():
         mine = slice(edges[each], edges[each + 1])
         parts = zip(start[mine].tolist(), end[mine].tolist(), more[mine].tolist(), strict=True)
-        runs, lasts = queue(list(parts), time[mine].tolist(), int(patience[edges[each]]))
+        runs, lasts = queue(list(parts))
         run[mine] = [known + number if number >= 0 else -1 for number in runs]
         completes[mine] = lasts
         known += len(runs)
@@ -125,42 +118,16 @@ def _by_queue(seen: Sightings, host: Column, came: Column, passes: Column) -> tu
     return passes[kept], numbered(run[kept]), completes[kept]
 
 
-def _waits(seen: Sightings, host: Column) -> Column:
-    """How long each host waits for fragments, in ns."""
-    return np.array([capture.fragments_wait_ns for capture in seen.captures], np.int64)[host]
-
-
-def _surely(wait: Column) -> Column:
-    """After how long a host that waits so long has surely discarded what it had."""
-    return wait + wait // 8
-
-
-def _waited(seen: Sightings, host: Column, row: Column, run: Column) -> Column:
-    """Of each part, whether its run's first came so long before the last that it may have been discarded meanwhile."""
-    count = int(run.max(initial=-1)) + 1
-    first, last = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
-    np.minimum.at(first, run, seen.time_ns[row])
-    np.maximum.at(last, run, seen.time_ns[row])
-    found: Column = (last - first)[run] >= _waits(seen, host)
-    return found
-
-
-def queue(parts: list[tuple[int, int, bool]], times: Sequence[int] = (), wait: int = 0) -> tuple[list[int], list[bool]]:
+def queue(parts: list[tuple[int, int, bool]]) -> tuple[list[int], list[bool]]:
     """What becomes of a packet's parts, each where it begins and ends and whether more follow, in order of coming.
 
-    With `times`, what came is discarded when its first has waited longer than `wait`. Of each the number of the packet
-    that it went into (-1: of none), and whether it was the last that was missing.
+    Of each the number of the packet that it went into (-1: of none), and whether it was the last that was missing.
     """
     run, lasts = [-1] * len(parts), [False] * len(parts)
     open_: list[int] = []
     held: list[tuple[int, int]] = []
     total, length, packets = -1, 0, 0
-    begun = 0
     for place, (start, end, more) in enumerate(parts):
-        if times and open_ and times[place] - begun > wait:
-            open_, held, total, length = [], [], -1, 0
-        if times and not open_:
-            begun = times[place]
         within = any(begin <= start and end <= stop for begin, stop in held)
         across = not within and any(start < stop and begin < end for begin, stop in held)
         beyond = (total >= 0 and (end > total or (not more and end != total))) or (not more and end < length)
