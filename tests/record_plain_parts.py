@@ -16,6 +16,13 @@ from netemu.record.join.reassembly import queue
 
 MORE, OFFSET = 0x2000, 0x1FFF
 CHECKSUMS = {6: 16, 17: 6, 58: 2}
+IPV4_NS, IPV6_NS = 30_000_000_000, 60_000_000_000
+"""How long hosts wait for a packet's parts, from the first one on."""
+
+
+def may_wait_ns(version: int) -> int:
+    """How late a timer that tells nobody may run out."""
+    return (IPV4_NS if version == 4 else IPV6_NS) * 9 // 8 + 10_000_000
 
 
 def is_bare(event: TraceEvent) -> bool:
@@ -123,9 +130,9 @@ def _ends_within(piece: Part, own: Part) -> bool:
     return piece.end + (piece.more and not own.more) <= own.end
 
 
-def queued(came: list[Part]) -> tuple[list[int], list[bool]]:
-    """What became of parts of one code that came to a host's own queue, in order."""
-    return queue([(each.start, each.end, each.more) for each in came])
+def queued(came: list[Part], times_ns: list[int]) -> tuple[list[int], list[bool]]:
+    """What became of parts of one code that came to a host's own queue at these times, in order."""
+    return queue([(each.start, each.end, each.more) for each in came], times_ns, IPV6_NS)
 
 
 def decoded(packet: Split):

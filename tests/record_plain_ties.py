@@ -12,6 +12,7 @@ from record_plain_parts import (
     ahead_of,
     headers_of,
     left_by_id,
+    may_wait_ns,
     part,
     queued,
     runs,
@@ -350,7 +351,10 @@ def _put_together(found: list[PlainPass], ties: PlainTies) -> None:
     ):
         if frame.sighting.headers.fragment is None:
             continue
-        code = (frame.packet.network[0] >> 4, part(frame.packet, frame.ahead).code)
+        version = frame.packet.network[0] >> 4
+        code = (version, part(frame.packet, frame.ahead).code)
+        if waiting[code] and _time(frame) - _time(ties.came(waiting[code][0])) > may_wait_ns(version):
+            waiting[code].clear()
         if in_parts(each) and each.stage == "input.nat":
             at_queue[code].append(each)
         elif in_parts(each) or not each.sightings:
@@ -359,9 +363,15 @@ def _put_together(found: list[PlainPass], ties: PlainTies) -> None:
             ties.together |= {id(other) for other in waiting.pop(code, [])}
     for those in at_queue.values():
         frames = [ties.came(each) for each in those]
-        of, last = queued([part(frame.packet, frame.ahead) for frame in frames if frame is not None])
+        parts = [part(frame.packet, frame.ahead) for frame in frames if frame is not None]
+        of, last = queued(parts, [_time(frame) for frame in frames])
         ties.together |= {id(each) for each, run, end in zip(those, of, last, strict=True) if run >= 0 and not end}
         ties.unfinished -= {id(each) for each, run in zip(those, of, strict=True) if run >= 0}
+
+
+def _time(frame: PlainFrame | None) -> int:
+    assert frame is not None
+    return frame.sighting.time_ns or 0
 
 
 def _take(waiting: Mapping[tuple[Point, bytes], deque[PlainFrame]], point: Point, packet: Split) -> PlainFrame | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import SupportsIndex, Unpack, overload
+from typing import Any, SupportsIndex, Unpack, overload
 
 import numpy as np
 
@@ -364,9 +364,12 @@ def journeys(captures: Sequence[HostCapture], segment_of: Mapping[Member, str]) 
 
 
 def joined_journeys(
-    captures: Sequence[HostCapture], passes: Sequence[HostPasses], segment_of: Mapping[Member, str]
+    captures: Sequence[HostCapture],
+    passes: Sequence[HostPasses],
+    segment_of: Mapping[Member, str],
+    topology: Mapping[str, Any] | None = None,
 ) -> Journeys:
-    """The same, of passes that were read already."""
-    ties = tie(captures, passes, segment_of)
+    """The same, of passes that were read already; `topology` is what was built, where that is known."""
+    ties = tie(captures, passes, segment_of, topology)
     laid = lay_out(ties, min((capture.until_ns for capture in captures if capture.until_ns), default=0))
     return Journeys(ties, laid, read_quotes(captures, laid, ties.sightings), segment_of)

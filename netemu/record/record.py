@@ -188,7 +188,7 @@ def build_record(
     """
     settled = [settle(capture, read_passes(capture)) for capture in captures]
     passes = [each for each, _ in settled]
-    found = joined_journeys(captures, passes, segment_of)
+    found = joined_journeys(captures, passes, segment_of, topology)
     flows = join_flows(found, entries_of(captures))
     found.numbered = True
     link = LinkColumns(captures)

@@ -8,6 +8,8 @@ import struct
 import sys
 
 import pytest
+from scapy.layers.inet import IP, UDP, fragment
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 
 from netemu import Lab, join_files
 from netemu.topology.load import loads
@@ -33,9 +35,10 @@ NAT = (
 )
 ON_THE_WAY = ["A:eth0 out", "B:eth0 in", "B:eth1 out", "C:eth0 in"]
 _MTU_DISCOVER = 10
-_ICMP6_FILTER, _ALL_BUT_REPLIES = (
-    1,
-    b"".join((0xFFFFFFFF ^ (word == 4) << 1).to_bytes(4, sys.byteorder) for word in range(8)),
+_ICMP6_FILTER = 1
+_ALL_BUT_REPLIES, _ALL_BUT_TIME_EXCEEDED = (
+    b"".join((0xFFFFFFFF ^ (word == kind // 32) << kind % 32).to_bytes(4, sys.byteorder) for word in range(8))
+    for kind in (129, 3)
 )
 """RFC 3542, 3.2: a bit for each type that is kept back; 129 is an echo reply."""
 
@@ -276,6 +279,88 @@ async def test_errors_that_quote_fragments_are_of_the_datagram(family, traced, q
     assert {(each.error.kind, each.error.host) for each in said} == {("time-exceeded", "B")}
     assert [each.flow for each in said] == [sent[place - 1].flow for place in quoted]
     assert {sent[place - 1].end.why for place in quoted} == {"ttl"}
+
+
+def waits_a_second(text: str, sysctl: str):
+    """C forgets what it has of a packet after a second."""
+    return loads(text.replace("  C:\n", f"  C:\n    sysctls: {{{sysctl}: 1}}\n"))[0]
+
+
+async def forgotten(errors: socket.socket) -> None:
+    """Wait until C says that it no longer waits for fragments."""
+    async with asyncio.timeout(10):
+        await asyncio.get_running_loop().sock_recv(errors, 4096)
+
+
+async def test_an_ipv6_fragment_that_comes_when_its_host_no_longer_waits_delivers_nothing():
+    text = IPV6.replace("    ip6tables: ROUTER\n", "").replace("    ip6tables: SERVER\n", "")
+    one, other = (
+        [
+            bytes(part)
+            for part in fragment6(
+                IPv6(src="fd01::2", dst="fd02::2")
+                / IPv6ExtHdrFragment(id=ident)
+                / UDP(sport=4000, dport=7)
+                / bytes(2000),
+                1280,
+            )
+        ]
+        for ident in (1, 2)
+    )
+    async with Lab(waits_a_second(text, "net.ipv6.ip6frag_time")) as lab:
+        a = lab["A"]
+        with (
+            a.open_socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw,
+            a.open_socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as errors,
+            lab["C"].open_socket(socket.AF_INET6, 2) as sink,
+        ):
+            errors.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, _ALL_BUT_TIME_EXCEEDED)
+            sink.bind(("::", 7))
+            for each in (errors, sink):
+                each.setblocking(False)
+            async with lab.record() as record:
+                raw.sendto(one[0], ("fd02::2", 0))
+                await forgotten(errors)
+                for part in (one[1], *other):
+                    raw.sendto(part, ("fd02::2", 0))
+                async with asyncio.timeout(10):
+                    assert len(await asyncio.get_running_loop().sock_recv(sink, 65536)) == 2000
+                with pytest.raises(BlockingIOError):
+                    sink.recv(65536)
+    ends = [journey.end.kind for journey in record.journeys if journey.first.headers.proto == "udp"]
+    assert ends == ["unseen", "unseen", "reassembled", "delivered"]
+
+
+async def test_an_ipv4_fragment_that_its_host_forgot_is_not_of_the_next_datagram_with_its_id():
+    """C forgets two, one after the other; of the first one all comes again when its timer must long have run out."""
+    text = FRAGMENTS.replace("    iptables: RULES\n", "").replace("MTU", "1500")
+    one, other = (
+        [
+            bytes(part)
+            for part in fragment(IP(src="10.0.0.2", dst="10.1.0.2", id=ident) / UDP(dport=7) / bytes(2000), 1480)
+        ]
+        for ident in (1, 2)
+    )
+    async with Lab(waits_a_second(text, "net.ipv4.ipfrag_time")) as lab:
+        a = lab["A"]
+        with (
+            a.open_socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw,
+            a.open_socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as errors,
+            lab["C"].open_socket(kind=2) as sink,
+        ):
+            sink.bind(("", 7))
+            for each in (errors, sink):
+                each.setblocking(False)
+            async with lab.record() as record:
+                for first in (one[0], other[0]):
+                    raw.sendto(first, ("10.1.0.2", 0))
+                    await forgotten(errors)
+                for part in one:
+                    raw.sendto(part, ("10.1.0.2", 0))
+                async with asyncio.timeout(10):
+                    assert len(await asyncio.get_running_loop().sock_recv(sink, 65536)) == 2000
+    ends = [journey.end.kind for journey in record.journeys if journey.first.headers.proto == "udp"]
+    assert ends == ["unseen", "unseen", "reassembled", "delivered"]
 
 
 def wire(record, host: str) -> bytes:

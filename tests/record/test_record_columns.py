@@ -49,6 +49,19 @@ def test_journeys_are_those_of_the_plain_joins_where_frames_come_twice_or_not_at
 
 
 @settings(max_examples=100, deadline=None)
+@given(DICE)
+def test_journeys_are_those_of_the_plain_joins_where_hosts_no_longer_wait_for_fragments(dice: random.Random):
+    captures, segment_of = any_captures(dice)
+    slower = dice.choice([3_000_000, 10_000_000, 25_000_000])  # a microsecond becomes 3, 10 or 25 s
+    begin = min((frame.time_ns for capture in captures for frame in capture.frames), default=0)
+    for capture in captures:
+        capture.frames = Frames.of(
+            replace(frame, time_ns=begin + (frame.time_ns - begin) * slower) for frame in capture.frames
+        )
+    assert [unquoted(each) for each in journeys(captures, segment_of)] == plain_journeys(captures, segment_of)
+
+
+@settings(max_examples=100, deadline=None)
 @example(random.Random(2_314_065))  # a rule matched a packet that no stage and no wire saw
 @example(random.Random(267_001_031_490))  # a packet's entry takes back tuples that the packet itself does not show
 @example(random.Random(836))  # a damaged frame says that more fragments follow, and is as long as the packet

@@ -9,6 +9,7 @@ from record_packets import Packet, parts, udp
 from record_scene import Scene
 
 from netemu.record.join.reassembly import queue
+from netemu.record.record import build_record
 
 LONG = udp("192.168.0.1:4000", "192.168.0.2:53", bytes(200), ip_id=7)
 LONG6 = udp("[fd00::1]:4000", "[fd00::2]:53", bytes(200), ip_id=7)
@@ -32,6 +33,23 @@ def test_parts_are_put_together_as_the_kernel_does_it(came, runs, completed):
     found, lasts = queue(came)
     assert found == runs
     assert (lasts.index(True) if True in lasts else None) == completed
+
+
+@pytest.mark.parametrize(
+    ("times", "runs"),
+    [
+        ([0, 30, 60], [0, 0, 0]),
+        ([0, 30, 61], [-1, -1, -1]),  # from the first on, not from the one before
+        ([0, 61, 62], [-1, -1, -1]),
+    ],
+)
+def test_parts_are_waited_for_from_the_first_on(times: list[int], runs: list[int]):
+    assert queue([(0, 8, True), (8, 16, True), (16, 24, False)], times, 60)[0] == runs
+
+
+def test_what_comes_when_none_is_waited_for_any_more_begins_another_packet():
+    came = [(0, 8, True), (0, 8, True), (8, 16, False)]
+    assert queue(came, [0, 61, 62], 60) == ([-1, 0, 0], [False, False, True])
 
 
 @given(st.permutations(range(6)))
@@ -59,10 +77,14 @@ def sends(scene: Scene, packet: Packet, *cuts: int, lost: tuple[int, ...] = ()) 
     return [piece for place, piece in enumerate(pieces) if place not in lost]
 
 
-def comes(scene: Scene, pieces: list[Packet]) -> None:
+SECOND = 1_000_000_000
+
+
+def comes(scene: Scene, pieces: list[Packet], after_s: dict[int, float] | None = None) -> None:
     """They come in at B, which puts an IPv4 packet together when the last of them has come."""
     b = scene.hosts[1]
     for place, piece in enumerate(pieces):
+        scene.now += int((after_s or {}).get(place, 0) * SECOND)
         walk = b.gets("eth0", piece).through("prerouting", "prerouting.nat")
         if ":" in piece.src[1:6]:
             walk.through("input", "input.nat")
@@ -98,6 +120,31 @@ def test_fragments_that_come_in_another_order_are_one_journey(pair: Scene, packe
 def test_an_ipv6_packet_of_which_a_fragment_is_missing_is_delivered_nowhere(pair: Scene):
     comes(pair, sends(pair, LONG6, 80, 160, lost=(1,)))
     assert told(pair) == [("unseen", "B@input.nat", False, 1, True)]
+
+
+@pytest.mark.parametrize(("after_s", "kind"), [({1: 30, 2: 29.9}, "delivered"), ({1: 30, 2: 30.1}, "unseen")])
+def test_an_ipv6_packet_is_delivered_where_all_of_it_came_within_a_minute(pair: Scene, after_s, kind):
+    comes(pair, sends(pair, LONG6, 80, 160), after_s)
+    assert [each.end.kind for each in pair.record().journeys] == [kind]
+
+
+@pytest.mark.parametrize(("limit", "kind"), [(1, "unseen"), (3, "delivered")])
+def test_how_long_fragments_are_waited_for_is_as_the_topology_sets_it(pair: Scene, limit: int, kind: str):
+    comes(pair, sends(pair, LONG6, 80), {1: 2})
+    raw = pair.record().raw
+    told = {"hosts": {"B": {"sysctls": {"net.ipv6.ip6frag_time": str(limit)}}}}
+    assert [each.end.kind for each in build_record(raw.captures, raw.segment_of, topology=told).journeys] == [kind]
+
+
+@pytest.mark.parametrize(("after", "kind"), [(29, "reassembled"), (40, "unseen")])
+def test_a_part_that_is_waited_for_no_more_is_not_of_the_next_packet_with_its_id(pair: Scene, after: int, kind: str):
+    """The trace tells that the last one's pass went on with a whole packet: of those, not of the one long before."""
+    (first,) = sends(pair, LONG.but(payload=b"a" * 200), 80, 160, lost=(1, 2))
+    pair.hosts[1].gets("eth0", first).through("prerouting", "prerouting.nat")
+    pair.now += after * SECOND
+    comes(pair, sends(pair, LONG.but(payload=b"b" * 200), 80, 160))
+    ends = [journey.end.kind for journey in pair.record().journeys]
+    assert ends == [kind, "delivered"]
 
 
 def test_ipv6_fragments_that_lie_over_each_other_are_delivered_nowhere(pair: Scene):

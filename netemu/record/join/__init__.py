@@ -8,6 +8,7 @@ checksums        whether sightings' checksums are right
 sightings        everything that was seen, as columns
 fragments        frames that one packet left as
 reassembly       fragments put together again
+fragment_timers  how long hosts wait for them
 loopback         a broadcast's or multicast's copy for its own host
 wires            which frames are of the same packet on a wire
 ties             which sightings are of the same packet, in a host and on a wire

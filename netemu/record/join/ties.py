@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from netemu.record.capture import OTHERHOST, HostCapture
 from netemu.record.decode.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.decode.points import PointNumbers
 from netemu.record.decode.rows import Column, arranged, mix, ranges
+from netemu.record.join.fragment_timers import FragmentTimers
 from netemu.record.join.fragments import Told, is_fragment, left_in_parts, payloads
 from netemu.record.join.loopback import Copies, own_copies
 from netemu.record.join.passes import HostPasses
@@ -76,8 +78,13 @@ class Ties:
     odd_hosts: Column
 
 
-def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of: Mapping[Member, str]) -> Ties:
-    """Tie all hosts' sightings."""
+def tie(
+    captures: Sequence[HostCapture],
+    found: Sequence[HostPasses],
+    segment_of: Mapping[Member, str],
+    topology: Mapping[str, Any] | None = None,
+) -> Ties:
+    """Tie all hosts' sightings; `topology` is what was built, where that is known."""
     numbers = PointNumbers()
     seen = sightings(captures, found, numbers)
     passes = _all_passes(found, seen)
@@ -100,7 +107,8 @@ def tie(captures: Sequence[HostCapture], found: Sequence[HostPasses], segment_of
     leads = np.empty(len(senders), np.int64)  # one sender's stand together, and in order
     leads[leads_first[senders] + _ranks_in_runs(senders)] = np.concatenate([receivers, parts.row])
     seen = _past_extensions(found, passes, seen, came, left)
-    together = put_together(seen, passes.host, came, last, passes.last_stage)
+    timers = FragmentTimers.of([capture.host for capture in captures], topology)
+    together = put_together(seen, passes.host, came, last, passes.last_stage, timers)
     whole_ties = (enters, came, left, claimed, leads_first, leads_count, leads, parts.told, together)
     return Ties(passes, seen, *whole_ties, copies, odd_wires, odd_hosts)
 
