@@ -29,12 +29,13 @@ if TYPE_CHECKING:
         TopologyError,
         UsageError,
     )
-    from netemu.kernel.machine.doctor import Feature, probe
+    from netemu.kernel.machine.doctor import Feature
     from netemu.kernel.processes.handle import Process
     from netemu.kernel.processes.process import Completed
     from netemu.kernel.processes.running import ProcessFacts
     from netemu.kernel.spaces.userspace import enter_user_namespace
     from netemu.lab.capturing import Captured
+    from netemu.lab.doctor import probe
     from netemu.lab.held import HeldLab, labs_up
     from netemu.lab.host import Host
     from netemu.lab.lab import Lab
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from netemu.lab.taps import Taps
     from netemu.lab.watching import Loss, Watched
     from netemu.netfilter.ruleset import Rule
-    from netemu.record.arp import ArpSighting
+    from netemu.record.arp import ArpExchange, ArpSighting
     from netemu.record.ask.latency import Latency
     from netemu.record.exchange import Exchange
     from netemu.record.flows import Flow
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from netemu.topology.shards import sharded
 
 _HOMES = {
+    "ArpExchange": "netemu.record.arp",
     "ArpSighting": "netemu.record.arp",
     "CaptureError": "netemu.errors",
     "Captured": "netemu.lab.capturing",
@@ -120,7 +122,7 @@ _HOMES = {
     "journey_json": "netemu.check.report",
     "labs_up": "netemu.lab.held",
     "load": "netemu.topology.load",
-    "probe": "netemu.kernel.machine.doctor",
+    "probe": "netemu.lab.doctor",
     "report_json": "netemu.check.report",
     "run_once": "netemu.lab.supervisor",
     "schema": "netemu.topology.schema",
@@ -132,6 +134,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArpExchange",
     "ArpSighting",
     "CaptureError",
     "Captured",

@@ -7,8 +7,8 @@
         report = lab.check(record)
         assert report.verdict == "pass", report.explain()
 
-The mark takes what `netemu.Lab` takes: a shipped topology's name, a file (seen from the test's own folder), or a
-`Topology`; keyword arguments are passed on.
+The mark takes what `netemu.Lab` takes: a shipped topology's name, a file (seen from the test's own folder), a mapping
+that says the same, or a `Topology`; keyword arguments are passed on.
 """
 
 from __future__ import annotations

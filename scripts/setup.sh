@@ -57,6 +57,9 @@ setup() {
   command -v iptables-restore >/dev/null || missing+=(iptables)
   command -v ip >/dev/null || missing+=(iproute2)
   has_libpcap || missing+=(libpcap0.8)
+  if [ "$extra" = dev ] && command -v apt-get >/dev/null && ! command -v newuidmap >/dev/null; then
+    missing+=(uidmap) # for the tests of other users in labs without root; elsewhere it is there
+  fi
   [ -e "$stamp" ] || python=$(find_python) || missing+=(python3 python3-venv)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
   if up_to_date "$stamp"; then return; fi

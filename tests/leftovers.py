@@ -64,7 +64,7 @@ def belongings() -> Belongings:
     return {
         "descriptors": Counter(_descriptors()),
         "processes": Counter(descendants().values()),
-        "files in /run": Counter(_files(Path("/run"))),
+        "files in /run": Counter(files()),
         "mounts": Counter(_mounts()),
         "packet rings": Counter(line for line in Path("/proc/self/maps").read_text().splitlines() if "socket:" in line),
         "namespaces of threads": Counter(_namespaces()),
@@ -99,11 +99,12 @@ def _mounts() -> list[str]:
     return [what for line in lines if not (what := line.split(" ", 4)[4]).startswith(_SHOWN)]
 
 
-def _files(top: Path) -> list[str]:
+def files() -> list[str]:
+    """All that is in /run, but for what stays."""
     found = []
-    for folder, folders, files in os.walk(top):
+    for folder, folders, names in os.walk("/run"):
         folders[:] = [name for name in folders if f"{folder}/{name}" not in _SHOWN]
-        found += [f"{folder}/{name}" for name in folders + files]
+        found += [f"{folder}/{name}" for name in folders + names]
     return [path for path in found if path not in _STAY]
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 
 import numpy as np
+from test_record_decode_checksums import compare_checksums
 from test_record_decode_link import LINK_SEEDS, compare_links
 from test_record_decode_packets import SEEDS, compare, decoded, mutated
 
@@ -30,6 +31,7 @@ def batch(dice: random.Random, count: int) -> np.ndarray:
     frames = [mutated(dice, SEEDS + LINK_SEEDS) for _ in range(count)]
     compare(frames)
     compare_links(frames)
+    compare_checksums(frames, [0] * count)
     raw = [RawFrame(dice.randrange(10**9), dice.randrange(1, 4), dice.randrange(5), frame) for frame in frames]
     record = build_record([HostCapture("A", {1: "lo", 2: "eth0"}, Frames.of(raw))], {("A", "eth0"): "lan"})
     assert sum(len(flow.journeys) for flow in record.flows) == len(record.journeys)

@@ -12,6 +12,7 @@ import pytest
 import netemu
 
 PUBLIC = [
+    "ArpExchange",
     "ArpSighting",
     "CaptureError",
     "Captured",

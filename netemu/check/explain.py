@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from netemu.record.arp import ArpSightings
 from netemu.record.join.ends import End
 from netemu.record.journeys import Journey
 from netemu.record.record import Record
@@ -14,10 +15,11 @@ from netemu.record.sighting import Sighting
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a reason may refer to: which hosts forward, and which of their untraced rules may have dropped."""
+    """What a reason may refer to: which hosts forward, which of their untraced rules may have dropped, and ARP."""
 
     forwarding: Mapping[str, bool] = field(default_factory=dict)
     suspects: Mapping[str, str] = field(default_factory=dict)
+    arp: ArpSightings = field(default_factory=ArpSightings)
 
 
 _DROPS = re.compile(r"-j (DROP|REJECT)\b")
@@ -55,6 +57,23 @@ def why(end: End, journey: Journey, around: Surroundings) -> str | None:
     return None
 
 
+def asked_in_vain(end: End, journey: Journey, around: Surroundings) -> str | None:
+    """The neighbour whose MAC address a host asked for, without an answer, to send a packet on that left it by no wire.
+
+    It is the packet's destination, or else the only one that the host asked for in vain: a gateway. None where it is
+    not known, or nothing was asked in vain.
+    """
+    seen = journey.sightings[end.place]
+    stays = end.kind == "unseen" and (end.at.stage or "").startswith("postrouting")
+    if not stays or end.why not in (None, "unreachable") or ":" in seen.headers.dst:
+        return None
+    asked = around.arp.exchanges(answered=False)
+    targets = {each.target for each in asked if each.point.host == end.at.host and each.point.way == "out"}
+    if seen.headers.dst in targets:
+        return seen.headers.dst
+    return targets.pop() if len(targets) == 1 else None
+
+
 def last_seen(journey: Journey, around: Surroundings) -> str:
     """Where a journey ended, and why."""
     end, host = journey.end, journey.end.at.host
@@ -62,12 +81,22 @@ def last_seen(journey: Journey, around: Surroundings) -> str:
         turn = end.turn
         answered = f"; {_said(end)}" if end.error is not None else ""
         return f"last seen at {end.at}: dropped by {turn.table} {turn.chain}, {turn.text}{answered}"
+    if end.why == "checksum":
+        return f"last seen at {end.at}: {_damage(end, journey)}"
     if end.kind == "delivered":
         refused = f", which refused it: {_said(end)}" if end.error is not None else ""
         return f"delivered to {host} itself, last seen at {end.at}{refused}"
     if end.error is not None:
-        return f"last seen at {end.at}: {_because(end, around)}: {_said(end)}"
+        return f"last seen at {end.at}: {_because(end, around)}{_in_vain(end, journey, around)}: {_said(end)}"
     return f"last seen at {end.at}: {_unseen(end, journey, around)}"
+
+
+def _damage(end: End, journey: Journey) -> str:
+    """What became of a packet whose checksum is wrong where it ended."""
+    if end.kind == "delivered":
+        proto = journey.first.headers.proto
+        return f"{end.at.host} got it, and dropped it behind its hooks: its {proto} checksum is wrong"
+    return f"{end.at.host} dropped it before its hooks: its IP header's checksum is wrong"
 
 
 def _unseen(end: End, journey: Journey, around: Surroundings) -> str:
@@ -85,9 +114,16 @@ def _unseen(end: End, journey: Journey, around: Surroundings) -> str:
         if told == "ttl":
             return f"its TTL ran out at {host}"
         return f"{host} has no route for it, or could not send it on{other}"
+    if stage and (vain := _in_vain(end, journey, around)):
+        return f"{host} could not send it on{vain}"
     if stage:
         return f"{host} {f'dropped it, {suspected}' if suspected else 'took it no further'}"
     return "it left there, and came in nowhere" if end.at.way == "out" else f"no hook of {host} saw it"
+
+
+def _in_vain(end: End, journey: Journey, around: Surroundings) -> str:
+    target = asked_in_vain(end, journey, around)
+    return f" (nobody answered its ARP requests for {target})" if target is not None else ""
 
 
 def _in_parts(end: End, journey: Journey) -> bool:

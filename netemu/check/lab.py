@@ -12,7 +12,8 @@ from netemu.record.join.wires import Member
 from netemu.record.record import Record
 from netemu.topology.built import built, differences
 from netemu.topology.expectation import Expectation
-from netemu.topology.load import expectations_for, key_text
+from netemu.topology.keys import key_text
+from netemu.topology.load import expectations_for
 from netemu.topology.model import Topology
 from netemu.topology.segments import segments
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from netemu.check.entries import check_counter, check_entry
-from netemu.check.explain import Surroundings, suspects, why
+from netemu.check.explain import Surroundings, asked_in_vain, suspects, why
 from netemu.check.implied import check_answered, check_counters_agree, check_taps
 from netemu.check.packets import check_packets
 from netemu.check.selections import Selections
@@ -57,7 +57,7 @@ def check_record(
     lab: str, record: Record, expectations: Sequence[Expectation], around: Surroundings | None = None
 ) -> Report:
     """Hold every expectation, and what is implied of every record, against `record`."""
-    around = replace(around or Surroundings(), suspects=suspects(record))
+    around = replace(around or Surroundings(), suspects=suspects(record), arp=record.arp)
     checks = [check_answered(exchange, record, around) for exchange in record.exchanges]
     selections = Selections(record)
     for expectation in expectations:
@@ -198,6 +198,7 @@ def _end(end: End, journey: Journey, around: Surroundings) -> dict[str, Any]:
         "at": str(end.at),
         "rule": end.turn.text if end.turn is not None else None,
         "why": why(end, journey, around),
+        "arp_unanswered": asked_in_vain(end, journey, around),
         "error": end.error.journey if end.error is not None else None,
     }
 
@@ -230,6 +231,8 @@ def _sighting(seen: Sighting, walked: bool) -> dict[str, Any]:
         "ttl": h.ttl,
         "flags": h.flags,
         "length": h.length,
+        "ip_checksum": seen.ip_checksum,
+        "checksum": seen.checksum,
         "fragment": {"offset": h.fragment[0], "more": h.fragment[1]} if h.fragment is not None else None,
         "ct": _conntrack(seen.ct) if seen.ct is not None else None,
         "walked": walked if seen.point.is_nat else None,

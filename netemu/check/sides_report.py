@@ -70,6 +70,8 @@ def _journey(journey: SideJourney) -> dict[str, Any]:
                 "ttl": seen.headers.ttl,
                 "flags": seen.headers.flags,
                 "length": seen.headers.length,
+                "ip_checksum": seen.ip_checksum,
+                "checksum": seen.checksum,
                 "ct": None,
             }
             for seen in journey.sightings

@@ -8,6 +8,7 @@ asking      the commands about labs that are up: what they do is in held
 recording   the commands about records: what they do is in sides
 tending     the commands about this machine: what they do is in machine
 
+given       the topology that a command is given: a name, a file, standard input
 output      standard output, and what goes wrong with it
 complaint   what an error looks like, and its exit code
 labs        up, run

@@ -76,11 +76,11 @@ def show(lab: str, hosts: tuple[str, ...], as_json: bool) -> None:
 
 @click.command(short_help="Print what services wrote.")
 @lab_argument
-@host_argument
+@click.argument("host", required=False, shell_complete=hosts)
 @click.argument("service", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on as they write, until the lab is down.")
-def logs(lab: str, host: str, service: str | None, follow: bool) -> None:
-    """Print what the services of HOST wrote, or SERVICE alone."""
+def logs(lab: str, host: str | None, service: str | None, follow: bool) -> None:
+    """Print what the services of HOST wrote, or SERVICE alone; without HOST, those of all hosts of LAB."""
     from netemu.cli import changing
 
     changing.logs(lab, host, service, follow)

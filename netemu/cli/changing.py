@@ -12,21 +12,27 @@ from netemu import UsageError
 from netemu.cli.held import named
 
 
-def logs(lab: str, host: str, service: str | None, follow: bool) -> None:
-    """Print logs; with several services, each line with its service's name before it."""
-    host, _, part = host.partition(":")
-    pieces = named(lab).logs(host, service or part or None, follow=follow)
-    if service or part:
-        for _, piece in pieces:
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
-        return
+def logs(lab: str, host: str | None, service: str | None, follow: bool) -> None:
+    """Print logs; with several services, each line with its service's name before it. What has none is told as well."""
+    host, _, part = (host or "").partition(":")
+    held, one = named(lab), service or part or None
+    pieces = held.logs(host or None, one, follow=follow)
     rest: dict[str, bytes] = {}
     for name, piece in pieces:
         *lines, rest[name] = (rest.get(name, b"") + piece).split(b"\n")
-        _write(name, lines)
-    for name, line in rest.items():
-        _write(name, [line] if line else [])
+        if not piece:
+            whole = f"{host}:{name}" if host else name
+            click.echo(f"netemu: service {whole} has written nothing{' yet' if follow else ''}", err=True)
+        elif one:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        else:
+            _write(name, lines)
+    if not rest:
+        click.echo(f"netemu: {f'host {host}' if host else f'lab {held.name}'} has no services", err=True)
+    elif not one:
+        for name, line in rest.items():
+            _write(name, [line] if line else [])
 
 
 def _write(name: str, lines: list[bytes]) -> None:

@@ -6,8 +6,9 @@ import json
 
 import click
 
-from netemu import HeldLab, NetemuError, Topology, find, labs_up, load
+from netemu import HeldLab, NetemuError, Topology, labs_up
 from netemu.cli.diagram import STYLES
+from netemu.cli.given import given, is_text
 from netemu.cli.shape import plain, shape
 
 
@@ -32,10 +33,10 @@ def graph(lab: str, style: str) -> None:
 
 def meant(lab: str) -> Topology:
     """A bare name is a lab that is up, if there is one that this user can see; else a shipped topology."""
-    if "/" not in lab and not lab.endswith((".yaml", ".yml")):
+    if not is_text(lab):
         try:
             if lab in labs_up():
                 return HeldLab(lab).topology()
         except NetemuError:
             pass  # another user's, or going down
-    return load(find(lab))[0]
+    return given(lab)[0]

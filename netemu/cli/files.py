@@ -7,24 +7,25 @@ from typing import Any
 
 import click
 
-from netemu import TopologyError, find, generate, load, to_yaml
+from netemu import TopologyError, generate, to_yaml
 from netemu import schema as topology_schema
 from netemu.cli.console import counted
+from netemu.cli.given import file_name, given
 
 
 def validate(file: str, as_json: bool) -> int:
     """Say whether a topology can be built; the exit code."""
-    path = find(file)
+    path = file_name(file)
     try:
-        topology, _ = load(path)
+        topology, _ = given(file)
     except TopologyError as error:
         if not as_json:
             raise
         problems = [{"file": p.file, "line": p.line, "key": p.key, "message": p.message} for p in error.problems]
-        click.echo(json.dumps({"file": str(path), "valid": False, "problems": problems}))
+        click.echo(json.dumps({"file": path, "valid": False, "problems": problems}))
         return error.exit_code
     if as_json:
-        click.echo(json.dumps({"file": str(path), "valid": True, "problems": []}))
+        click.echo(json.dumps({"file": path, "valid": True, "problems": []}))
     else:
         click.echo(
             f"{path} is fine: {topology.name}, {counted(len(topology.hosts), 'host')},"

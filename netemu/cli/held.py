@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from pathlib import Path
 
 import click
 
-from netemu import HeldLab, NetemuError, labs_up
+from netemu import HeldLab, NetemuError, UsageError, labs_up
+from netemu.cli.given import STDIN, given, is_text
 
 
 def down(labs: list[str], as_json: bool) -> int:
@@ -70,18 +70,21 @@ def _listed(names: list[str], room: int) -> str:
 
 def exec_(lab: str, host: str, command: list[str]) -> int:
     """Run a command on a host; its exit code."""
-    return named(lab).run(host, command)
+    return _named_apart(lab).run(host, command)
 
 
 def shell(lab: str, host: str) -> int:
     """Open a shell on a host; its exit code."""
-    return named(lab).shell(host)
+    return _named_apart(lab).shell(host)
 
 
 def named(lab: str) -> HeldLab:
-    """The lab that is meant: a file means the lab that it names."""
-    if "/" not in lab and not lab.endswith((".yaml", ".yml")):
-        return HeldLab(lab)
-    from netemu import load
+    """The lab that is meant: a file, or standard input, means the lab that it names."""
+    return HeldLab(given(lab)[0].name if is_text(lab) else lab)
 
-    return HeldLab(load(Path(lab))[0].name)
+
+def _named_apart(lab: str) -> HeldLab:
+    """The same for a command that standard input is for."""
+    if lab in STDIN:
+        raise UsageError("standard input is the command's own: give the lab's name, or its file")
+    return named(lab)

@@ -8,10 +8,11 @@ from typing import Literal
 
 import click
 
-from netemu import HeldLab, Report, Topology, UsageError, find, hold, load, report_json, run_once
+from netemu import HeldLab, Report, Topology, UsageError, hold, report_json, run_once
 from netemu.cli.complaint import complain, discard_output
 from netemu.cli.console import console, printed
 from netemu.cli.drawing import meant
+from netemu.cli.given import given
 from netemu.cli.held import named
 from netemu.cli.progress import ProgressLine
 from netemu.cli.recordings import Kept, recorded_report
@@ -40,7 +41,7 @@ def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, mo
 
 def up(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool, record: str | None) -> int:
     """Bring a lab up, held by a supervisor; its exit code, or 2 where it passed but its record could not be kept."""
-    topology, source = load(find(lab), name=name, backend=backend)
+    topology, source = given(lab, name=name, backend=backend)
     kept = Kept(record) if record is not None else None
     progress = ProgressLine(topology.name)
 
@@ -66,7 +67,7 @@ def up(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfol
 
 def run(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool, record: str | None) -> int:
     """Bring a lab up in this process, take it down, and tell; its exit code, as `up` gives it."""
-    topology, source = load(find(lab), name=name, backend=backend)
+    topology, source = given(lab, name=name, backend=backend)
     kept = Kept(record) if record is not None else None
     try:
         with ProgressLine(topology.name) as progress:

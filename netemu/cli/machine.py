@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from netemu import MachineError, probe, wipe
+from netemu import MachineError, PrivilegeError, enter_user_namespace, probe, wipe
 
 
 def doctor(as_json: bool) -> int:
@@ -27,7 +27,12 @@ def doctor(as_json: bool) -> int:
 
 def wipe_(dry_run: bool, as_json: bool) -> None:
     """Remove, or only tell, what dead labs left."""
-    found = wipe(dry_run=dry_run)
+    try:
+        found = wipe(dry_run=dry_run)
+    except PrivilegeError as error:
+        if not isinstance(error.__cause__, PermissionError) or not enter_user_namespace():
+            raise
+        found = wipe(dry_run=dry_run)  # of services that ran as other users, whose numbers only that namespace has
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run, "found": [asdict(leftover) for leftover in found]}))
         return

@@ -47,6 +47,7 @@ def rows(journey: Journey, numbers: dict[tuple[str, str], int], name_of: Callabl
         parts = [f"{ends[0]} → {ends[1]}"] if ends != shown else []
         parts += [f"fragment from byte {h.fragment[0]} on"] if h.fragment is not None else []
         parts += [f"ttl {h.ttl}"] if h.ttl != ttl else []
+        parts += [f"{name} checksum wrong" for name in seen.wrong_checksums]
         shown, ttl = ends, h.ttl
         time = "" if seen.time_ns is None or start is None else str(round((seen.time_ns - start) / 1000))
         found.append(Row(time, str(seen.point), "   ".join(parts)))
@@ -67,6 +68,8 @@ def _carried(carrier: int | None, among: int, name_of: Callable[[int], str]) -> 
 
 def _ended(end: End) -> str:
     said = f": {error_words(end.error)}" if end.error is not None else ""
+    if end.why == "checksum":
+        said += ", and dropped there for its checksum" if end.kind == "delivered" else ": dropped for its checksum"
     if end.turn is not None:
         return f"dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
     words = {"delivered": "delivered", "reassembled": "put together with the packet's other fragments"}
@@ -158,6 +161,7 @@ def likeness(journey: Journey) -> object:
                 seen.point,
                 seen.headers.ttl,
                 seen.ct and (seen.ct.ctinfo, seen.ct.manips) if seen.point.stage is not None else None,
+                seen.wrong_checksums,
             )
             for seen in journey.sightings
         ),

@@ -17,7 +17,7 @@ from netemu.cli.held import named
 
 def show(lab: str, hosts: list[str], as_json: bool) -> None:
     """Print a lab's state."""
-    told = named(lab).show(*hosts)
+    told = {"state": "up"} | named(lab).show(*hosts)
     if as_json:
         click.echo(json.dumps(told))
         return

@@ -129,7 +129,8 @@ class _Told:
             ends = f"{seen.headers.tuple.source} → {seen.headers.tuple.destination}"
             took = f"{round((seen.time_ns - start) / 1000)} µs" if seen.corrected and comparable else "?"
             text = f"{took:>13}   {seen.side:<{self.width}}   #{seen.number:<8} ttl {seen.headers.ttl:<3}"
-            self._line(text, f"   {ends}" if ends != shown else "")
+            wrong = "".join(f"   {name} checksum wrong" for name in seen.wrong_checksums)
+            self._line(text, f"   {ends}" if ends != shown else "", (wrong, "yellow"))
             shown = ends
         for side, why in journey.missing:
             self._line(f"{'':>16}{side:<{self.width}}   ", (why, "yellow"))

@@ -4,6 +4,7 @@ lab          `Lab`: builds a topology, owns all that it made, takes it down
 build        a plan's steps carried out
 limits       which limit of the machine was reached, and what raises it
 needs        whether this machine has what a plan takes, asked before anything is built
+doctor       all that labs may need of a machine, tried one by one
 users        whether the users are there that services run as, asked before as well
 progress     how far that is
 wiring       its namespaces, links, addresses and routes

@@ -13,6 +13,7 @@ from netemu.kernel.links.links import Links
 from netemu.kernel.machine.features import require_nf_tables
 from netemu.kernel.processes.pidspace import PidSpace
 from netemu.kernel.rules.loading import load_rules, refused_line
+from netemu.kernel.rules.variants import Variant
 from netemu.kernel.spaces.limits import require_descriptors
 from netemu.lab.host import Host
 from netemu.lab.names import Names
@@ -58,6 +59,7 @@ class Builder:
         self.source = source
         self.names = Names(topology, folder)
         self.resolving = Resolving(folder)
+        self.variant = Variant(topology.backend)
         self.services = Services(source)
         self.wiring = Wiring(source)
         self.record = record
@@ -120,7 +122,7 @@ class Builder:
             links = self.links[step.host]
             wanted = self.topology.hosts[step.host]
             self.hosts[step.host] = Host(
-                step.host, links.net, links, self.pids, self.folder, self.names, self.resolving, wanted
+                step.host, links.net, links, self.pids, self.folder, self.names, self.resolving, self.variant, wanted
             )
 
     async def _sysctls(self, group: list[steps.SetSysctl]) -> None:

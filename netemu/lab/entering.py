@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,8 @@ from netemu.kernel.spaces.userspace import join_user_namespace
 from netemu.lab.asking import ask
 from netemu.lab.terminal import Terminal, has_terminal
 
-NOT_RUN = 127
+NOT_FOUND, NOT_RUN = 127, 126
+"""Exit codes of a shell for a command that is not there, and for one that can't be run (POSIX, XCU 2.8.2)."""
 _PASSED_ON = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 _KINDS = (CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWUTS, CLONE_NEWNS)
 
@@ -34,9 +37,10 @@ def enter(lab: str, host: str) -> dict[str, str]:
     return dict(answer.get("environment", {}))
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int] = ()) -> int:
+def run(host: str, command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int] = ()) -> int:
     """Run a command as a child; its exit code, as a shell tells it. It gets `descriptors` beside its streams.
 
+    `host`, which this process is on by now, is for what is said of a command that does not run: that is 126, or 127.
     On a terminal it has a terminal of its own, of the same size, for as long as it runs. It is killed if this process
     is; what it started itself goes on then, until the lab is down.
     """
@@ -49,7 +53,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], descriptors: Seq
         die_with(parent)
         if terminal is not None:
             terminal.become_controlling()
-        _become(command, environment, descriptors)
+        _become(host, command, environment, descriptors)
     os.close(parent)
     code = _until_ended(child) if terminal is None else terminal.until_ended(child, _PASSED_ON)
     return code if code >= 0 else 128 - code
@@ -74,14 +78,27 @@ def _until_ended(child: int) -> int:
             return os.waitstatus_to_exitcode(status)
 
 
-def _become(command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]) -> NoReturn:
+def _become(host: str, command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores some, and an exec would hand that on
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     for fd in descriptors:
         os.set_inheritable(fd, True)
+    whole = {**os.environ, **environment}
     try:
-        os.execvpe(command[0], list(command), {**os.environ, **environment})  # noqa: S606  no shell, as it should be
+        os.execvpe(command[0] or "/", list(command), whole)  # noqa: S606  no shell, as it should be
     except (OSError, ValueError) as error:
-        os.write(2, f"netemu: {command[0]}: {getattr(error, 'strerror', None) or error}\n".encode())
-    os._exit(NOT_RUN)
+        code, why = _not_run(command[0], whole, error)
+        os.write(2, f"netemu: host {host}: can't run {command[0] or repr('')}: {why}\n".encode(errors="replace"))
+        os._exit(code)
+
+
+def _not_run(program: str, environment: Mapping[str, str], error: OSError | ValueError) -> tuple[int, str]:
+    """The exit code of a shell for a program that the kernel refused, and why it did."""
+    why = getattr(error, "strerror", None) or str(error)
+    if not program:
+        return NOT_FOUND, "it has no name"
+    if getattr(error, "errno", None) not in (errno.ENOENT, errno.ENOTDIR):
+        return NOT_RUN, why
+    there = shutil.which(program, path=environment.get("PATH", os.defpath))
+    return NOT_FOUND, f"{there} names an interpreter that is not there" if there else why

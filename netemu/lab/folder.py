@@ -44,21 +44,58 @@ def base() -> Path:
     if os.geteuid() == 0 and os.access(BASE.parent, os.W_OK):
         return BASE
     home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ.get("HOME") or "/", ".local/state")
-    for place in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{outside_user()}", home):
-        if place and _is_own(Path(place)):
+    own = f"/run/user/{outside_user()}"
+    refused = []
+    for name, place in (("XDG_RUNTIME_DIR=", os.environ.get("XDG_RUNTIME_DIR")), ("", own), ("", home)):
+        if not place:
+            refused.append(f"{name} is not set")
+        elif why := _unfit(Path(place)):
+            refused.append(f"{name}{place} {why}")
+        else:
             return Path(place) / "netemu"
-    if (above := next((path for path in Path(home).parents if path.exists()), None)) and _is_own(above):
+    if (above := next((path for path in Path(home).parents if path.exists()), None)) and not _unfit(above):
         Path(home).mkdir(parents=True, mode=0o700)
         return Path(home) / "netemu"
-    raise PrivilegeError("without root, labs need a private folder of yours: set XDG_RUNTIME_DIR to one")
+    raise PrivilegeError(
+        f"without root, labs need a private folder of yours, and there is none ({', '.join(refused)}): set"
+        f" XDG_RUNTIME_DIR to one, or make one: sudo install -d -m 700 -o {outside_user()} {own}"
+    )
 
 
-def _is_own(path: Path) -> bool:
-    """Whether a folder is this user's, to write in."""
+def passed_over() -> str:
+    """Why this user's labs are not where they would be looked for first; empty if they are."""
+    place = os.environ.get("XDG_RUNTIME_DIR")
+    if base() in (BASE, Path(place or "/") / "netemu"):
+        return ""
+    return f"XDG_RUNTIME_DIR={place} {_unfit(Path(place))}" if place else "XDG_RUNTIME_DIR is not set"
+
+
+def require_private(path: Path) -> None:
+    """Raise PrivilegeError if this is anything but a folder of this user's alone."""
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PrivilegeError(f"labs need {path} to be a folder of yours, and it is not: move it away")
+    if found.st_mode & 0o077:
+        raise PrivilegeError(f"labs need {path} to be yours alone, and its mode is not 0700: chmod 700 {path}")
+
+
+def _unfit(path: Path) -> str:
+    """What keeps a folder from being this user's, to have a private one in; empty if nothing does."""
     try:
-        return path.is_absolute() and path.is_dir() and path.stat().st_uid == os.geteuid() and os.access(path, os.W_OK)
-    except OSError:
-        return False
+        if not path.is_absolute():
+            return "is no absolute path"
+        found = path.stat()
+    except FileNotFoundError:
+        return "is not there"
+    except OSError as error:
+        return f"can't be looked at ({error.strerror})"
+    if not stat.S_ISDIR(found.st_mode):
+        return "is no folder"
+    if found.st_uid != os.geteuid():
+        return "is not yours"
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        return "can be written by everybody"  # who could put a folder of their own in ours' place
+    return "" if os.access(path, os.W_OK | os.X_OK) else "can't be written"
 
 
 class LabFolder:
@@ -149,9 +186,7 @@ def _ensure_base() -> None:
         pass
     except OSError as error:
         raise MachineError(f"{path} can't be made: {error.strerror}") from error
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise PrivilegeError(f"labs need {path} to be a folder of yours with mode 0700, and it is not")
+    require_private(path)
 
 
 @contextmanager

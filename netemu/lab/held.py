@@ -39,8 +39,9 @@ class HeldLab:
     def topology(self) -> Topology:
         """The topology that it was made of."""
         from netemu.topology.model import Topology
+        from netemu.topology.strict import of_shape
 
-        return Topology.model_validate(ask(self.name, {"do": "topology"})[0]["topology"])
+        return of_shape(Topology, ask(self.name, {"do": "topology"})[0]["topology"])
 
     def show(self, *hosts: str) -> dict[str, Any]:
         """What it consists of now, as the kernel says it: its facts, its hosts (all, unless some are named), networks.
@@ -49,8 +50,13 @@ class HeldLab:
         """
         return ask(self.name, {"do": "show", "hosts": list(hosts)}, within=SLOW)[0]
 
-    def logs(self, host: str, service: str | None = None, *, follow: bool = False) -> Iterator[tuple[str, bytes]]:
-        """Pieces of what a host's services wrote, each with the service's name; with `follow`, until it is down."""
+    def logs(
+        self, host: str | None = None, service: str | None = None, *, follow: bool = False
+    ) -> Iterator[tuple[str, bytes]]:
+        """Pieces of what a host's services wrote, each with the service's name; with `follow`, until it is down.
+
+        Without `host`, of all hosts' services, by HOST:SERVICE. One that wrote nothing so far gives one empty piece.
+        """
         from netemu.lab.following import logs
 
         return logs(self.name, host, service, follow=follow)
@@ -177,11 +183,12 @@ class HeldLab:
     def run(self, host: str, command: Sequence[str]) -> int:
         """Run a command on a host as a child of this process, with its terminal, input and signals; its exit code.
 
+        As a shell has it: 127 where there is no such command, 126 where it can't be run, 128 and more after a signal.
         For a process of its own: this process itself moves into the host's namespaces.
         """
         from netemu.lab import entering
 
-        return entering.run(command, entering.enter(self.name, host))
+        return entering.run(host, command, entering.enter(self.name, host))
 
     def shell(self, host: str) -> int:
         """Run a shell on a host, its prompt naming lab and host; its exit code. Else as `run`."""
@@ -190,4 +197,4 @@ class HeldLab:
 
         environment = entering.enter(self.name, host)
         command, own, startup = shell(self.name, host)
-        return entering.run(command, {**environment, **own}, startup)
+        return entering.run(host, command, {**environment, **own}, startup)

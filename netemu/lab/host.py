@@ -15,6 +15,7 @@ from netemu.kernel.processes.handle import Process
 from netemu.kernel.processes.pidspace import PidSpace
 from netemu.kernel.processes.process import Completed, run_on
 from netemu.kernel.processes.running import ProcessFacts, processes_in
+from netemu.kernel.rules.variants import Variant
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.packet import What
 from netemu.lab.names import Names
@@ -33,7 +34,8 @@ class Host:
     """A host of a lab that is up.
 
     Its processes have a place of their own: the host's name and network, the lab's /proc, its own /sys, /etc/hosts and
-    /etc/resolv.conf, and the files placed there. `remarks` says what of that the kernel refused.
+    /etc/resolv.conf, the iptables of the lab's backend, and the files placed there. `remarks` says what of that could
+    not be had.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Host:
         folder: Path,
         names: Names,
         resolving: Resolving,
+        variant: Variant,
         wanted: model.Host | None = None,
     ) -> None:
         self.name = name
@@ -54,6 +57,7 @@ class Host:
         self.folder = folder
         self.names = names
         self.resolving = resolving
+        self.variant = variant
         self.wanted = wanted or model.Host()
         self.remarks: tuple[str, ...] = ()
         self._settling = asyncio.Lock()
@@ -165,9 +169,10 @@ class Host:
             if not self._settled:
                 kept = self.folder / f"{self.name}.own"
                 covers = self.resolving.covers(self.name, self.wanted.files)
+                programs = self.variant.covers(self.wanted.files)
                 names, files = self.names.file(), self._files()
-                said = await self.pids.place(self.name, self.net.fd, kept, names, files, covers)
-                self.remarks = tuple(said)
+                said = await self.pids.place(self.name, self.net.fd, kept, names, files, covers, programs)
+                self.remarks = (*said, *self.variant.remarks)
                 self._settled = True
 
     async def enter(self) -> list[int]:

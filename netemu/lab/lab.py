@@ -54,20 +54,20 @@ DOWN_WITHIN = 10.0
 class Lab:
     """`async with Lab("nodeport") as lab`: up inside, gone after. Not for use from two tasks at once.
 
-    `topology` is a shipped topology's name, a file, or a `Topology` (with the `source` that `load` gave beside it, if
-    it came from there). `name` is the lab's, if not its topology's. With `named`, the lab claims its name on this
-    machine, and its hosts appear to `ip netns` as LAB-HOST. With `record`, taps are bound before any interface is up,
-    as they are without it where the topology has traffic or expectations; else the first record binds them, so that a
-    lab nobody records pays for none. `taps` says how it is recorded, or else the topology's `record`; where neither
-    says anything, everything is, and whole. `progress` is called with how many things are made and how many there are
-    to make.
+    `topology` is a shipped topology's name, a file, a mapping that says the same, or a `Topology` (with the `source`
+    that `load` gave beside it, if it came from there). `name` is the lab's, if not its topology's. With `named`, the
+    lab claims its name on this machine, and its hosts appear to `ip netns` as LAB-HOST. With `record`, taps are bound
+    before any interface is up, as they are without it where the topology has traffic or expectations; else the first
+    record binds them, so that a lab nobody records pays for none. `taps` says how it is recorded, or else the
+    topology's `record`; where neither says anything, everything is, and whole. `progress` is called with how many
+    things are made and how many there are to make.
 
     Raises TopologyError, MachineError, or another NetemuError; nothing is left then.
     """
 
     def __init__(
         self,
-        topology: Topology | str | Path,
+        topology: Topology | Mapping[str, Any] | str | Path,
         *,
         name: str | None = None,
         named: bool = False,
@@ -82,8 +82,7 @@ class Lab:
                 raise TopologyError([self.source.problem(fault.message, fault.path) for fault in found])
             self.topology = topology
         else:
-            file = topology if isinstance(topology, Path) else find(topology)
-            self.topology, self.source = load(file)
+            self.topology, self.source = load(find(topology) if isinstance(topology, str) else topology)
         if name is not None:
             self.topology = renamed(self.topology, name)
         self.named = named

@@ -72,7 +72,12 @@ def _remains(folder: Path) -> list[Leftover]:
 def _remove(folder: Path) -> None:
     for link in _names(folder):
         link.unlink()
-    shutil.rmtree(folder)
+    for entry in list(folder.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != ALIVE:
+            entry.unlink()
+    shutil.rmtree(folder)  # its lock goes last: where something else can't be removed, it is known for a lab's still
 
 
 def _names(folder: Path) -> Iterator[Path]:

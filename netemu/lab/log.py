@@ -10,6 +10,8 @@ from pathlib import Path
 MOST = 1 << 20
 """Bytes after which a log becomes LOG.1, in the place of the one before, and a new one begins."""
 _PIECE = 65536
+_PIPE = 1 << 20
+"""Bytes that a pipe may hold, its writer having made it as large as it may (pipe(7), pipe-max-size)."""
 
 
 class Log:
@@ -36,10 +38,15 @@ class Log:
         self._pattern, self._matched = re.compile(pattern), asyncio.Event()
         return self._matched
 
+    def take(self) -> None:
+        """Take what was written by now, at most what its pipe holds: of who writes without end there is always more."""
+        for _ in range(_PIPE // _PIECE):
+            if not self._take():
+                return
+
     def last_lines(self, count: int) -> list[str]:
         """The last lines that are there by now."""
-        while self._take():
-            pass
+        self.take()
         return self.path.read_text(errors="replace").strip().splitlines()[-count:]
 
     def close(self) -> None:

@@ -114,7 +114,10 @@ async def logs(held: Held, request: Request) -> Answer:
     chosen = _states(held, host, service)
     if service is not None and not chosen:
         there = [state.name for state in _states(held, host, None)]
+        if not there:
+            raise UsageError(f"host {host} has no services")
         raise UsageError(f"host {host} has no service '{service}'{hint(str(service), there)}")
+    held.lab.services.take_logs(host)
     opened: list[int] = []
     try:
         for state in chosen:

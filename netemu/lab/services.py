@@ -235,6 +235,12 @@ class Services:
         """How each service is, in the order of the topology."""
         return [one.told() for one in self.running.values()]
 
+    def take_logs(self, host: str) -> None:
+        """Have what a host's services wrote by now in their logs."""
+        for (where, _), one in self.running.items():
+            if where == host:
+                one.log.take()
+
     async def close(self) -> None:
         """Watch over none any more; their processes end with the lab."""
         for one in self.running.values():

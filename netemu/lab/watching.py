@@ -92,12 +92,16 @@ class _HostTaps:
         self.rules = await read_rules(self.net)
         return await dump_entries(self.net) if self.rules.rules else []
 
-    def piece(self, entries: list[bytes]) -> HostCapture:
-        """What came since the last call."""
-        for tap in (self.conntrack, self.trace):  # entries before the packets that they are of
-            while tap.receive() and tap.count < _MANY:
-                pass
-        self.ring.receive()
+    def piece(self, entries: list[bytes], *, everything: bool) -> HostCapture:
+        """What came since the last call; with `everything` also what the kernel has not handed over of a ring yet."""
+        if everything:
+            for each in (self.conntrack, self.trace, self.ring):
+                each.drain()
+        else:
+            for tap in (self.conntrack, self.trace):  # entries before the packets that they are of
+                while tap.receive() and tap.count < _MANY:
+                    pass
+            self.ring.receive()
         return HostCapture(
             self.net.name,
             self.interfaces,
@@ -155,7 +159,8 @@ def watch(
         more = True
         while more and count != most:
             more = stream.wait([sock for each in taps for sock in each.sockets], TICK if live.pending else None)
-            found = live.feed([each.piece(entries.pop(each.net.name, [])) for each in taps], time.monotonic_ns())
+            pieces = [each.piece(entries.pop(each.net.name, []), everything=not more) for each in taps]
+            found = live.feed(pieces, time.monotonic_ns())
             if not more and stream.why != "reader":
                 found += live.finish()
             losses = [loss for each in taps for loss in each.losses()]

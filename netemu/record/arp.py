@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Network, ip_network
 from typing import Any, SupportsIndex, overload
 
@@ -40,6 +41,34 @@ class ArpSighting:
     target: str
 
 
+@dataclass(frozen=True, slots=True)
+class ArpExchange:
+    """Who asked for whom at a point, and who answered.
+
+    `requests` are those that went out of the asker's interface until an answer came, one or more (Linux asks three
+    times, a second apart, before it gives up); `replies` those that came in there before it asked again. `hosts` are
+    the names of those that sent them: none where no tap saw that. Of an asker without taps both are as another host
+    saw them.
+    """
+
+    point: Point
+    sender: str
+    target: str
+    requests: tuple[ArpSighting, ...]
+    replies: tuple[ArpSighting, ...]
+    hosts: tuple[str, ...]
+
+    @property
+    def answered(self) -> bool:
+        """Whether an answer came."""
+        return bool(self.replies)
+
+    @property
+    def mac(self) -> str | None:
+        """The MAC address that the first answer told."""
+        return self.replies[0].sender_mac if self.replies else None
+
+
 class ArpSightings(Sequence[ArpSighting]):
     """All ARP messages in order of time; called, those that are asked for. Read when first asked for.
 
@@ -49,6 +78,7 @@ class ArpSightings(Sequence[ArpSighting]):
     def __init__(self, link: LinkColumns | None = None, found: _Messages | None = None) -> None:
         self._link = link if link is not None else LinkColumns()
         self._found = found
+        self._exchanged: list[ArpExchange] | None = None
 
     def __call__(self, **words: Any) -> ArpSightings:
         """Those that all words fit: `at` (a wire point, an interface or a host), `op`, `sender` and `target`.
@@ -72,6 +102,26 @@ class ArpSightings(Sequence[ArpSighting]):
                 addresses = getattr(found, side)
                 fits &= (addresses & int(network.netmask)) == int(network.network_address)
         return ArpSightings(self._link, found.select(np.flatnonzero(fits)))
+
+    def exchanges(self, *, answered: bool | None = None, **words: Any) -> list[ArpExchange]:
+        """Requests with their answers, in order of time: all, or those `answered` or not.
+
+        Other words are asked of the requests: `at`, where they were sent (seen, of an asker without taps), `sender`,
+        `target`. Who tells its own address asks nobody, and is not among them. Raises UsageError as a call does.
+        """
+        asked = self(**words)
+        mine = {(seen.point, seen.time_ns) for seen in asked} if words else None
+        return [
+            each
+            for each in self._every_exchange()
+            if answered in (None, each.answered)
+            and (mine is None or any((seen.point, seen.time_ns) in mine for seen in each.requests))
+        ]
+
+    def _every_exchange(self) -> list[ArpExchange]:
+        if self._exchanged is None:
+            self._exchanged = _exchanges(self)
+        return self._exchanged
 
     def _at(self, value: Any) -> Any:
         if "@" in str(value):
@@ -155,6 +205,47 @@ def _read(link: LinkColumns) -> _Messages:
     joined = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
     found = _Messages(tuple(numbers.points), *joined)
     return found.select(np.argsort(found.time_ns, kind="stable"))
+
+
+def _exchanges(sightings: ArpSightings) -> list[ArpExchange]:
+    """Of requests at the interface that they left by; of those that left none, where they came in."""
+    requests = [seen for seen in sightings if seen.op == "request" and seen.sender != seen.target]
+    replies = [seen for seen in sightings if seen.op == "reply"]
+    sent = {(seen.sender_mac, seen.sender, seen.target) for seen in requests if seen.point.way == "out"}
+    asked: dict[tuple[Any, ...], list[ArpSighting]] = defaultdict(list)
+    for seen in requests:
+        if seen.point.way == "out" or (seen.sender_mac, seen.sender, seen.target) not in sent:
+            asked[seen.point, seen.sender_mac, seen.sender, seen.target].append(seen)
+    answers: dict[tuple[Any, ...], list[ArpSighting]] = defaultdict(list)
+    for seen in replies:
+        answers[seen.point, seen.target_mac, seen.target, seen.sender].append(seen)
+    found = []
+    for (point, mac, sender, target), mine in asked.items():
+        back = replace(point, way="in" if point.way == "out" else "out")
+        waiting: list[ArpSighting] = []
+        came = answers.get((back, mac, sender, target), [])
+        for seen, following in zip(mine, [*mine[1:], None], strict=True):
+            waiting.append(seen)
+            until = following.time_ns if following is not None else None
+            got = [each for each in came if seen.time_ns <= each.time_ns and (until is None or each.time_ns < until)]
+            if got or following is None:
+                hosts = _senders(replies, waiting[0], got[-1]) if got else ()
+                found.append(ArpExchange(point, sender, target, tuple(waiting), tuple(got), hosts))
+                waiting = []
+    return sorted(found, key=lambda each: each.requests[0].time_ns)
+
+
+def _senders(replies: Sequence[ArpSighting], asked: ArpSighting, last: ArpSighting) -> tuple[str, ...]:
+    """The hosts that sent answers meanwhile, and got none that they might have passed on."""
+    mine = [
+        seen
+        for seen in replies
+        if asked.time_ns <= seen.time_ns <= last.time_ns
+        and (seen.target_mac, seen.target, seen.sender) == (asked.sender_mac, asked.sender, asked.target)
+    ]
+    got = {(seen.point.host, seen.sender_mac) for seen in mine if seen.point.way == "in"}
+    sent = [seen for seen in mine if seen.point.way == "out" and (seen.point.host, seen.sender_mac) not in got]
+    return tuple(dict.fromkeys(seen.point.host for seen in sent))
 
 
 def _op(value: Any) -> int:

@@ -11,6 +11,10 @@ from netemu.record.frames import Datagrams, Frames
 HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
 """sockaddr_ll's packet types (linux/if_packet.h): OTHERHOST is a flooded frame that is not for this host."""
 
+UNFINISHED, VOUCHED = 1 << 3, 1 << 7
+"""What the kernel says of a frame's checksum (TP_STATUS_CSUMNOTREADY, TP_STATUS_CSUM_VALID in linux/if_packet.h): it is
+left to a device to compute, as far as one is there; or it is known to be right, without a look at the bytes."""
+
 START = "start-"
 """The tap chains that switch a packet's trace on are named `start-HOOK`; the others are named after their stage."""
 TAP_TABLE = "netemu"

@@ -27,6 +27,7 @@ from netemu.netfilter.messages import (
     messages,
 )
 from netemu.record.ask.select import Words, journeys_where
+from netemu.record.capture import HostCapture
 from netemu.record.decode.rows import ranks, stable_order
 from netemu.record.decode.tuples import digests_of
 from netemu.record.journeys import Chosen, Journey, Journeys
@@ -100,6 +101,15 @@ def read_entries(datagrams: Iterable[bytes]) -> dict[int, Entry]:
                 known = found.get(entry.id)
                 found[entry.id] = known.updated(entry) if known else entry
     return found
+
+
+def entries_of(captures: Iterable[HostCapture]) -> dict[EntryKey, Entry]:
+    """The last known state of all hosts' conntrack entries."""
+    return {
+        (capture.host, id): entry
+        for capture in captures
+        for id, entry in read_entries([*capture.conntrack, *capture.entries]).items()
+    }
 
 
 def join_flows(journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> list[Flow]:

@@ -27,7 +27,8 @@ _AT_ONCE = 1 << 20
 class RawFrame:
     """One frame: kernel time in ns since the epoch, interface by its number, packet type, the captured bytes.
 
-    `length` is what it had on the wire, where that is more than was captured.
+    `length` is what it had on the wire, where that is more than was captured; `status` what the kernel said of its
+    checksum (capture.py).
     """
 
     time_ns: int
@@ -35,6 +36,7 @@ class RawFrame:
     kind: int
     data: bytes
     length: int = 0
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,14 +75,16 @@ class Frames:
     """Frames as packet sockets saw them, a column a fact. Iterating gives each one as a `RawFrame`.
 
     `time_ns` is kernel time since the epoch, `interface` its number on its host, `kind` sockaddr_ll's packet type
-    (capture.py names them), `length` the bytes it had on the wire, of which `data` may hold fewer. VLAN tags are in
-    their places. Frames come in the order in which the kernel handed them to the socket.
+    (capture.py names them), `length` the bytes it had on the wire, of which `data` may hold fewer, `status` what the
+    kernel said of its checksum (capture.py). VLAN tags are in their places. Frames come in the order in which the
+    kernel handed them to the socket.
     """
 
     time_ns: NDArray[np.int64]
     interface: NDArray[np.int32]
     kind: NDArray[np.uint8]
     length: NDArray[np.int32]
+    status: NDArray[np.uint8]
     data: Bytes
     offset: Offsets
 
@@ -93,6 +97,7 @@ class Frames:
             np.fromiter((frame.interface for frame in each), np.int32, len(each)),
             np.fromiter((frame.kind for frame in each), np.uint8, len(each)),
             np.fromiter((max(frame.length, len(frame.data)) for frame in each), np.int32, len(each)),
+            np.fromiter((frame.status for frame in each), np.uint8, len(each)),
             *_packed([frame.data for frame in each]),
         )
 
@@ -109,21 +114,23 @@ class Frames:
             np.concatenate([part.interface for part in several]),
             np.concatenate([part.kind for part in several]),
             np.concatenate([part.length for part in several]),
+            np.concatenate([part.status for part in several]),
             *_concat([(part.data, part.offset) for part in several]),
         )
 
     def select(self, where: Where) -> Self:
         """The frames at these places."""
-        columns = self.time_ns[where], self.interface[where], self.kind[where], self.length[where]
+        columns = self.time_ns[where], self.interface[where], self.kind[where], self.length[where], self.status[where]
         return type(self)(*columns, *_select(self.data, self.offset, where))
 
     def __len__(self) -> int:
         return len(self.offset) - 1
 
     def __iter__(self) -> Iterator[RawFrame]:
-        columns = (column.tolist() for column in (self.time_ns, self.interface, self.kind, self.length))
-        for time_ns, interface, kind, length, data in zip(*columns, _each(self.data, self.offset), strict=True):
-            yield RawFrame(time_ns, interface, kind, data, length)
+        told = (self.time_ns, self.interface, self.kind, self.length, self.status)
+        columns = (column.tolist() for column in told)
+        for time_ns, interface, kind, length, status, data in zip(*columns, _each(self.data, self.offset), strict=True):
+            yield RawFrame(time_ns, interface, kind, data, length, status)
 
 
 def offsets(lengths: NDArray[np.integer]) -> Offsets:

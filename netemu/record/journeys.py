@@ -15,7 +15,7 @@ from netemu.record.ask.askable import Askable
 from netemu.record.ask.select import Words, journeys_where
 from netemu.record.capture import HostCapture
 from netemu.record.decode.rows import Column, ranges, stable_order
-from netemu.record.join.ends import ENDS, End, why_ended
+from netemu.record.join.ends import ENDS, End, damaged, why_ended
 from netemu.record.join.forest import Laid, lay_out
 from netemu.record.join.order import Order, order, retransmissions
 from netemu.record.join.passes import HostPasses, read_passes
@@ -234,7 +234,7 @@ class Journeys(Askable[Journey]):
         passes = laid.passes[laid.passes_offset[number] : laid.passes_offset[number + 1]]
         rest = zip(self.passes.rest_first[passes], self.passes.rest_count[passes], strict=True)
         errors = self.quotes.errors_of(number)
-        ends = self._ends(number, start, errors)
+        ends = self._ends(number, rows, errors)
         quoted = self.quotes.quoted_by(number)
         return Journey(
             sightings,
@@ -260,14 +260,17 @@ class Journeys(Askable[Journey]):
             *self.tunnels.carried(number),
         )
 
-    def _ends(self, number: int, start: int, errors: tuple[Quote, ...]) -> tuple[End, ...]:
+    def _ends(self, number: int, rows: list[int], errors: tuple[Quote, ...]) -> tuple[End, ...]:
         laid, seen = self.laid, self.seen
+        start = int(laid.offset[number])
         found = []
         for leaf in range(laid.ends_offset[number], laid.ends_offset[number + 1]):
             at, kind = seen.points[seen.point[laid.rows[laid.end_at[leaf]]]], ENDS[laid.end[leaf]]
             turn = seen.met[laid.end_turn[leaf]] if laid.end_turn[leaf] >= 0 else None
             why, error = why_ended(kind, turn, [error for error in errors if error.host == at.host])
-            found.append(End(kind, at, turn, int(laid.end_at[leaf]) - start, why, error))
+            place = int(laid.end_at[leaf]) - start
+            why = why or ("checksum" if damaged(seen, rows, place, kind) else None)
+            found.append(End(kind, at, turn, place, why, error))
         return tuple(found)
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from netemu.errors import UsageError
-from netemu.netfilter.conntrack import Entry
 from netemu.netfilter.ruleset import Rule
 from netemu.record.arp import ArpSightings
 from netemu.record.ask.askable import Askable, ByHand
@@ -23,7 +22,7 @@ from netemu.record.decode.packets import VXLAN_PORT
 from netemu.record.exchange import Exchange
 from netemu.record.files.saved import Raw, read, write
 from netemu.record.files.table import NEEDS_POLARS, table
-from netemu.record.flows import EntryKey, Flow, Flows, join_flows, read_entries
+from netemu.record.flows import Flow, Flows, entries_of, join_flows
 from netemu.record.join.legacy import settle
 from netemu.record.join.passes import HostPasses, read_passes
 from netemu.record.join.turn import RuleTurn
@@ -47,8 +46,7 @@ class Record:
     table. `captured` counts every frame and every hook sighting, also of packets that are not followed, such as ARP.
 
     `journeys`, `flows`, `sightings`, `conntrack` and `arp` are sequences of all; called, they give what is asked for:
-    `record.journeys("tcp and not port 22", at="B@forward")`. `link` has the link headers of all frames in columns,
-    `entries` the last that is known of each conntrack entry, by host and id.
+    `record.journeys("tcp and not port 22", at="B@forward")`. `link` has the link headers of all frames in columns.
     """
 
     journeys: Askable[Journey] = field(default_factory=ByHand)
@@ -65,7 +63,6 @@ class Record:
     conntrack: ConntrackEvents = field(default_factory=ConntrackEvents, compare=False)
     link: LinkColumns = field(default_factory=LinkColumns, compare=False)
     arp: ArpSightings = field(default_factory=ArpSightings, compare=False)
-    entries: Mapping[EntryKey, Entry] = field(default_factory=dict, compare=False)
 
     @property
     def sightings(self) -> Askable[Sighting]:
@@ -119,7 +116,7 @@ class Record:
         if not isinstance(self.journeys, Journeys):
             raise UsageError("a record that was put together by hand has no data frame")
         try:
-            return table(self.journeys, self.entries)
+            return table(self.journeys, entries_of(self.raw.captures))
         except ImportError as error:
             raise UsageError(NEEDS_POLARS) from error
 
@@ -192,11 +189,7 @@ def build_record(
     settled = [settle(capture, read_passes(capture)) for capture in captures]
     passes = [each for each, _ in settled]
     found = joined_journeys(captures, passes, segment_of, topology)
-    entries: dict[EntryKey, Entry] = {}
-    for capture in captures:
-        for id, entry in read_entries([*capture.conntrack, *capture.entries]).items():
-            entries[capture.host, id] = entry
-    flows = join_flows(found, entries)
+    flows = join_flows(found, entries_of(captures))
     found.numbered = True
     link = LinkColumns(captures)
     record = Record(
@@ -214,7 +207,6 @@ def build_record(
         ConntrackEvents.of(captures),
         link,
         ArpSightings(link),
-        entries,
     )
     found.flows_named = record.flows_named
     return record

@@ -38,7 +38,7 @@ class Shown:
         """What all journeys show; `entries` are the confirmed ones, by host and conntrack id."""
         laid, seen = journeys.laid, journeys.seen
         of_row = digests_one_way(seen.packets)
-        carried = entries_carried(seen, of_row, entries)
+        carried = carried_entries(seen, of_row, entries)
         rows, offset = laid.rows, laid.offset
         journey = spread(np.diff(offset))
         kept = np.flatnonzero(_changes(of_row[rows], journey) & _tells_ports(seen, rows, offset, journey))
@@ -86,17 +86,16 @@ def _summed(values: Column, journey: Column, offset: Column, salt: int) -> Colum
     return mix(total[offset[1:]] - total[offset[:-1]], salt)
 
 
-def entries_carried(
-    seen: Sightings, tuples: Column, entries: Mapping[tuple[str, int], Entry], *, errors: bool = False
+def carried_entries(
+    seen: Sightings, tuples: Column, entries: Mapping[tuple[str, int], Entry], *, related: bool = False
 ) -> Column:
     """The number of the confirmed entry that each hook's packet carried; -1 for none.
 
-    `tuples` are the digests of all rows' tuples. An ICMP error's entry is that of the packet it quotes: left out, but
-    for `errors`.
+    `tuples` are all rows' digests (digests_one_way): where the trace tells no ids, entries are known by them. An ICMP
+    error's is that of the packet it quotes: left out, unless those of `related` packets are asked for.
     """
     host_number = {host: number for number, host in enumerate(seen.hosts)}
-    left_out = ("invalid", "untracked") if errors else ("related", "invalid", "untracked")
-    told = [state.state not in left_out for state in seen.states]
+    told = [state.state not in ("related", "invalid", "untracked") for state in seen.states]
     counts = np.array([*told, False], np.bool_)[seen.ct]
     hosts = seen.host_of_points()
     host = hosts[seen.point[seen.wires :]] if len(hosts) else np.empty(0, np.int64)
@@ -105,7 +104,7 @@ def entries_carried(
     if not len(keys):
         return found
     order = np.argsort(keys, kind="stable")
-    by_id = np.flatnonzero(counts & (seen.ct_id >= 0))
+    by_id = np.flatnonzero((counts | related) & (seen.ct_id >= 0))
     wanted = host[by_id] << 32 | seen.ct_id[by_id]
     place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
     found[by_id] = np.where(keys[order[place]] == wanted, order[place], -1)

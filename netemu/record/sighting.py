@@ -27,6 +27,9 @@ class Source(Protocol):
     def place_in_trace(self, row: int) -> int | None:
         """Which datagram of its host's trace told of one of them; None on a wire."""
 
+    def checksums_of(self, row: int) -> tuple[str | None, str | None]:
+        """What is known of one's checksums: its IP header's, and its transport's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
@@ -57,6 +60,31 @@ class Sighting:
     def place_in_trace(self) -> int | None:
         """Which datagram of its host's trace told of it: their order is the order at hooks. None where none did."""
         return None if self.source is None else self.source.place_in_trace(self.row)
+
+    @property
+    def ip_checksum(self) -> str | None:
+        """Whether its IPv4 header's checksum is `right` or `wrong`; `unknown` where the header is cut. IPv6 has none.
+
+        None also for a sighting that came from no record.
+        """
+        return None if self.source is None else self.source.checksums_of(self.row)[0]
+
+    @property
+    def checksum(self) -> str | None:
+        """Whether the checksum of its TCP, UDP, ICMP or IGMP is `right` or `wrong`, None for other protocols.
+
+        `absent`: UDP without one. `unfinished`: left to a device that computes it (offloads), as on `lo`. `unknown`:
+        not all of it is there: at a hook, of a fragment, of a frame that was cut.
+        """
+        return None if self.source is None else self.source.checksums_of(self.row)[1]
+
+    @property
+    def wrong_checksums(self) -> tuple[str, ...]:
+        """The protocols whose checksums are wrong in it: `ip`, and the transport's name."""
+        if self.source is None:
+            return ()
+        ip, carried = self.source.checksums_of(self.row)
+        return (*(("ip",) if ip == "wrong" else ()), *((self.headers.proto,) if carried == "wrong" else ()))
 
     def packet(self) -> Packet:
         """Its scapy packet: from Ether on a wire, from IP or IPv6 at a hook, there without its payload (see `data`).

@@ -1,6 +1,8 @@
 """What a lab is to be: pure values, no I/O beyond reading a topology file.
 
 model         the frozen objects a topology is made of: networks, hosts, links, and the whole
+strict        the base of every object of it: its refusals are a topology file's
+frozen        mappings that can't be changed
 interface     an interface: a port on a network, a link's end, a VXLAN tunnel's end or a macvlan
 routing       a host's routes and policy rules
 tracing       how much of what passes a host's hooks is traced
@@ -18,9 +20,10 @@ schema        the topology file's JSON Schema, read off the model
 points        the names of the places where packets are seen
 document      YAML with the line of every key
 complaints    what is said of a value that is not of its type
+keys          how a key's place is written
 naming        what is said of a name that is not there
 inclusion     texts of files that a topology file names
-load          a file, or a text, to a `Topology`; errors with file, line and key
+load          a file, a text or a mapping to a `Topology`, by one door; errors with file, line and key
 segments      who shares a layer-2 segment with whom
 shards        networks of more ports than one bridge takes
 remainder     what can still be said of a document beside what does not fit the schema

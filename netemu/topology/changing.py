@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from netemu.errors import UsageError
 from netemu.topology.complaints import complaints
 from netemu.topology.shaping import LinkProperties
+from netemu.topology.strict import of_shape
 
 
 def changed(now: LinkProperties | None, given: Mapping[str, str]) -> LinkProperties:
@@ -18,7 +19,7 @@ def changed(now: LinkProperties | None, given: Mapping[str, str]) -> LinkPropert
     """
     wanted = (now.given() if now is not None else {}) | dict(given)
     try:
-        return LinkProperties.model_validate(wanted)
+        return of_shape(LinkProperties, wanted)
     except ValidationError as error:
-        faults = complaints(error, wanted).items()
+        faults = complaints(error, wanted, LinkProperties.__name__).items()
         raise UsageError("\n".join(": ".join((*map(str, path), message)) for path, message in faults)) from error

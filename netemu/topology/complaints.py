@@ -34,6 +34,7 @@ _DUE = {
     "union_tag_invalid": "a mapping is due here, as in {key: value}",
     "tuple_type": "a list is due here, as in [one, two]",
     "missing": "is missing",
+    "invalid_key": "a key must be a plain word",
     "string_too_short": "can't be empty",
 }
 _BARE = {
@@ -45,13 +46,16 @@ _BARE = {
 _PLAIN = (str, int, float)
 
 
-def complaints(error: ValidationError, document: Any) -> dict[Path, str]:
-    """What is wrong, by the path of each key at fault; of a union's branches, the one that fits best is told."""
+def complaints(error: ValidationError, document: Any, of: str = "Topology") -> dict[Path, str]:
+    """What is wrong with a document `of` what has that name in the schema, by the path of each key at fault.
+
+    Of a union's branches, the one that fits best is told.
+    """
     found: dict[Path, str] = {}
     for fault in error.errors(include_url=False):
         path = _path_in(document, fault["loc"])
         if path not in found:
-            found[path] = _said(fault, path)
+            found[path] = _said(fault, path, of)
     around = {path[:depth] for path in found for depth in range(len(path))}
     return {path: message for path, message in found.items() if path not in around}
 
@@ -88,10 +92,10 @@ def _path_in(document: Any, location: tuple[int | str, ...]) -> Path:
     return tuple(path)
 
 
-def _said(fault: Any, path: Path) -> str:
+def _said(fault: Any, path: Path, of: str) -> str:
     kind, given, context = fault["type"], fault.get("input"), fault.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown key '{path[-1]}'{nearest(str(path[-1]), _known_keys(_schema(), fault['loc'][:-1]))}"
+        return f"unknown key '{path[-1]}'{nearest(str(path[-1]), _known_keys(_schema(), fault['loc'][:-1], of))}"
     if kind == "value_error":
         return str(fault["msg"]).removeprefix("Value error, ")
     if kind in _DUE:
@@ -134,9 +138,9 @@ _OF_A_VALUE: Mapping[str, Callable[[Mapping[str, Any], Any], str]] = {
 }
 
 
-def _known_keys(root: dict[str, Any], location: tuple[int | str, ...]) -> list[str]:
+def _known_keys(root: dict[str, Any], location: tuple[int | str, ...], of: str) -> list[str]:
     """The keys that the schema allows at a pydantic location (which names a union's branch by its class)."""
-    node: dict[str, Any] = root
+    node: dict[str, Any] = root["$defs"].get(of) or root["properties"].get(of, root)
     for part in location:
         node = _resolved(root, node)
         if part in node.get("properties", {}):

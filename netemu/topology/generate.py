@@ -10,8 +10,10 @@ from typing import Any, Literal, get_args
 
 from netemu.errors import UsageError
 from netemu.topology.changing import changed
+from netemu.topology.load import renamed
 from netemu.topology.model import Topology
 from netemu.topology.shaping import LinkProperties
+from netemu.topology.strict import of_shape
 
 Shape = Literal["star", "line", "ring", "tree", "mesh"]
 LEAST: Mapping[Shape, int] = {"star": 1, "line": 2, "ring": 3, "tree": 2, "mesh": 2}
@@ -65,14 +67,15 @@ def generate(
     if not (ipv4 or ipv6):
         raise UsageError("neither IPv4 nor IPv6: hosts need addresses")
     given = properties if isinstance(properties, LinkProperties) else changed(None, properties or {})
-    document: dict[str, Any] = {"name": name or f"{shape}{size}"}
+    document: dict[str, Any] = {"name": f"{shape}{size}"}
     if shape == "star":
         document |= _star(size, ipv4, ipv6, given)
     else:
         document |= _Linked(shape, size, fanout).document(ipv4, ipv6, given)
     if traffic:
         _add_traffic(document)
-    return Topology.model_validate(document)
+    made = of_shape(Topology, document)  # fit by the way it is made: verifying a large mesh takes seconds
+    return made if name is None else renamed(made, name)
 
 
 def _star(size: int, ipv4: bool, ipv6: bool, properties: LinkProperties) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""A topology file, or its text, to a `Topology`; every error with file, line and key."""
+"""A topology file, its text or a mapping to a `Topology`, by one door; every error with file, line and key."""
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any
+from typing import IO, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,13 +16,17 @@ from netemu.topology.complaints import complaints
 from netemu.topology.counting import CountError, expand
 from netemu.topology.document import Document, Path, read_document
 from netemu.topology.expectation import Expectation
-from netemu.topology.inclusion import UnreadableError, include
+from netemu.topology.inclusion import Inclusion, UnreadableError, include
+from netemu.topology.keys import key_text
 from netemu.topology.model import Backend, Topology
 from netemu.topology.remainder import faults_of_the_rest
-from netemu.topology.values import Name
+from netemu.topology.strict import of_shape, plain, unfolded
 
 LARGEST_FILE = 16 * 2**20
-"""Bytes of the largest file that a topology may name."""
+"""Bytes of the largest file that a topology may name, and of what is read of an open one."""
+
+
+Made = TypeVar("Made", bound=Topology)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,45 +68,89 @@ class Source:
         return sorted(found, key=lambda problem: (problem.file or "", problem.line or 0))
 
 
-def load(file: str | FilePath, *, name: str | None = None, backend: Backend | None = None) -> tuple[Topology, Source]:
-    """Read and verify a topology file. Raises TopologyError with every problem found.
+def load(
+    file: str | FilePath | IO[Any] | Mapping[str, Any], *, name: str | None = None, backend: Backend | None = None
+) -> tuple[Topology, Source]:
+    """Read and verify a topology file, or a mapping that says the same. Raises TopologyError with every problem found.
 
-    `name` and `backend` stand in the place of the file's own; a bad name is a UsageError.
+    The file may be an open one, such as `sys.stdin`: then files that it names are seen from the working directory,
+    unless it has a path for its name.
+    `name` and `backend` stand in the place of the topology's own; a bad name is a UsageError.
     """
+    if isinstance(file, str | FilePath):
+        topology, source = loads(_text(FilePath(file)), str(file))
+    elif hasattr(file, "read"):
+        topology, source = loads(*_read_open(file))
+    else:
+        topology, source = enter(plain(file), Topology)
+    if backend is not None:
+        topology = _with(topology, backend=backend)
+    return topology if name is None else renamed(topology, name), source
+
+
+def _text(file: FilePath) -> str:
     try:
-        if not stat.S_ISREG(FilePath(file).stat().st_mode):
-            what = "is a folder, no topology file" if FilePath(file).is_dir() else "is no plain file"
+        if not stat.S_ISREG(file.stat().st_mode):
+            what = "is a folder, no topology file" if file.is_dir() else "is no plain file"
             raise TopologyError(Problem(what, file=str(file)))
-        text = FilePath(file).read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except OSError as error:
         raise TopologyError(Problem(f"can't be read: {error.strerror}", file=str(file))) from error
     except UnicodeDecodeError as error:
         raise TopologyError(Problem("is no UTF-8 text", file=str(file))) from error
-    topology, source = loads(text, str(file))
-    if backend is not None:
-        topology = topology.model_copy(update={"backend": backend})
-    return topology if name is None else renamed(topology, name), source
+
+
+def _read_open(file: Any) -> tuple[str, str]:
+    """The text of an open file, and its name."""
+    name = str(getattr(file, "name", "<file>"))
+    try:
+        read = getattr(file, "buffer", file).read(LARGEST_FILE + 1)  # the locale's encoding is none of a topology's
+        text = read.decode() if isinstance(read, bytes) else str(read)
+    except UnicodeDecodeError as error:
+        raise TopologyError(Problem("is no UTF-8 text", file=name)) from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise TopologyError(Problem(f"can't be read: {why}", file=name)) from error
+    if len(read) > LARGEST_FILE:
+        raise TopologyError(Problem(f"is larger than {LARGEST_FILE // 2**20} MiB", file=name))
+    return text, name
 
 
 def loads(text: str, file: str | None = None) -> tuple[Topology, Source]:
-    """Read and verify a topology from its YAML text; `file` is only for messages."""
+    """Read and verify a topology from its YAML text; `file` is for messages, and what it names is seen from there."""
     document = read_document(text, file)
+    folder = FilePath(file).parent if file else FilePath()
+    return enter(document.value, Topology, document=document, read=lambda name: _read(folder / name))
+
+
+def enter(
+    value: Any,
+    kind: type[Made],
+    into: Made | None = None,
+    *,
+    document: Document | None = None,
+    read: Callable[[str], tuple[str, bytes]] | None = None,
+) -> tuple[Made, Source]:
+    """The one door by which topologies come in. Raises TopologyError with every problem found.
+
+    `value` is of plain dicts and lists, out of `document` or from Python; `read` gives the content of files that it
+    names: without it, it may name none. The topology is made `into` an object, or a new one.
+    """
     source = Source(document)
-    if not isinstance(document.value, dict):
+    if not isinstance(value, dict):
         raise TopologyError(source.problem("a topology is a mapping with a name and hosts"))
     try:
-        expansion = expand(document.value)
+        expansion = expand(value)
     except CountError as error:
         raise TopologyError(source.problem(str(error), error.path)) from error
-    folder = FilePath(file).parent if file else FilePath()
-    inclusion = include(expansion.document, lambda name: _read(folder / name))
+    inclusion = Inclusion(expansion.document) if read is None else include(expansion.document, read)
     source = Source(document, expansion.written, inclusion.files)
     try:
-        topology = Topology.model_validate(inclusion.document)
+        topology = of_shape(kind, inclusion.document, into)
     except ValidationError as error:
-        found = inclusion.faults | complaints(error, inclusion.document)
-        rest = faults_of_the_rest(inclusion.document, complaints(error, inclusion.document))
-        raise TopologyError(source.problems([*found.items(), *rest])) from error
+        wrong = complaints(error, inclusion.document)
+        rest = faults_of_the_rest(unfolded(inclusion.document), wrong)
+        raise TopologyError(source.problems([*(inclusion.faults | wrong).items(), *rest])) from error
     faults = [*inclusion.faults.items(), *((fault.path, fault.message) for fault in verify.faults(topology))]
     if faults:
         raise TopologyError(source.problems(faults))
@@ -125,30 +173,27 @@ def _read(file: FilePath) -> tuple[str, bytes]:
 def renamed(topology: Topology, name: str) -> Topology:
     """The same topology under another name, so that several labs of it can be up. Raises UsageError on a bad name."""
     try:
-        return topology.model_copy(update={"name": TypeAdapter(Name).validate_python(name)})
+        return _with(topology, name=name)
     except ValidationError as error:
         raise UsageError(f"'{name}' is no name for a lab: write letters, digits, - and _, 48 at most") from error
+
+
+def _with(topology: Topology, **changes: str) -> Topology:
+    """The same topology with changes on which nothing else in it depends. Raises pydantic's ValidationError."""
+    return of_shape(Topology, {**{key: getattr(topology, key) for key in Topology.model_fields}, **changes})
 
 
 def expectations_for(topology: Topology, expect: Sequence[Expectation | Mapping[str, Any]]) -> tuple[Expectation, ...]:
     """Expectations given from Python, as objects or as mappings, verified against the lab that they are about."""
     source = Source()
-    if isinstance(expect, Mapping | str):
+    if isinstance(expect, Mapping | str) or not isinstance(expect, Iterable):
         raise TopologyError(source.problem("give a list of expectations", ("expect",)))
-    plain = [dict(item) if isinstance(item, Mapping) else item for item in expect]
+    given = plain(expect)
     try:
-        found = TypeAdapter(tuple[Expectation, ...]).validate_python(plain)
+        found = TypeAdapter(tuple[Expectation, ...]).validate_python(given)
     except ValidationError as error:
-        wrong = complaints(error, plain).items()
+        wrong = complaints(error, given, "expect").items()
         raise TopologyError([source.problem(message, ("expect", *path)) for path, message in wrong]) from error
     if faults := verify.expectation_faults(topology, found):
         raise TopologyError([source.problem(fault.message, fault.path) for fault in faults])
     return found
-
-
-def key_text(path: Path) -> str:
-    """`hosts.A.addresses[0]` for a path of keys and indices."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text

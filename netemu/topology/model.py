@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, StringConstraints, model_validator
 
 from netemu.topology.counting import expanded
 from netemu.topology.expectation import Expectation
+from netemu.topology.frozen import Frozen, FrozenDict, FrozenMapping
 from netemu.topology.hostfile import HostFile, Rules
 from netemu.topology.interface import Interface, Macvlan, Vxlan
 from netemu.topology.recording import Recording
 from netemu.topology.routing import NextHop, PolicyRule, Route
 from netemu.topology.service import Ready, Service
 from netemu.topology.shaping import LinkProperties
-from netemu.topology.strict import Strict
+from netemu.topology.strict import Strict, plain
 from netemu.topology.tracing import TracingText
 from netemu.topology.traffic import Traffic
 from netemu.topology.values import AbsolutePath, Environment, InterfaceName, Name, Subnet, User
@@ -59,20 +61,20 @@ class Network(Strict):
 class Host(Strict):
     """A network namespace with all that belongs to it."""
 
-    interfaces: dict[InterfaceName, Interface] = Field(default={})
+    interfaces: FrozenMapping[InterfaceName, Interface] = Field(default=FrozenDict())
     routes: tuple[Route, ...] = ()
     policy_rules: tuple[PolicyRule, ...] = Field(default=(), description="which packets look in which routing table")
     forwarding: bool = Field(default=False, strict=True, description="whether it routes packets between its interfaces")
-    sysctls: dict[SysctlName, str | StrictInt] = Field(default={})
+    sysctls: FrozenMapping[SysctlName, str | StrictInt] = Field(default=FrozenDict())
     iptables: Rules | None = Field(default=None, description="rules for iptables-restore")
     ip6tables: Rules | None = Field(default=None, description="rules for ip6tables-restore")
     nft: Rules | None = Field(default=None, description="rules for nft -f")
-    files: dict[AbsolutePath, HostFile] = Field(
-        default={}, description="files that its processes find there: a text, or content or file, and mode"
+    files: FrozenMapping[AbsolutePath, HostFile] = Field(
+        default=FrozenDict(), description="files that its processes find there: a text, or content or file, and mode"
     )
-    environment: Environment = Field(default={}, description="of every process that is run on it")
+    environment: Environment = Field(default=FrozenDict(), description="of every process that is run on it")
     user: User | None = Field(default=None, description="who runs its services, by name or number; root unless given")
-    services: dict[Name, Service] = Field(default={})
+    services: FrozenMapping[Name, Service] = Field(default=FrozenDict())
     trace: TracingText = Field(
         default="all", description="which packets its hook tap traces: all, off, first N (of each connection), 1 in N"
     )
@@ -90,8 +92,8 @@ class Topology(Strict):
     name: Name
     description: str = ""
     backend: Backend = Field(default="nft", description="which iptables loads the rules: nft or legacy")
-    networks: dict[Name, Network] = Field(default={})
-    hosts: dict[Name, Host] = Field(min_length=1)
+    networks: FrozenMapping[Name, Network] = Field(default=FrozenDict())
+    hosts: Annotated[Mapping[Name, Host], Frozen(least=1)]
     links: tuple[Link, ...] = ()
     record: Recording = Field(default=Recording(), description="how it is recorded: everything and whole unless given")
     traffic: tuple[Traffic, ...] = ()
@@ -102,13 +104,20 @@ class Topology(Strict):
         return self._members.get(network, ())
 
     @cached_property
-    def _members(self) -> dict[str, tuple[tuple[str, str], ...]]:
+    def _members(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
         found: dict[str, list[tuple[str, str]]] = {}
         for host_name, host in self.hosts.items():
             for name, interface in host.interfaces.items():
                 if interface.network is not None:
                     found.setdefault(interface.network, []).append((host_name, name))
-        return {name: tuple(members) for name, members in found.items()}
+        return FrozenDict({name: tuple(members) for name, members in found.items()})
+
+    @classmethod
+    def _enter(cls, value: Any, into: Self | None = None, **_options: Any) -> Self:
+        """By the door that files come in by: what a schema can't say is verified as well."""
+        from netemu.topology.load import enter  # not before: what opens it is made of this class
+
+        return enter(plain(value), cls, into)[0]
 
     @model_validator(mode="before")
     @classmethod

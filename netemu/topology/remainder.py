@@ -17,6 +17,7 @@ from netemu.topology.complaints import complaints
 from netemu.topology.document import Path
 from netemu.topology.fault import Fault
 from netemu.topology.model import Topology
+from netemu.topology.strict import of_shape
 from netemu.topology.verify import faults
 
 _TRIES = 5
@@ -39,7 +40,7 @@ def faults_of_the_rest(document: dict[str, Any], wrong: Iterable[Path]) -> list[
             return []
         rest = left.document()
         try:
-            topology = Topology.model_validate(rest)
+            topology = of_shape(Topology, rest)
         except ValidationError as error:
             wrong = [left.written(path) for path in complaints(error, rest)]
         else:

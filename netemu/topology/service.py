@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from netemu.topology.frozen import FrozenDict
 from netemu.topology.strict import Strict
 from netemu.topology.units import Duration
 from netemu.topology.values import AbsolutePath, Command, Environment, Port, User
@@ -53,7 +54,7 @@ class Service(Strict):
     """A process that runs on a host as long as the lab is up."""
 
     command: Command = Field(min_length=1, description="the program and its arguments")
-    environment: Environment = Field(default={}, description="beyond the host's")
+    environment: Environment = Field(default=FrozenDict(), description="beyond the host's")
     user: User | None = Field(default=None, description="who runs it, by name or number; the host's, unless given")
     ready: Ready | None = Field(default=None, description="how to know that it is ready; without it, it is at once")
     after: tuple[ServiceName, ...] = Field(

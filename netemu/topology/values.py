@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StringConstraints, WithJsonSchema
 
 from netemu.topology.counting import Numeral
+from netemu.topology.frozen import FrozenMapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ User = Annotated[
     BeforeValidator(_check_user),
 ]
 """A user to run as, by name or number."""
-Environment = dict[
+Environment = FrozenMapping[
     Annotated[str, StringConstraints(pattern=VARIABLE)],
     Annotated[str, BeforeValidator(_check_text), WithJsonSchema({"type": ["string", "integer"]})],
 ]

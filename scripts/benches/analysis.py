@@ -105,6 +105,7 @@ def made_up(case: str, packets: int, flows: int) -> tuple[list[HostCapture], dic
             np.tile(np.array([frame.interface for frame in frames], np.int32), packets),
             np.tile(np.array([frame.kind for frame in frames], np.uint8), packets),
             np.tile(np.array([len(frame.data) for frame in frames], np.int32), packets),
+            np.zeros(packets * len(frames), np.uint8),
             rows.reshape(-1),
             offsets(np.tile([len(frame.data) for frame in frames], packets)),
         )

@@ -12,6 +12,7 @@ from netemu.record.record import Record, build_record
 from netemu.topology.built import built
 from netemu.topology.load import loads
 from netemu.topology.model import Topology
+from netemu.topology.strict import of_shape
 
 TEXT = """
 name: two
@@ -30,6 +31,11 @@ traffic: [{name: hello, from: A, http: "http://192.168.0.2:30000/"}]
 def topology(old: str = "", new: str = "") -> Topology:
     assert old in TEXT
     return loads(TEXT.replace(old, new, 1) if old else TEXT)[0]
+
+
+def unverified(**changes: object) -> Topology:
+    """The same with changes that leave it unfit to be built."""
+    return of_shape(Topology, {**topology().model_dump(by_alias=True), **changes})
 
 
 def record(lab: NodePort, made_of: Topology | None) -> Record:
@@ -75,13 +81,13 @@ def test_rules_that_never_ran_are_refused(lab: NodePort):
 def test_of_many_differences_the_first_are_told(lab: NodePort):
     made = record(lab, topology())
     hosts = dict.fromkeys(topology().hosts, topology().hosts["A"])
-    other = topology().model_copy(update={"links": (), "networks": {}, "hosts": hosts})
+    other = unverified(links=(), networks={}, hosts=hosts)
     with pytest.raises(UsageError, match=r"(\n  .*: .* now){5}\n  and \d more$"):
         check_lab(other, made, [])
 
 
 def test_of_an_older_record_the_wires_are_compared(lab: NodePort):
     made = record(lab, None)
-    other = topology().model_copy(update={"links": ()})
+    other = unverified(links=())
     with pytest.raises(UsageError, match="C:cni0: on link 0 when it was recorded, on none now"):
         check_lab(other, made, [])

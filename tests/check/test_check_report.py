@@ -208,7 +208,7 @@ def test_a_journey_tells_its_ends_what_quotes_it_and_how_sure_its_joins_are(scen
     b.sends(icmp_error("192.168.0.2", "192.168.0.1", 4, asked).but(seq=1400), "eth0")
     about, error = report_json(check_record("lab", scene.record(), []))["journeys"]
     said = {"journey": 2, "kind": "fragmentation-needed", "type": 3, "code": 4, "host": "B", "mtu": 1400, "among": 1}
-    end = {"kind": "unseen", "at": "B@prerouting.nat", "rule": None, "why": "mtu", "error": 2}
+    end = {"kind": "unseen", "at": "B@prerouting.nat", "rule": None, "why": "mtu", "arp_unanswered": None, "error": 2}
     assert (about["end"], about["ends"], about["errors"], about["quotes"]) == (end, [end], [said], None)
     assert (error["quotes"], error["error"], error["nth"], error["direction"]) == (1, said, 0, "reply")
     assert [about[key] for key in ("alike", "certain", "duplicates", "retransmits")] == [1, True, None, None]

@@ -123,7 +123,35 @@ def test_a_signal_to_exec_reaches_the_command(number):
 def test_input_from_a_pipe_and_a_signals_exit_code_are_passed_through():
     assert netemu("exec", "two", "A", "--", "cat", input="typed").stdout == "typed"
     assert netemu("exec", "two", "A", "--", "sh", "-c", "kill -9 $$").returncode == 137
-    assert netemu("exec", "two", "A", "--", "no-such").returncode == 127
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("notacommand", 127, "No such file or directory"),
+        ("./notafile", 127, "No such file or directory"),
+        ("./text/below-a-file", None, "Not a directory"),
+        ("./text", 126, "Permission denied"),
+        ("/", 126, "Permission denied"),
+        ("./no-interpreter", 127, "names an interpreter that is not there"),
+        ("./no-program", 126, "Exec format error"),
+    ],
+)
+def test_a_command_that_can_not_be_run_ends_as_in_a_shell_and_is_told_with_its_host(tmp_path, command, code, said):
+    for name, text, mode in (
+        ("text", "hello", 0o644),
+        ("no-interpreter", "#!/no/such\n", 0o755),
+        ("no-program", "\x7fELF\0\0", 0o755),
+    ):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(mode)
+    done = netemu("exec", "two", "A", "--", command, cwd=tmp_path)
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert done.stderr.startswith(f"netemu: host A: can't run {command}: ")
+    assert said in done.stderr
+    assert done.returncode == (code or 127)
+    if code is not None:
+        assert subprocess.run(["bash", "-c", command], cwd=tmp_path, check=False).returncode == code
 
 
 def test_a_shells_prompt_names_lab_and_host_and_its_exit_code_is_passed_on():
@@ -132,6 +160,12 @@ def test_a_shells_prompt_names_lab_and_host_and_its_exit_code_is_passed_on():
     typist.types("hostname; exit 3\n")
     assert typist.ends() == 3
     assert "\nB\r\n" in typist.seen.replace("\r\r", "\r")
+
+
+@pytest.mark.parametrize("shell", ["/bin/bash", "/bin/sh"])
+def test_a_shell_that_reads_its_commands_from_a_pipe_only_does_them(shell):
+    done = netemu("shell", "two", "B", input="hostname; exit 3\n", env={**os.environ, "SHELL": shell})
+    assert (done.stdout, done.stderr, done.returncode) == ("B\n", "", 3)
 
 
 def test_a_killed_exec_takes_its_command_with_it():

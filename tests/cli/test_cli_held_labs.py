@@ -25,6 +25,7 @@ hosts:
     services:
       talk: {command: [sh, -c, "echo hello $$; exec sleep 1000"], ready: {log: hello}}
       other: {command: [sh, -c, "printf unfinished; exec sleep 1000"], ready: {log: unfinished}}
+  quiet: {services: {mute: {command: [sleep, "1000"]}}}
   B:
     interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}, eth1: {addresses: [10.9.0.2/24, "fd09::2/64"]}}
     policy_rules: [{from: 10.0.0.0/24, table: 7, priority: 100}, {fwmark: 0x10/0xf0, table: 7, priority: 101}]
@@ -103,6 +104,8 @@ def test_show_reads_well():
     [
         (("show", "life", "b"), "lab life has no host 'b', did you mean 'B'?"),
         (("logs", "life", "A", "tak"), "host A has no service 'tak', did you mean 'talk'?"),
+        (("logs", "life", "B", "talk"), "host B has no services"),
+        (("logs", "life", "a"), "lab life has no host 'a', did you mean 'A'?"),
         (("restart", "life", "A:nope"), "host A has no service 'nope': there are talk, other"),
         (("link", "life", "A:eth9"), "host A has no interface 'eth9', did you mean 'eth"),
         (("link", "life", "A"), "'A' is no interface: write HOST:INTERFACE"),
@@ -122,7 +125,38 @@ def test_logs_are_told_apart_by_the_services_names():
     assert text.splitlines()[0].startswith("talk | hello ")
     assert text.splitlines()[-1] == "other | unfinished"
     assert netemu("logs", "life", "A", "other").stdout == netemu("logs", "life", "A:other").stdout == "unfinished"
-    assert netemu("logs", "life", "B").stdout == ""
+
+
+def test_who_wrote_nothing_and_where_nobody_writes_is_told():
+    for arguments, says in (
+        (("B",), "netemu: host B has no services\n"),
+        (("B", "-f"), "netemu: host B has no services\n"),
+        (("quiet",), "netemu: service quiet:mute has written nothing\n"),
+        (("quiet:mute",), "netemu: service quiet:mute has written nothing\n"),
+        (("quiet", "mute"), "netemu: service quiet:mute has written nothing\n"),
+    ):
+        done = netemu("logs", "life", *arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", says)
+    with subprocess.Popen([*NETEMU, "logs", "life", "quiet", "-f"], stderr=subprocess.PIPE, text=True) as following:
+        assert following.stderr is not None
+        assert following.stderr.readline() == "netemu: service quiet:mute has written nothing yet\n"
+        following.terminate()
+
+
+def test_without_a_host_the_logs_of_all_hosts_are_told():
+    done = netemu("logs", "life")
+    lines = done.stdout.splitlines()
+    assert (lines[0].startswith("A:talk | hello "), lines[-1]) == (True, "A:other | unfinished")
+    assert done.stderr == "netemu: service quiet:mute has written nothing\n"
+
+
+def test_of_a_lab_without_services_logs_says_so(tmp_path):
+    file = tmp_path / "bare.yaml"
+    file.write_text("name: bare\nhosts: {A: {}}\n")
+    assert netemu("up", str(file)).returncode == 0
+    done = netemu("logs", "bare")
+    assert netemu("down", "bare").returncode == 0
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "netemu: lab bare has no services\n")
 
 
 def test_a_followed_log_goes_on_with_what_is_written_next():

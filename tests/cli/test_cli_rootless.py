@@ -70,8 +70,9 @@ def test_an_ordinary_user_proves_it_with_the_legacy_backend_too(user):
     """iptables-legacy's lock is the machine's, and root's: it is given another."""
     done = user.netemu("up", "nodeport", "--backend", "legacy", "--json")
     assert done.returncode == 0, done.stderr
-    rules = user.netemu("exec", "nodeport", "B", "--", "iptables-legacy", "-t", "nat", "-S")
-    assert "--dport 30000 -j DNAT" in rules.stdout, rules.stderr
+    for name in ("iptables", "iptables-legacy"):  # the plain name is the lab's backend
+        rules = user.netemu("exec", "nodeport", "B", "--", name, "-t", "nat", "-S")
+        assert "--dport 30000 -j DNAT" in rules.stdout, rules.stderr
     assert user.netemu("down", "nodeport").returncode == 0
     changes = [change for journey in json.loads(done.stdout)["journeys"] for change in journey["rewrites"]]
     assert {change["told_by"] for change in changes if change["by"] == "rule"} == {"counters"}
@@ -88,6 +89,25 @@ def test_an_ordinary_users_hosts_have_files_at_new_places(user):
         assert (done.stdout, done.stderr) == (content, "")
     assert user.netemu("exec", "filed", "A", "--", "cat", "/nowhere/yet").stdout == "own root"
     assert user.netemu("down", "filed").returncode == 0
+
+
+def test_files_have_a_place_in_a_folder_with_the_machines_own_mounts_below_it(user):
+    """As /etc of a container has them: there they can't be parted from it, nor that be overlaid."""
+    (user.folder / "named").write_text("of the machine\n")
+    subprocess.run(["mount", "--bind", str(user.folder / "named"), "/etc/hostname"], check=True)
+    try:
+        file = user.folder / "files.yaml"
+        file.write_text("name: filed\nhosts: {A: {files: {/etc/new: of etc, /etc/deeper/still: deeper}}}\n")
+        done = user.netemu("up", str(file))
+        assert done.returncode == 0, done.stderr
+        shown = "cat /etc/new /etc/deeper/still /etc/hostname; getent passwd nobody >&2; touch /etc/mine; hostname"
+        done = user.netemu("exec", "filed", "A", "--", "sh", "-c", shown)
+        assert done.stdout == "of etcdeeperof the machine\nA\n", done.stderr
+        assert done.stderr.startswith("nobody:")
+        assert user.netemu("down", "filed").returncode == 0
+    finally:
+        subprocess.run(["umount", "/etc/hostname"], check=True)
+    assert not Path("/etc/mine").exists()
 
 
 def test_an_ordinary_user_has_labs_of_its_own_from_up_to_down(user, plain):
@@ -194,7 +214,43 @@ def test_a_user_without_a_private_folder_is_told_which_variable_names_one(user):
     user.environment |= {"XDG_RUNTIME_DIR": "/run", "HOME": "/"}
     done = user.netemu("run", "nodeport")
     assert done.returncode == 4
-    assert "set XDG_RUNTIME_DIR" in done.stderr
+    refused = f"XDG_RUNTIME_DIR=/run is not yours, /run/user/{user.uid} is not there, /.local/state is not there"
+    assert f"({refused}): set XDG_RUNTIME_DIR to one, or make one: sudo install -d -m 700" in done.stderr
+    done = user.netemu("doctor", "--json")
+    told = state_folder(done)
+    assert (done.returncode, told["there"], told["needed"]) == (4, False, True)
+    assert told["detail"].endswith(f"there is none ({refused})")
+    assert told["remedy"].endswith(f"sudo install -d -m 700 -o {user.uid} /run/user/{user.uid}")
+
+
+def state_folder(done: subprocess.CompletedProcess[str]) -> dict:
+    return next(each for each in json.loads(done.stdout)["features"] if each["name"] == "private folder")
+
+
+def test_doctor_says_where_labs_are_kept_and_why_not_elsewhere(user):
+    assert state_folder(user.netemu("doctor", "--json"))["detail"] == f"labs are kept in {user.folder}/netemu"
+    user.environment |= {"XDG_RUNTIME_DIR": "/run/user/0", "HOME": str(user.folder)}
+    told = state_folder(user.netemu("doctor", "--json"))
+    kept = f"{user.folder}/.local/state/netemu"
+    assert (told["there"], told["detail"]) == (
+        True,
+        f"labs are kept in {kept} (XDG_RUNTIME_DIR=/run/user/0 is not there)",
+    )
+
+
+def test_a_folder_that_others_may_write_is_refused_as_a_place_for_labs(user, plain):
+    """Whoever may write there may put another in its place."""
+    user.environment["HOME"] = "/"
+    user.folder.chmod(0o777)
+    done = user.netemu("up", plain)
+    assert (done.returncode, "can be written by everybody" in done.stderr) == (4, True)
+    assert not state_folder(user.netemu("doctor", "--json"))["there"]
+    user.folder.chmod(0o700)
+    (user.folder / "netemu").mkdir(mode=0o755)
+    os.chown(user.folder / "netemu", user.uid, user.uid)
+    done = user.netemu("up", plain)
+    assert (done.returncode, f"chmod 700 {user.folder}/netemu" in done.stderr) == (4, True)
+    assert state_folder(user.netemu("doctor", "--json"))["remedy"] == f"chmod 700 {user.folder}/netemu"
 
 
 def test_a_user_without_a_runtime_folder_has_labs_in_its_home(user, plain):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import shutil
+import signal
 import subprocess
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -71,6 +74,25 @@ def test_services_run_as_other_users_where_the_user_has_subordinate_ids(user, la
         assert {line.split()[0] for line in told.splitlines() if "sleep" in line} == {"65534", "12", "0"}
         down = user.netemu("down", "users")
         assert down.returncode == 0, down.stderr
+
+
+@needs_newuidmap
+def test_what_services_of_other_users_left_is_wiped(user, lab):
+    """Holder and process 1 killed at once leave folders that only those users may look into."""
+    with as_ann(user, "ann:200000:65536\n", "ann:200000:65536\n"):
+        assert user.netemu("up", lab).returncode == 0
+        (held,) = json.loads(user.netemu("ls", "--json").stdout)
+        init = Path(f"/proc/{held['pid']}/task/{held['pid']}/children").read_text().split()[0]
+        gone = [os.pidfd_open(held["pid"]), os.pidfd_open(int(init))]
+        os.kill(int(init), signal.SIGSTOP)
+        for pid in (held["pid"], int(init)):
+            os.kill(pid, signal.SIGKILL)
+        for fd in gone:
+            assert select.select([fd], [], [], 20)[0]
+            os.close(fd)
+        done = user.netemu("wipe")
+        assert (done.returncode, done.stdout.count("removed")) == (0, 2), done.stderr
+        assert user.state == []
 
 
 @needs_newuidmap

@@ -39,6 +39,18 @@ def test_an_error_is_a_block_of_its_own_and_named_where_the_packet_that_it_quote
     assert "B@input.nat  delivered: PORT UNREACHABLE\n" in text
 
 
+def test_a_packet_whose_checksum_is_wrong_says_so_and_ends_for_it():
+    scene = Scene()
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    frame = ASKED.frame()
+    damaged = frame[:22] + bytes([frame[22] ^ 1]) + frame[23:]  # its TTL
+    a.wire("eth0", "out", damaged)
+    b.wire("eth0", "in", damaged)
+    text = shown(scene)
+    assert "ip checksum wrong" in text
+    assert "B:eth0 in   not seen any further: dropped for its checksum\n" in text
+
+
 def test_a_broadcast_shows_each_of_its_ends():
     scene = Scene()
     a, b, c = (scene.host(name, eth0="lan") for name in "ABC")

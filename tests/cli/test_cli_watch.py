@@ -7,7 +7,7 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
-from test_cli_live import ended, going_on, netemu
+from test_cli_live import NETEMU, ended, going_on, netemu
 
 LAB = """
 name: watched
@@ -93,6 +93,36 @@ def test_a_trace_of_few_packets_says_so_first(tmp_path):
         with going_on("capture", lab, "B@prerouting") as running:
             sends(lab, ("10.0.0.1", 7, 1))
             assert b"the tap traces only the first 1 packet" in ended(running)[1]
+
+
+SENDER = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print("there", flush=True)
+for line in sys.stdin:
+    s.sendto(b"x", ("10.0.0.1", int(line)))
+    print("sent", flush=True)
+"""
+
+
+def test_a_packet_sent_as_soon_as_watch_is_ready_is_told_whole_even_if_it_is_stopped_then(tmp_path):
+    """From a process that waits on the host already: microseconds after `watching`, and as long before SIGINT."""
+    with up(tmp_path) as lab:
+        command = [*NETEMU, "exec", lab, "A", "--", "python3", "-c", SENDER]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sender:
+            assert sender.stdout.readline() == "there\n"
+            for port in range(5000, 5004):
+                with going_on("watch", lab, "--json") as running:
+                    sender.stdin.write(f"{port}\n")
+                    sender.stdin.flush()
+                    assert sender.stdout.readline() == "sent\n"
+                    code, out, said = ended(running)
+                (asked,) = udp([json.loads(line) for line in out.splitlines()])
+                points = [seen["point"] for seen in asked["sightings"]]
+                assert [point for point in points if ":" in point] == ["A:eth0 out", "B:eth0 in"]
+                assert (points[-1], asked["sightings"][0]["dport"]) == ("B@input.nat", port)
+                assert (code, "0 lost" in said) == (0, True)
+            sender.stdin.close()
 
 
 def test_an_error_that_comes_after_its_packet_was_told_names_it(tmp_path):

@@ -81,7 +81,7 @@ def test_frames_alike_are_kept_once_and_the_few_others_among_them_beside():
     frames = kept.whole((columns, blocks))
     assert list(frames) == seen(puts)
     assert frames.data.base is not None, "the columns' own memory"
-    assert columns.size == sum(17 + len(frame.data) for frame in frames)
+    assert columns.size == sum(18 + len(frame.data) for frame in frames)
 
 
 def test_where_many_others_come_all_is_kept_in_blocks_from_there_on():

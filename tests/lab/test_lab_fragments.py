@@ -237,6 +237,52 @@ async def test_an_ipv6_datagram_of_which_a_fragment_was_dropped_is_delivered_now
     assert "--fraglast" in journey.ends[2].turn.text
 
 
+ERRORS = """
+name: errors
+hosts:
+  A:
+    interfaces: {eth0: {addresses: [10.0.0.2/24, "fd01::2/64"]}}
+    routes: [{to: default, via: 10.0.0.1}, {to: default, via: "fd01::1"}]
+  B:
+    forwarding: true
+    sysctls: {net.ipv6.icmp.ratelimit: 0}
+    interfaces: {eth0: {addresses: [10.0.0.1/24, "fd01::1/64"]}}
+    routes: [{to: default, via: 10.0.0.2}, {to: default, via: "fd01::2"}]
+links: [{endpoints: ["A:eth0", "B:eth0"]}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("family", "traced", "quoted"),
+    [
+        (socket.AF_INET, True, [1]),
+        (socket.AF_INET, False, [1]),
+        (socket.AF_INET6, True, [1, 1, 1]),
+        (socket.AF_INET6, False, [1, 2, 3]),
+    ],
+)
+async def test_errors_that_quote_fragments_are_of_the_datagram(family, traced, quoted):
+    """A router where the last hop ends answers IPv4's first fragment, and each of IPv6's (icmp_send, icmp6_send).
+
+    Where no trace of the sender ties the fragments together, each is a journey.
+    """
+    text = ERRORS if traced else ERRORS.replace("  A:\n", "  A:\n    trace: off\n")
+    async with Lab(loads(text)[0]) as lab, lab.record() as record:
+        with lab["A"].open_socket(family, 2) as source:
+            if family == socket.AF_INET:
+                source.setsockopt(0, socket.IP_TTL, 1)
+                source.setsockopt(0, _MTU_DISCOVER, 0)
+            else:
+                source.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 1)
+            source.sendto(bytes(4000), ("10.9.0.2" if family == socket.AF_INET else "fd09::2", 7))
+    sent = record.journeys("udp")
+    said = [each for each in record.journeys() if each.error is not None]
+    assert [sent.ids().index(each.quotes) + 1 for each in said] == quoted
+    assert {(each.error.kind, each.error.host) for each in said} == {("time-exceeded", "B")}
+    assert [each.flow for each in said] == [sent[place - 1].flow for place in quoted]
+    assert {sent[place - 1].end.why for place in quoted} == {"ttl"}
+
+
 def waits_a_second(text: str, sysctl: str):
     """C forgets what it has of a packet after a second."""
     return loads(text.replace("  C:\n", f"  C:\n    sysctls: {{{sysctl}: 1}}\n"))[0]

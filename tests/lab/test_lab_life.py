@@ -69,6 +69,23 @@ async def test_a_lab_of_python_objects_is_the_same_as_its_file():
                 await asyncio.get_running_loop().sock_connect(client, ("10.0.0.2", 80))
 
 
+async def test_a_lab_of_a_mapping_is_the_same_as_its_file():
+    hosts = {
+        "A": {"iptables": "*filter\n-A INPUT -j NOWHERE\nCOMMIT\n"},
+        "B": {"sysctls": {"net.ipv4.ip_default_ttl": 9}},
+    }
+    with pytest.raises(RulesError) as caught:
+        async with Lab({"name": "mapped", "hosts": hosts}):
+            pytest.fail("it came up")
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.file) == ("hosts.A.iptables", None)
+    del hosts["A"]["iptables"]
+    async with Lab({"name": "mapped", "hosts": hosts}, name="other") as lab:
+        assert lab.topology.name == "other"
+        done = await lab["B"].run("cat", "/proc/sys/net/ipv4/ip_default_ttl")
+        assert done.stdout == "9\n"
+
+
 async def test_python_objects_that_can_not_be_built_are_refused_before_anything_is_made():
     with pytest.raises(TopologyError, match=r"hosts.A.interfaces.eth0: leads nowhere"):
         Lab(Topology(name="x", hosts={"A": Host(interfaces={"eth0": Interface()})}))

@@ -8,6 +8,8 @@ import re
 import pytest
 
 from netemu import Lab, report_json
+from netemu.check.explain import Surroundings, last_seen
+from netemu.check.report import journey_json
 from netemu.topology.load import loads
 
 LINE = """
@@ -159,6 +161,15 @@ async def test_a_neighbour_that_is_not_there_is_unreachable_by_an_error_of_the_h
     assert told(request) == ("unseen", "A", "unreachable", ["host-unreachable"])
     error = record.journeys[request.errors[0].journey - 1]
     assert {seen.point.host for seen in error.sightings} == {"A"}
+    (asked,) = record.arp.exchanges(target="10.0.0.77")
+    assert (str(asked.point), len(asked.requests), asked.answered) == ("A:eth0 out", 3, False)
+    around = Surroundings(arp=record.arp)
+    assert "could not reach the next host (nobody answered its ARP requests for 10.0.0.77)" in last_seen(
+        request, around
+    )
+    assert journey_json(request, around=around)["ends"][0]["arp_unanswered"] == "10.0.0.77"
+    answered = record.arp.exchanges(answered=True)
+    assert all(each.hosts for each in answered)
 
 
 LAN = """

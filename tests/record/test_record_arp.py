@@ -135,3 +135,56 @@ def test_a_record_of_ip_alone_has_no_arp(lab: NodePort):
 def test_messages_are_there_again_in_a_saved_record(record: Record, tmp_path):
     record.save(str(tmp_path / "saved"))
     assert Record.load(str(tmp_path / "saved")).arp == record.arp
+
+
+def asks(mac: str, who: str, whom: str) -> bytes:
+    return bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=mac) / ARP(hwsrc=mac, psrc=who, hwdst=NOBODY, pdst=whom))
+
+
+def says(mac: str, who: str, to: str, whom: str) -> bytes:
+    return bytes(Ether(dst=to, src=mac) / ARP(op=2, hwsrc=mac, psrc=who, hwdst=to, pdst=whom))
+
+
+def test_an_exchange_is_a_request_with_its_answer_and_who_sent_that(record: Record):
+    (exchange,) = record.arp.exchanges()
+    assert (str(exchange.point), exchange.sender, exchange.target) == ("A:eth0 out", "10.0.0.1", "10.0.0.2")
+    assert (exchange.answered, exchange.mac, exchange.hosts) == (True, B, ("B",))
+    assert told(exchange.requests) == ["A:eth0 out request 10.0.0.2"]
+    assert told(exchange.replies) == ["A:eth0 in reply 10.0.0.1"]
+    assert record.arp.exchanges(answered=False) == []
+    assert record.arp.exchanges(target="10.0.0.2", at="A") == [exchange]
+    assert record.arp.exchanges(target="10.0.0.3") == []
+
+
+def test_requests_without_an_answer_are_one_exchange_and_the_next_answered_one_is_another(scene: Scene):
+    a = scene.host("A", eth0="lan")
+    for _ in range(3):
+        a.wire("eth0", "out", WHO_HAS)
+    a.wire("eth0", "in", IS_AT)
+    a.wire("eth0", "out", WHO_HAS)
+    a.wire("eth0", "out", asks(A, "10.0.0.1", "10.0.0.1"))
+    first, second = scene.record().arp.exchanges()
+    assert (len(first.requests), first.answered, first.hosts) == (3, True, ())
+    assert (len(second.requests), second.answered, second.mac) == (1, False, None)
+
+
+def test_two_that_answer_are_both_told_and_who_only_passes_an_answer_on_is_not(scene: Scene):
+    a, b, c = scene.host("A", eth0="lan"), scene.host("B", eth0="lan"), scene.host("C", eth0="lan", eth1="far")
+    other = "02:00:00:00:00:09"
+    a.wire("eth0", "out", WHO_HAS)
+    b.wire("eth0", "out", IS_AT)
+    a.wire("eth0", "in", IS_AT)
+    c.wire("eth1", "in", says(other, "10.0.0.2", A, "10.0.0.1"))
+    c.wire("eth0", "out", says(other, "10.0.0.2", A, "10.0.0.1"))
+    a.wire("eth0", "in", says(other, "10.0.0.2", A, "10.0.0.1"))
+    (exchange,) = scene.record().arp.exchanges()
+    assert [seen.sender_mac for seen in exchange.replies] == [B, other]
+    assert exchange.hosts == ("B",)
+
+
+def test_an_asker_without_taps_is_told_by_who_got_its_request(scene: Scene):
+    b = scene.host("B", eth0="lan")
+    b.wire("eth0", "in", WHO_HAS, BROADCAST)
+    b.wire("eth0", "out", IS_AT)
+    (exchange,) = scene.record().arp.exchanges()
+    assert (str(exchange.point), exchange.answered, exchange.hosts) == ("B:eth0 in", True, ("B",))

@@ -13,19 +13,22 @@ from record_scenes import any_captures
 
 from netemu.errors import UsageError
 from netemu.netfilter.conntrack import Entry
+from netemu.record.flows import entries_of
 from netemu.record.record import Record, build_record
 from netemu.record.sighting import Sighting
 
 
-def entry(record: Record, seen: Sighting) -> Entry | None:
+def entry(entries: dict[tuple[str, int], Entry], seen: Sighting) -> Entry | None:
     """What conntrack last told of the entry that a packet carried at a hook: by its id, else by its tuple."""
-    if seen.ct is None or seen.ct.state in ("invalid", "untracked"):
+    if seen.ct is None:
         return None
     if seen.ct.id is not None:
-        return record.entries.get((seen.point.host, seen.ct.id))
+        return entries.get((seen.point.host, seen.ct.id))
+    if seen.ct.state in ("related", "invalid", "untracked"):
+        return None
     same = [
         each
-        for (host, _), each in record.entries.items()
+        for (host, _), each in entries.items()
         if host == seen.point.host and seen.headers.tuple in (each.original, each.reply)
     ]
     return same[-1] if same else None
@@ -33,6 +36,7 @@ def entry(record: Record, seen: Sighting) -> Entry | None:
 
 def told(record: Record) -> list[tuple]:
     """The frame's rows as its journeys tell them."""
+    entries = entries_of(record.raw.captures)
     return [
         (
             *(journey.id, journey.flow, journey.direction == "reply", journey.nth, place),
@@ -46,7 +50,8 @@ def told(record: Record) -> list[tuple]:
             *next(((c.by, c.rule) for c in journey.rewrites if c.place == place and c.field != "ttl"), (None, None)),
             seen.ct.status if seen.ct else None,
             *(journey.retransmits, journey.duplicates, journey.quotes),
-            *((told.mark, told.zone) if (told := entry(record, seen)) else (None, None)),
+            *(seen.ip_checksum, seen.checksum),
+            *((last.mark or 0, last.zone or 0) if (last := entry(entries, seen)) else (None, None)),
         )
         for journey in record.journeys
         for place, seen in enumerate(journey.sightings)
@@ -78,7 +83,7 @@ def test_a_frame_tells_an_entrys_last_mark_and_zone_at_hooks_that_its_packets_pa
         b.entry(id, packet, udp("10.0.0.2:2", f"10.0.0.1:{id}"), "confirmed", **told)
     frame = scene.record().frame
     hooks = frame.filter(frame["point"] == "B@input")
-    assert hooks.select("ct_id", "ct_mark", "ct_zone").rows() == [(1, 7, None), (2, 0, 9), (3, None, None)]
+    assert hooks.select("ct_id", "ct_mark", "ct_zone").rows() == [(1, 7, 0), (2, 0, 9), (3, None, None)]
     rest = frame.filter(frame["stage"].is_null() | (frame["host"] == "A"))
     assert rest["ct_mark"].null_count() == rest["ct_zone"].null_count() == len(rest) > 0
 
@@ -105,6 +110,19 @@ def test_a_frame_tells_retransmissions_and_errors(scene: Scene):
     frame = scene.record().frame.unique("journey", maintain_order=True)
     assert frame["retransmits"].to_list() == [None, 1, None]
     assert frame["quotes"].to_list() == [None, None, 2]
+
+
+def test_a_frame_tells_checksums_that_are_wrong(scene: Scene):
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    packet = udp("10.0.0.1:1", "10.0.0.2:2", b"a question")
+    frame = packet.frame()
+    a.wire("eth0", "out", frame[:-20] + b"\7" + frame[-19:])
+    b.wire("eth0", "in", packet)
+    record = scene.record()
+    assert record.frame["checksum"].to_list() == ["wrong", "right"]
+    assert record.frame["ip_checksum"].to_list() == ["right", "right"]
+    assert [seen.wrong_checksums for seen in record.sightings] == [("udp",), ()]
+    assert b"wrong udp checksum" in b"".join(record.pcapng())
 
 
 def test_a_frame_tells_ip_ids_and_vlans(scene: Scene):

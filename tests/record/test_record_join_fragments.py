@@ -49,6 +49,20 @@ def test_a_packet_leaves_as_its_fragments(scene: Scene, a, packet: Packet):
 
 
 @BOTH
+def test_a_packet_that_left_as_fragments_is_dated_by_the_first_not_by_the_packet_before_it(
+    scene: Scene, a, packet: Packet
+):
+    a.sends(udp("192.168.0.1:4001", "192.168.0.2:53", b"before"), "eth0")
+    scene.now += 1_000_000_000
+    makes(a, packet)
+    for piece in parts(packet, 80, 160):
+        a.wire("eth0", "out", piece)
+    before, cut = scene.journeys()
+    first = next(seen for seen in cut.sightings if seen.headers.fragment is not None)
+    assert cut.since_ns == first.time_ns > before.since_ns + 1_000_000_000
+
+
+@BOTH
 def test_a_packet_whose_last_fragment_was_dropped_on_its_way_out_leaves_as_the_others(scene: Scene, a, packet: Packet):
     makes(a, packet)
     for piece in parts(packet, 80, 160)[:2]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from record_packets import Packet, icmp_error, tcp, udp
+from record_packets import Packet, icmp_error, parts, tcp, udp
 from record_scene import DNATED, Scene, new
 
 from netemu.record.join.quotes import kind_of
@@ -106,6 +106,40 @@ def test_packets_of_every_kind_are_found_by_their_quotes(pair: Scene, packet: Pa
     )
     *_, error = pair.record().journeys
     assert error.quotes == 2
+
+
+BIG = b"\0\7\0\7" * 20
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["the first", "a later one"])
+@pytest.mark.parametrize(
+    "packet",
+    [
+        udp("192.168.0.1:4000", "192.168.0.2:53", BIG, ip_id=9),
+        tcp("192.168.0.1:4000", "192.168.0.2:80", seq=5, ip_id=9, payload=BIG),
+        Packet("icmp", "192.168.0.1:77", "192.168.0.2", seq=3, payload=BIG, ip_id=9),
+        udp("[fd00::1]:4000", "[fd00::2]:53", BIG, ip_id=9 << 16),
+        tcp("[fd00::1]:4000", "[fd00::2]:80", seq=5, ip_id=9 << 16, payload=BIG),
+    ],
+)
+def test_fragments_are_found_by_their_quotes_and_told_from_those_of_another_id(
+    scene: Scene, packet: Packet, which: int
+):
+    a, _ = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    pieces = parts(packet, 40)
+    for piece in (*pieces, *parts(packet.but(ip_id=10), 40)):
+        a.sends(piece, "eth0")
+    quoted = pieces[which]
+    six = packet.src.startswith("[")
+    whole = quoted.but(ttl=1).network + (quoted.ahead[1] if six else b"") + quoted.transport[:8]
+    a.gets(
+        "eth0",
+        Packet("icmp6", "[fd00::2]:0", "[fd00::1]:0", icmp=(3, 0), payload=whole)
+        if six
+        else Packet("icmp", "192.168.0.2", "192.168.0.1", icmp=(11, 0), payload=whole),
+    )
+    *_, error = scene.record().journeys
+    assert (error.quotes, error.error.among) == (which + 1, 1)
 
 
 def test_an_error_that_quotes_what_was_never_seen_quotes_nothing_and_keeps_a_flow_of_its_own(pair: Scene):

@@ -9,6 +9,8 @@ from time import process_time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6TimeExceeded, IPv6, IPv6ExtHdrFragment, fragment6
 
@@ -200,3 +202,36 @@ def test_of_a_datagram_cut_up_alike_a_fragment_that_is_not_there_is_lost() -> No
         sorted([*other, *spaced(*outside, begin=SECOND // 2)[::2]], key=lambda seen: seen[0]),
     )
     assert missing(found).max(axis=1).tolist() == [0, 0, 0, Missing.LOST, 0, 0, 0]
+
+
+def mixed(random: Random, queues: list[list[tuple[int, IP]]]) -> list[tuple[int, IP]]:
+    """Datagrams' fragments, each datagram's in order, mixed among each other."""
+    left, found = [list(queue) for queue in queues], []
+    while any(left):
+        found.append(random.choice([queue for queue in left if queue]).pop(0))
+    return found
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**32))
+def test_no_fragment_is_ever_of_another_datagrams_flow_or_joined_to_another_fragment(seed: int) -> None:
+    """Clients behind one address, whose ids meet; each datagram's fragments come in order."""
+    random, inside, outside = Random(seed), [], []
+    number = 0
+    for client in range(random.randint(2, 5)):
+        ident, size = random.randint(1, 2), random.choice((2000, 2000, 4000))
+        ends = (f"192.168.1.{client}", 5000), ("203.0.113.9", client)
+        pairs = zip(*(datagram(src, port, ident, size) for src, port in ends), strict=True)
+        numbered = [(number + place, *pair) for place, pair in enumerate(pairs)]
+        number += len(numbered)
+        inside.append([(place, one) for place, one, _ in numbered])
+        outside.append([(place, other) for place, _, other in numbered])
+    truth = [mixed(random, side) for side in (inside, outside)]
+    found = joined(*(spaced(*(packet for _, packet in side)) for side in truth))
+    for rows, by_order in zip(found.rows.tolist(), found.by_order.tolist(), strict=True):
+        both = {truth[side][row][0] for side, row in enumerate(rows) if row >= 0}
+        assert len(both) == 1 or by_order
+    ports = {place: client for client, queue in enumerate(outside) for place, _ in queue}
+    for row, flow in enumerate(found.sides[1].flow.tolist()):
+        port = found.sides[1].packets.sport[found.sides[1].first[flow]]
+        assert port in (-1, ports[truth[1][row][0]])

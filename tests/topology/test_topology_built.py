@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from netemu.topology.built import built, differences
+from netemu.topology.keys import key_text
 from netemu.topology.library import find, shipped
-from netemu.topology.load import key_text, load, loads
+from netemu.topology.load import load, loads
 
 NODEPORT = Path(__file__).parent.parent.parent / "topologies" / "nodeport.yaml"
 SENT = {"hello", "pair"}

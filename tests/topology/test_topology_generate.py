@@ -220,3 +220,8 @@ def test_subnets_of_links_do_not_overlap():
     assert len(nets) == 36
     assert not any(one.overlaps(other) for one, other in pairwise(nets))
     assert all(net.subnet_of(ip_network("10.0.0.0/8")) for net in nets)
+
+
+def test_a_name_that_is_none_is_refused():
+    with pytest.raises(UsageError, match="'a b' is no name for a lab"):
+        generate("star", 2, name="a b")

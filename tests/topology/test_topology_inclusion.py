@@ -102,7 +102,7 @@ def test_counted_hosts_may_read_files_of_their_own(folder):
 
 
 def test_python_gives_the_text_itself():
-    with pytest.raises(ValueError, match="only a topology file can name a file, in Python give the text itself"):
+    with pytest.raises(TopologyError, match="only a topology file can name a file, in Python give the text itself"):
         Topology.model_validate({"name": "n", "hosts": {"A": {"iptables": {"file": "x"}}}})
-    with pytest.raises(ValueError, match="only a topology file can name a file"):
+    with pytest.raises(TopologyError, match="only a topology file can name a file"):
         Topology.model_validate({"name": "n", "hosts": {"A": {"files": {"/etc/x": {"file": "x"}}}}})

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from netemu.errors import Problem, TopologyError
-from netemu.topology.load import Source, key_text, load, loads
+from netemu.topology.keys import key_text
+from netemu.topology.load import Source, load, loads
 
 WHOLE = """\
 name: pair

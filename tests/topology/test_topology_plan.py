@@ -32,6 +32,7 @@ from netemu.topology.steps import (
     StartService,
     Step,
 )
+from netemu.topology.strict import of_shape
 
 SHIPPED = [load(find(name))[0] for name in shipped_names()]
 NODEPORT = load(find("nodeport"))[0]
@@ -41,7 +42,7 @@ shipped = pytest.mark.parametrize("topology", SHIPPED, ids=shipped_names())
 def pair(**host: object) -> Topology:
     """One network, one host A with `host`, and a host B."""
     b = {"interfaces": {"eth0": {"network": "lan"}}}
-    return Topology.model_validate({"name": "pair", "networks": {"lan": {}}, "hosts": {"A": host, "B": b}})
+    return of_shape(Topology, {"name": "pair", "networks": {"lan": {}}, "hosts": {"A": host, "B": b}})
 
 
 def of(kind: type, topology: Topology, host: str | None = None) -> list:
@@ -299,5 +300,5 @@ def test_each_need_is_told_once_and_where_it_is_first():
         ("vxlan", "vx"),
         ("policy rules", 0),
     ]
-    legacy = topology.model_copy(update={"backend": "legacy"})
+    legacy = of_shape(Topology, {**topology.model_dump(by_alias=True), "backend": "legacy"})
     assert {need.feature for need in needs(legacy)} >= {"iptables-legacy", "ip6tables-legacy"}

@@ -19,6 +19,7 @@ from netemu.topology.inclusion import include
 from netemu.topology.load import loads
 from netemu.topology.model import Topology
 from netemu.topology.remainder import faults_of_the_rest
+from netemu.topology.strict import of_shape
 
 SHIPPED = sorted((FilePath(__file__).parents[2] / "topologies").glob("*.yaml"))
 SENSELESS = 0.5
@@ -99,7 +100,7 @@ def changed(document: dict, path: tuple[str | int, ...], how: str) -> dict:
 def misfits(document: dict) -> list[tuple[str | int, ...]]:
     """Where a document does not fit the schema."""
     try:
-        Topology.model_validate(document)
+        of_shape(Topology, document)
     except ValidationError as error:
         return list(complaints(error, document))
     return []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
 
+from netemu.errors import TopologyError
 from netemu.topology.routing import PolicyRule, Route, table_number
 
 
@@ -36,7 +36,7 @@ def test_a_route_is_of_one_ip_version(written, version, network):
     ],
 )
 def test_a_route_that_is_none_is_refused(written, says):
-    with pytest.raises(ValidationError, match=says):
+    with pytest.raises(TopologyError, match=says):
         Route.model_validate(written)
 
 
@@ -65,7 +65,7 @@ def test_a_policy_rule_is_of_one_ip_version(written, version, mark):
     ],
 )
 def test_a_policy_rule_that_is_none_is_refused(written, says):
-    with pytest.raises(ValidationError, match=says):
+    with pytest.raises(TopologyError, match=says):
         PolicyRule.model_validate(written)
 
 

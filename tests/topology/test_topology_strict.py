@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from netemu.errors import TopologyError
 from netemu.topology import expectation, model, traffic
 from netemu.topology.strict import Strict
 
@@ -25,7 +26,7 @@ def test_every_object_of_a_topology_is_frozen_and_strict(of):
 
 
 def test_an_unknown_key_is_refused():
-    with pytest.raises(ValidationError, match="surprise"):
+    with pytest.raises(TopologyError, match="surprise"):
         model.Host.model_validate({"surprise": 1})
 
 

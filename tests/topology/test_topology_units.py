@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from netemu.errors import TopologyError
 from netemu.topology.shaping import LinkProperties, merged
 from netemu.topology.units import bits_per_second, packets, share, size
 
@@ -49,7 +49,7 @@ def test_a_queue_is_so_many_packets():
 @pytest.mark.parametrize("key", ["jitter", "reorder"])
 def test_what_varies_the_delay_needs_one(key):
     value = {"jitter": "1ms", "reorder": "1%"}[key]
-    with pytest.raises(ValidationError, match="give a delay too"):
+    with pytest.raises(TopologyError, match="give a delay too"):
         LinkProperties(**{key: value})
     assert LinkProperties(delay="5ms", **{key: value}).needs_netem
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from netemu.topology.load import key_text
+from netemu.topology.keys import key_text
 from netemu.topology.model import Topology
 from netemu.topology.segments import segments, split_endpoint
+from netemu.topology.strict import of_shape
 from netemu.topology.verify import faults
 
 
@@ -23,7 +24,7 @@ def lab(**changes: object) -> Topology:
         "links": [{"endpoints": ["B:to-c", "C:to-b"]}],
         "traffic": [{"name": "hello", "from": "A", "command": ["true"]}],
     }
-    return Topology.model_validate({**sections, **changes})
+    return of_shape(Topology, {**sections, **changes})
 
 
 def on_lan(*addresses: str) -> dict[str, object]:

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from netemu.topology.load import key_text
+from netemu.topology.keys import key_text
 from netemu.topology.model import Topology
+from netemu.topology.strict import of_shape
 from netemu.topology.verify import faults
 
 ON_LAN = {"network": "lan"}
@@ -19,7 +20,7 @@ def lab(a: dict[str, object], b: dict[str, object] | None = None) -> Topology:
         "A": {"interfaces": {"eth0": {**ON_LAN, "addresses": ["10.0.0.1/24", "fd00::1/64"]}}, **a},
         "B": {"interfaces": {"eth0": {**ON_LAN, "addresses": ["10.0.0.2/24", "fd00::2/64"]}}, **(b or {})},
     }
-    return Topology.model_validate({"name": "n", "networks": {"lan": {}}, "hosts": hosts})
+    return of_shape(Topology, {"name": "n", "networks": {"lan": {}}, "hosts": hosts})
 
 
 def found(topology: Topology) -> list[tuple[str, str]]:
@@ -137,7 +138,7 @@ def test_a_policy_rule_that_can_not_be_is_told(rules, key, says):
 )
 def test_an_address_that_no_host_can_have_is_told(interface, key, says):
     hosts = {"A": {"interfaces": {"eth0": {**ON_LAN, **interface}}}}
-    topology = Topology.model_validate({"name": "n", "networks": {"lan": {}}, "hosts": hosts})
+    topology = of_shape(Topology, {"name": "n", "networks": {"lan": {}}, "hosts": hosts})
     ((where, message),) = found(topology)
     assert where == f"hosts.A.interfaces.eth0.{key}"
     assert says in message
@@ -145,7 +146,7 @@ def test_an_address_that_no_host_can_have_is_told(interface, key, says):
 
 def test_a_thousand_hosts_on_a_network_are_verified_in_good_time():
     host = {"interfaces": {"eth0": {**ON_LAN, "addresses": ["10.0.{n//250}.{n%250+1}/16"]}}, "count": 1000}
-    topology = Topology.model_validate({"name": "n", "networks": {"lan": {}}, "hosts": {"X": host}})
+    topology = of_shape(Topology, {"name": "n", "networks": {"lan": {}}, "hosts": {"X": host}})
     start = time.process_time()
     assert found(topology) == []
     assert time.process_time() - start < 2

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from netemu.topology.load import key_text
+from netemu.topology.keys import key_text
 from netemu.topology.model import Topology
 from netemu.topology.segments import segments, tunnel_number
+from netemu.topology.strict import of_shape
 from netemu.topology.verify import faults
 
 UNDER = {"network": "under"}
@@ -20,7 +21,7 @@ def lab(a: dict[str, object], b: dict[str, object] | None = None, **rest: object
         "A": {"interfaces": {"eth0": {**UNDER, "addresses": ["10.0.0.1/24"]}, **a}},
         "B": {"interfaces": {"eth0": {**UNDER, "addresses": ["10.0.0.2/24"]}, **(b or {})}},
     }
-    return Topology.model_validate({"name": "n", "networks": {"under": {}}, "hosts": hosts, **rest})
+    return of_shape(Topology, {"name": "n", "networks": {"under": {}}, "hosts": hosts, **rest})
 
 
 def found(topology: Topology) -> list[tuple[str, str]]:

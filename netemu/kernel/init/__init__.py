@@ -19,7 +19,7 @@ descriptor). Requests:
     {"do": "remove", "folder": PATH}                     remove it when the lab is gone; no answer
     {"do": "remove", "link": PATH, "target": TARGET}     the same, if it still leads there
     {"do": "place", "id": N, "host": NAME, "folder": PATH, "names": FILE, "covers": [[SOURCE, TARGET], …],
-        "files": [[SOURCE, TARGET], …]}   + [net]
+        "files": [[SOURCE, TARGET], …], "programs": [[SOURCE, NAME], …]}   + [net]
         answered {"id": N, "said": [what it could not do, …]}
     {"do": "enter", "id": N, "host": NAME}               answered {"id": N} + [net, uts, mnt]
     {"do": "start", "id": N, "host": NAME or null, "command": […], "environment": {…}, "folder": PATH,

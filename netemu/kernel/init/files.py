@@ -43,6 +43,15 @@ def place_files(files: Sequence[Sequence[str]], kept: str) -> None:
             mount(source, target, flags=MS_BIND)
 
 
+def cover_name(source: str, name: str) -> None:
+    """Lay a file over a name itself, be it a symlink: what that leads to stays as it is. Raises OSError."""
+    there = os.open(name, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        mount(source, f"/proc/self/fd/{there}", flags=MS_BIND)
+    finally:
+        os.close(there)
+
+
 def _nearest_folder(target: str) -> str:
     folder = os.path.dirname(target)
     while not os.path.isdir(folder):
@@ -62,7 +71,12 @@ def _make_own(folder: str, kept: str) -> None:
         if folder == "/":
             _own_root(kept)
         else:
-            _overlay(folder, kept)
+            try:
+                _overlay(folder, kept)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                _rebuild(folder, kept)
     except OSError as error:
         why = "this kernel has no overlayfs" if error.errno == errno.ENODEV else os.strerror(error.errno or 0)
         raise OSError(error.errno, f"the host can't have a {folder} of its own, for new files there: {why}") from error
@@ -85,10 +99,29 @@ def _overlay(folder: str, kept: str) -> None:
     os.chdir("/")
 
 
+def _rebuild(folder: str, kept: str) -> None:
+    """Cover a folder that can't be overlaid: one with mounts below it in an ordinary user's namespace, for one.
+
+    There they are locked (mount_namespaces(7)), and overlayfs takes no folder that has such mounts below.
+    """
+    os.chdir("/")
+    _fill(folder, kept)
+    mount(kept, folder, flags=MS_BIND | MS_REC)
+
+
 def _own_root(kept: str) -> None:
     """A root folder in memory, with all that is in the old one bound into it (pivot_root(2))."""
-    mount("tmpfs", kept, "tmpfs", options="mode=755")
-    with os.scandir("/") as entries:
+    _fill("/", kept)
+    os.chdir(kept)
+    pivot_root(".", ".")
+    unmount_detached(".")
+    os.chdir("/")
+
+
+def _fill(folder: str, kept: str) -> None:
+    """A folder in memory at `kept`, with all that is in another one bound into it."""
+    mount("tmpfs", kept, "tmpfs", options=f"mode={stat.S_IMODE(os.stat(folder).st_mode):o}")
+    with os.scandir(folder) as entries:
         for entry in entries:
             there = f"{kept}/{entry.name}"
             if entry.is_symlink():
@@ -99,10 +132,6 @@ def _own_root(kept: str) -> None:
             else:
                 os.close(os.open(there, os.O_CREAT, 0o600))
                 mount(entry.path, there, flags=MS_BIND)
-    os.chdir(kept)
-    pivot_root(".", ".")
-    unmount_detached(".")
-    os.chdir("/")
 
 
 def _copy(source: str, target: str) -> None:

@@ -23,7 +23,7 @@ from .calls import (
     setns,
     unshare,
 )
-from .files import place_files
+from .files import cover_name, place_files
 from .message import failure, pack, send
 from .mounts import Covering
 
@@ -73,4 +73,9 @@ def _furnish(request: Mapping[str, Any]) -> list[str]:
         except OSError as error:
             said.append(f"{target} is the machine's: {os.strerror(error.errno or 0)}")
     place_files(request["files"], request["folder"])
+    for source, name in request["programs"]:  # after what is overlaid: that would bring the symlinks back
+        try:
+            cover_name(source, name)
+        except OSError as error:
+            said.append(f"{name} is of the machine's choice: {os.strerror(error.errno or 0)}")
     return said

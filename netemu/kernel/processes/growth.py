@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import select
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 _MODIFY, _MOVED, _DELETED = 0x2, 0x800, 0x400
 _EVENTS = 65536
@@ -23,8 +26,13 @@ class Growth:
             libc.inotify_add_watch(self._fd, f"/proc/self/fd/{file}".encode(), _MODIFY | _MOVED | _DELETED)
 
     def wait(self, end: int) -> bool:
-        """Return when a file has changed; False once `end`, a process's descriptor, tells that it has ended."""
-        ready, _, _ = select.select([self._fd, end], [], [])
+        """Return when a file has changed; False once `end`, a process's descriptor, tells that it has ended.
+
+        Also after a signal that has a handler of Python's: it runs between two steps of a program only, and one that
+        came just before the wait began would not.
+        """
+        with _woken_by_signals() as bell:
+            ready, _, _ = select.select([self._fd, end, bell], [], [])
         if self._fd in ready:
             os.read(self._fd, _EVENTS)
         return end not in ready
@@ -32,3 +40,18 @@ class Growth:
     def close(self) -> None:
         """Watch no more."""
         os.close(self._fd)
+
+
+@contextmanager
+def _woken_by_signals() -> Iterator[int]:
+    """A descriptor that becomes readable with a signal; in the main thread, the only one that handlers run in."""
+    bell, rope = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.set_wakeup_fd(rope, warn_on_full_buffer=False) if is_main else -1
+    try:
+        yield bell
+    finally:
+        if is_main:
+            signal.set_wakeup_fd(before)
+        os.close(bell)
+        os.close(rope)

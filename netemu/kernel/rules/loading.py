@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from netemu.errors import KernelError, MachineError
 from netemu.kernel.packages import install_command
 from netemu.kernel.processes.process import Completed, run
 from netemu.kernel.rules.nftables import Nftables
+from netemu.kernel.rules.variants import find_tool, package
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.netfilter.ruleset import (
     Rule,
@@ -34,16 +34,14 @@ _FAMILIES: dict[Tool, str] = {"iptables": "ip", "ip6tables": "ip6"}
 _IPTABLES = {"raw", "mangle", "nat", "filter", "security"}
 OWN_LOCK = {"XTABLES_LOCKFILE": "/proc/self/fd/0"}
 """iptables-legacy takes a lock of the machine's, which without root it may not; here its input, a file of its own."""
-_PACKAGE = {"iptables": "iptables", "ip6tables": "iptables", "nft": "nftables"}
 
 
 def program(tool: Tool, action: str, backend: Backend = "nft") -> str:
     """The path of the program that does it: of iptables' two variants the backend's, by its own name."""
     name = "nft" if tool == "nft" else f"{tool}-{backend}-{action}"
-    if path := shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"):
+    if path := find_tool(name):
         return path
-    package = "iptables-legacy" if backend == "legacy" else _PACKAGE[tool]
-    raise MachineError(f"{name} is missing: {install_command(package)}")
+    raise MachineError(f"{name} is missing: {install_command('nftables' if tool == 'nft' else package(backend))}")
 
 
 async def load_rules(net: NetworkNamespace, tool: Tool, text: str, backend: Backend = "nft") -> Completed:

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from numpy.typing import NDArray
 
 from netemu.kernel.taps.packing import CAPTURED, PACKED, Packed
+from netemu.record.capture import UNFINISHED, VOUCHED
 from netemu.record.frames import Bytes, Frames, Offsets, offsets
 
 BLOCK_STATUS, BLOCK_FRAMES, BLOCK_FIRST, BLOCK_LENGTH = 2, 3, 4, 5
@@ -39,6 +40,7 @@ class _Columns:
     interface: NDArray[np.int32]
     kind: NDArray[np.uint8]
     length: NDArray[np.int32]
+    status: NDArray[np.uint8]
     captured: NDArray[np.int64]
     start: NDArray[np.int64]
     tag: NDArray[np.uint32]
@@ -77,12 +79,8 @@ class _Before:
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
-        self.time_ns, self.interface, self.kind, self.length = (
-            frames.time_ns,
-            frames.interface,
-            frames.kind,
-            frames.length,
-        )
+        self.time_ns, self.interface, self.kind = frames.time_ns, frames.interface, frames.kind
+        self.length, self.status = frames.length, frames.status
 
     @property
     def whole(self) -> NDArray[np.int64]:
@@ -122,6 +120,7 @@ def frames_of(
         np.concatenate([part.interface for part in parts]),
         np.concatenate([part.kind for part in parts]),
         np.concatenate([part.length for part in parts]),
+        np.concatenate([part.status for part in parts]),
     )
     offset = offsets(np.concatenate([part.whole for part in parts]))
     data = array(int(offset[-1]))
@@ -202,6 +201,7 @@ def _columns(slab: Bytes) -> _Columns:
         words[first + _INTERFACE].astype(np.int32),
         slab[place + _KIND],
         length,
+        (words[first + _STATUS] & (UNFINISHED | VOUCHED)).astype(np.uint8),
         captured,
         place + halves[2 * first + _DATA],
         tag,
@@ -225,7 +225,8 @@ def _without(part: _Columns, strings: Sequence[bytes], at: int) -> _Columns:
         keep[maybe[(there == np.frombuffer(string, np.uint8)).all(axis=1)]] = False
     if keep.all():
         return part
-    columns = (part.time_ns, part.interface, part.kind, part.length, part.captured, part.start, part.tag)
+    told = (part.time_ns, part.interface, part.kind, part.length, part.status)
+    columns = (*told, part.captured, part.start, part.tag)
     return _Columns(part.slab, *(column[keep] for column in columns))  # type: ignore[arg-type]
 
 

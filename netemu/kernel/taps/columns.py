@@ -57,7 +57,8 @@ class Columns:
     """The columns of frames, as `Frames` has them. Not for two threads at once."""
 
     def __init__(self) -> None:
-        self._columns = (Column(np.int64), Column(np.int32), Column(np.int32), Column(np.uint8), Column(np.uint8))
+        numbers = Column(np.int64), Column(np.int32), Column(np.int32)
+        self._columns = (*numbers, Column(np.uint8), Column(np.uint8), Column(np.uint8))
         self._lengths: list[tuple[int, int] | NDArray[np.int64]] = []
         self.size = 0
         """Bytes that were written."""
@@ -65,8 +66,8 @@ class Columns:
     def append(self, rows: NDArray[np.uint32], captured: int) -> None:
         """Take rows that packing.rows_of gave, each frame of `captured` bytes. OSError: nothing is taken."""
         count = len(rows)
-        time_ns, interface, length, kind, data = self._place((count, count, count, count, count * captured))
-        fill(rows, Packed(time_ns, interface, length, kind, data.reshape(count, captured)))
+        time_ns, interface, length, kind, status, data = self._place((*[count] * 5, count * captured))
+        fill(rows, Packed(time_ns, interface, length, kind, status, data.reshape(count, captured)))
         if self._lengths and isinstance(last := self._lengths[-1], tuple) and last[1] == captured:
             self._lengths[-1] = (last[0] + count, captured)
         else:
@@ -75,16 +76,16 @@ class Columns:
     def add(self, frames: Frames) -> None:
         """Take a few frames of any lengths. OSError: nothing is taken."""
         count = len(frames)
-        places = self._place((count, count, count, count, len(frames.data)))
-        columns = (frames.time_ns, frames.interface, frames.length, frames.kind, frames.data)
+        places = self._place((count, count, count, count, count, len(frames.data)))
+        columns = (frames.time_ns, frames.interface, frames.length, frames.kind, frames.status, frames.data)
         for place, values in zip(places, columns, strict=True):
             place[:] = values
         self._lengths.append(np.diff(frames.offset))
 
     def frames(self) -> Frames:
         """All of them, sharing the columns' memory: nothing can be taken afterwards."""
-        time_ns, interface, length, kind, data = (column.array() for column in self._columns)
-        return Frames(time_ns, interface, kind, length, data, self._offset())
+        time_ns, interface, length, kind, status, data = (column.array() for column in self._columns)
+        return Frames(time_ns, interface, kind, length, status, data, self._offset())
 
     def _place(self, counts: tuple[int, ...]) -> list[NDArray[Any]]:
         places: list[NDArray[Any]] = []

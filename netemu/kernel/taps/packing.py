@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from netemu.record.capture import UNFINISHED, VOUCHED
 from netemu.record.frames import Bytes
 
 PACKED = 0x4E45544D
@@ -41,15 +42,16 @@ class Packed:
     interface: NDArray[np.int32]
     length: NDArray[np.int32]
     kind: NDArray[np.uint8]
+    status: NDArray[np.uint8]
     data: NDArray[np.uint8]
 
     @classmethod
     def of(cls, block: Bytes, count: int, captured: int) -> Self:
         """The columns of a packed block, sharing its bytes."""
-        ends = [_HEADER + each * count for each in (0, 8, 12, 16, 17, 17 + captured)]
-        time_ns, interface, length, kind, data = (block[ends[n] : ends[n + 1]] for n in range(5))
+        ends = [_HEADER + each * count for each in (0, 8, 12, 16, 17, 18, 18 + captured)]
+        time_ns, interface, length, kind, status, data = (block[ends[n] : ends[n + 1]] for n in range(6))
         words = interface.view(np.int32), length.view(np.int32)
-        return cls(time_ns.view(np.int64), *words, kind, data.reshape(count, captured))
+        return cls(time_ns.view(np.int64), *words, kind, status, data.reshape(count, captured))
 
     @property
     def whole(self) -> NDArray[np.int64]:
@@ -95,7 +97,7 @@ def captured_of(rows: NDArray[np.uint32]) -> int:
 
 def packed_size(rows: NDArray[np.uint32]) -> int:
     """Bytes that these rows will have as a packed block: whole words of 64 bits."""
-    return -(-(_HEADER + (17 + captured_of(rows)) * len(rows)) // 8) * 8
+    return -(-(_HEADER + (18 + captured_of(rows)) * len(rows)) // 8) * 8
 
 
 def pack(rows: NDArray[np.uint32], place: Bytes) -> None:
@@ -113,4 +115,5 @@ def fill(rows: NDArray[np.uint32], into: Packed) -> None:
     into.length[:] = rows[:, _LENGTH]
     octets, start = rows.view(np.uint8), int(rows[0, _DATA]) & 0xFFFF
     into.kind[:] = octets[:, _KIND]
+    np.bitwise_and(rows[:, _STATUS], UNFINISHED | VOUCHED, out=into.status, casting="unsafe")
     into.data[:] = octets[:, start : start + into.data.shape[1]]

@@ -5,6 +5,7 @@ headers      link, network and transport headers from bytes, and the key by whic
 regular      the headers that nearly all packets have, as columns
 packets      the same headers of many packets at once, as columns
 link         link headers, ARP and what VXLAN carries, of every frame, as columns on demand
+checksums    whether checksums are right, of many packets at once, on demand
 events       the trace events of a host in bulk, as columns
 tuples       directed tuples as numbers
 points       points as numbers

@@ -157,13 +157,14 @@ def _told(journey: Journey, place: int) -> str:
     """What is known of a packet at one of its points."""
     words = f"journey {journey.id}, flow {journey.flow}, {_name(journey)}"
     seen = journey.sightings[place]
+    wrong = [f"wrong {name} checksum" for name in seen.wrong_checksums]
     if seen.ct is not None:
         words += f", {seen.ct.ctinfo}"
     again = [f"repeats journey {journey.retransmits}"] if journey.retransmits is not None else []
     again += [f"journey {journey.duplicates} once more"] if journey.duplicates is not None else []
     changes = [_changed(change) for change in journey.rewrites if change.place == place and change.by != "route"]
     ends = [_ended(end) for end in journey.ends if end.place == place]
-    return "; ".join([words, *again, *changes, *ends])
+    return "; ".join([words, *wrong, *again, *changes, *ends])
 
 
 def _name(journey: Journey) -> str:
@@ -184,4 +185,5 @@ def _ended(end: End) -> str:
     said = f", error {end.error.kind} in journey {end.error.journey}" if end.error is not None else ""
     if end.turn is not None:
         return f"dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
+    said += ", dropped for its checksum" if end.why == "checksum" else ""
     return f"{words.get(end.kind, end.kind)}{said}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netemu.record.capture import HostCapture
+from netemu.record.decode.checksums import WORDS, frame_checksums
 from netemu.record.decode.headers import ETHERNET
 from netemu.record.decode.link import LinkColumns, Links, decode_links, mac_text, wire_points
 from netemu.record.decode.packets import VXLAN_PORT, Packets, address_text, concatenate, decode_frames, empty
@@ -27,8 +28,9 @@ def frames_table(link: LinkColumns, vxlan_ports: Iterable[int] = (VXLAN_PORT,)) 
 
     Columns: host, frame (its number there), point, time_ns, length (on the wire), mark (whole; other: neither IP nor
     ARP of IPv4; truncated; malformed), dst_mac, src_mac, ethertype (behind VLAN tags), vlan and priority (the outer
-    tag's), proto, src, sport, dst, dport, arp_op (its number), arp_sender_mac, arp_sender, arp_target_mac, arp_target.
-    Of the frame that VXLAN carries in it: vni, and with `inner_` before their names those from mark to dport.
+    tag's), proto, src, sport, dst, dport, ip_checksum, checksum (as in `record.frame`), arp_op (its number),
+    arp_sender_mac, arp_sender, arp_target_mac, arp_target. Of the frame that VXLAN carries in it: vni, and with
+    `inner_` before their names those from mark to dport.
     ImportError where polars is not installed, UsageError for what is no port.
     """
     import polars as pl
@@ -46,6 +48,7 @@ def _host(link: LinkColumns, host: str, ports: tuple[int, ...]) -> pl.DataFrame:
     starts, ends = frames.offset[:-1], frames.offset[1:]
     packets = decode_frames(frames.data, starts, ends)
     point = wire_points(link.capture(host), numbers)
+    checksums = frame_checksums(frames.data, starts, ends, frames.status)
     every = np.arange(len(links))
     told = {
         "host": pl.repeat(host, len(links), dtype=pl.String, eager=True),
@@ -54,6 +57,8 @@ def _host(link: LinkColumns, host: str, ports: tuple[int, ...]) -> pl.DataFrame:
         "time_ns": frames.time_ns,
         "length": frames.length,
         **_headers(links, packets, every, ends - starts),
+        "ip_checksum": named(WORDS, checksums.ip),
+        "checksum": named(WORDS, checksums.carried),
         "arp_op": _some(links.arp_op),
         "arp_sender_mac": _macs(links.sender_mac, links.sender >= 0),
         "arp_sender": _ipv4(links.sender),

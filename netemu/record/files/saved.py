@@ -30,6 +30,8 @@ _ABOUT = "record.json"
 _FAST = 1
 """zlib's level: packets of a load test compress well at any."""
 _LARGEST_ABOUT = 64 << 20
+_NEWER = "status"
+"""A column of frames that older files have not."""
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, LookupError, TypeError, ValueError),
     *(AttributeError, ArithmeticError, MemoryError, RuntimeError),
@@ -151,9 +153,13 @@ def _columns(archive: zipfile.ZipFile, name: str, kind: type[Frames | Datagrams]
     """A host's columns, each as long as it must be: what is read later trusts their offsets."""
     columns: dict[str, Any] = {}
     for each in fields(kind):
+        if each.name == _NEWER and f"{name}/{_NEWER}.npy" not in archive.NameToInfo:
+            continue
         with archive.open(f"{name}/{each.name}.npy") as member:
             columns[each.name] = npy.read_array(member, allow_pickle=False)
     offset = columns["offset"]
+    if kind is Frames:
+        columns.setdefault(_NEWER, np.zeros(max(len(offset) - 1, 0), np.uint8))
     ordered = offset.ndim == 1 and len(offset) and offset[0] == 0 and bool((np.diff(offset) >= 0).all())
     if not ordered or offset[-1] != len(columns["data"]):
         raise ValueError(f"{name} does not fit its offsets")

@@ -9,13 +9,16 @@ import numpy as np
 
 from netemu.netfilter.conntrack import Entry
 from netemu.netfilter.messages import PROTOCOLS
+from netemu.record.decode.checksums import WORDS
 from netemu.record.decode.packets import Packets, address_text
 from netemu.record.decode.rows import Column, mix
 from netemu.record.decode.tuples import digests_one_way
+from netemu.record.flows import EntryKey
 from netemu.record.join.changes import rewritten
 from netemu.record.join.ends import ENDS
+from netemu.record.join.sightings import Sightings
 from netemu.record.journeys import Journeys
-from netemu.record.shown import entries_carried
+from netemu.record.shown import carried_entries
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,17 +31,16 @@ NEEDS_POLARS = (
 PROTOCOL_NAMES = tuple(PROTOCOLS.get(number, str(number)) for number in range(256))
 
 
-def table(journeys: Journeys, entries: Mapping[tuple[str, int], Entry]) -> pl.DataFrame:
+def table(journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> pl.DataFrame:
     """One row a sighting, journey by journey, in order; null for what a sighting does not have.
-
-    `entries` is the last that is known of each conntrack entry, by host and id.
 
     Columns: journey, flow, reply, nth, place, host, point, time_ns, proto, src, sport, dst, dport, ttl, length, seq,
     ack, flags (TCP's bits), ct_state, ct_direction, ct_id, interface, way, stage, icmp (type * 256 + code), icmp_id,
     ip_id, vlan (the outer tag's id), end (how the journey ended), complete, by (what rewrote an address or port there),
     rule (that did it), ct_status (conntrack's bits, IPS_… in nf_conntrack_common.h), the ids of the journeys that
-    this one retransmits, duplicates or quotes, and at a hook ct_mark and ct_zone, as conntrack last told them of the
-    packet's entry. ImportError where polars is not installed.
+    this one retransmits, duplicates or quotes, ip_checksum and checksum (right, wrong, absent, unfinished, unknown:
+    see Sighting), and ct_mark and ct_zone, at hooks: those of the packet's conntrack entry, as `entries` last tell it
+    (0: no mark, the default zone). ImportError where polars is not installed.
     """
     import polars as pl
 
@@ -48,6 +50,7 @@ def table(journeys: Journeys, entries: Mapping[tuple[str, int], Entry]) -> pl.Da
     packets = seen.packets
     states = seen.states_of(rows)
     hooks = np.where(rows < seen.wires, len(seen.ct), rows - seen.wires)
+    checksums = seen.checksums.of(rows)
     columns = {
         "journey": journey + 1,
         "flow": journeys.flow[journey],
@@ -86,7 +89,9 @@ def table(journeys: Journeys, entries: Mapping[tuple[str, int], Entry]) -> pl.Da
         "retransmits": _ids(journeys.retransmits)[journey],
         "duplicates": _ids(journeys.order.duplicates)[journey],
         "quotes": _quoted(journeys)[journey],
-        **_told_of_entries(journeys, entries, hooks),
+        "ip_checksum": named(WORDS, checksums.ip),
+        "checksum": named(WORDS, checksums.carried),
+        **_of_entries(seen, hooks, entries),
     }
     nulls = [
         *("time_ns", "sport", "dport", "seq", "ack", "ct_id", "icmp", "icmp_id", "vlan"),
@@ -94,6 +99,14 @@ def table(journeys: Journeys, entries: Mapping[tuple[str, int], Entry]) -> pl.Da
     ]
     frame = pl.DataFrame(columns)
     return frame.with_columns(pl.when(pl.col(name) >= 0).then(pl.col(name)).alias(name) for name in nulls)
+
+
+def _of_entries(seen: Sightings, hooks: Column, entries: Mapping[EntryKey, Entry]) -> dict[str, Column]:
+    """The mark and zone of the conntrack entry at each row, -1 for none; `hooks` counts rows from the first hook on."""
+    carried = np.append(carried_entries(seen, digests_one_way(seen.packets), entries, related=True), -1)[hooks]
+    told = [(entry.mark or 0, entry.zone or 0) for entry in entries.values()]
+    both = np.array([*told, (-1, -1)], np.int64)[carried]
+    return {"ct_mark": both[:, 0], "ct_zone": both[:, 1]}
 
 
 def _rewritten(journeys: Journeys, rows: Column) -> dict[str, pl.Series]:
@@ -104,18 +117,6 @@ def _rewritten(journeys: Journeys, rows: Column) -> dict[str, pl.Series]:
     by = [*(each[0].by if each else "unknown" for each in kinds), "unknown"]
     rules = [*(each[0].rule if each else None for each in kinds), None]
     return {"by": named(by, kind[rows]), "rule": named(rules, kind[rows])}
-
-
-def _told_of_entries(journeys: Journeys, entries: Mapping[tuple[str, int], Entry], hooks: Column) -> dict[str, Column]:
-    """Mark and zone of the entry that each hook's packet carried; -1 for those that no entry tells."""
-    seen = journeys.seen
-    carried = np.append(entries_carried(seen, digests_one_way(seen.packets), entries, errors=True), -1)[hooks]
-    marks = (-1 if each.mark is None else each.mark for each in entries.values())
-    zones = (-1 if each.zone is None else each.zone for each in entries.values())
-    return {
-        name: np.append(np.fromiter(told, np.int64, len(entries)), -1)[carried]
-        for name, told in (("ct_mark", marks), ("ct_zone", zones))
-    }
 
 
 def _ids(places: Column) -> Column:
@@ -134,6 +135,7 @@ def named(names: Sequence[str | None], numbers: Column) -> pl.Series:
     """What the numbers stand for; -1 stands for nothing."""
     import polars as pl
 
+    numbers = numbers.astype(np.int64)
     return pl.Series([*names, None], dtype=pl.String).gather(np.where(numbers < 0, len(names), numbers))
 
 

@@ -4,6 +4,7 @@ turn             a rule or policy that a packet met
 sayings          what each kind of trace event means to a pass
 later_fragments  IPv6's later fragments, of which the trace tells little: their frames tell the rest
 passes           a host's trace events grouped into packets' passes through its hooks
+checksums        whether sightings' checksums are right
 sightings        everything that was seen, as columns
 fragments        frames that one packet left as
 reassembly       fragments put together again
@@ -13,6 +14,7 @@ wires            which frames are of the same packet on a wire
 ties             which sightings are of the same packet, in a host and on a wire
 forest           from ties to journeys: each start's tree, laid out as one run of sightings
 order            packets told apart by order alone, retransmissions, duplicates
+quoting          what ICMP errors quote, as numbers
 quotes           ICMP errors joined to the packets that they quote
 tunnels          packets in VXLAN tunnels joined to the datagrams that carry them
 rewrites         what changed between two neighbouring sightings, and by what

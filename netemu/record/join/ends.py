@@ -8,11 +8,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netemu.record.join.quotes import Quote
+from netemu.record.join.sightings import Sightings
 from netemu.record.join.turn import RuleTurn
 from netemu.topology.points import Point
 
 EndKind = Literal["delivered", "dropped", "unseen", "reassembled"]
-Why = Literal["rule", "rejected", "ttl", "no-route", "unreachable", "refused", "mtu", "prohibited", "reassembly"]
+Why = Literal[
+    "rule",
+    "rejected",
+    "ttl",
+    "no-route",
+    "unreachable",
+    "refused",
+    "mtu",
+    "prohibited",
+    "reassembly",
+    "checksum",
+]
 ENDS: tuple[EndKind, ...] = ("delivered", "dropped", "unseen", "reassembled")
 """By forest.py's numbers."""
 
@@ -24,7 +36,8 @@ class End:
     A fragment that began where nobody recorded ends `reassembled` where a host put it together with others.
 
     `place` is that of the last sighting. `why` is what the kernel told: by the rule that dropped the packet, or by an
-    ICMP error from that host which quotes it (`error`); None where nothing tells.
+    ICMP error from that host which quotes it (`error`); or that it came there with a wrong `checksum`, for which the
+    kernel takes it no further (`damaged`); None where nothing tells.
     """
 
     kind: EndKind
@@ -70,3 +83,18 @@ def why_ended(kind: str, turn: RuleTurn | None, errors: Sequence[Quote]) -> tupl
         return None, None
     why = _SAYS[error.kind]
     return ("rejected" if why == "refused" and kind != "delivered" else why), error
+
+
+def damaged(seen: Sightings, rows: Sequence[int], place: int, kind: str) -> bool:
+    """Whether the packet whose sightings these rows are came to where it ended with a checksum that ends it there.
+
+    Of IP's header before the first hook (ip_rcv); of the transport behind the last one (tcp_v4_rcv, udp_rcv, icmp_rcv
+    and their likes of IPv6), so that it was delivered to a host and got to nobody.
+    """
+    host = seen.points[seen.point[rows[place]]].host
+    for before in range(place, -1, -1):
+        point = seen.points[seen.point[rows[before]]]
+        if point.way == "in" and point.host == host:
+            ip, carried = seen.checksums_of(rows[before])
+            return carried == "wrong" if kind == "delivered" else kind == "unseen" and before == place and ip == "wrong"
+    return False

@@ -1,11 +1,10 @@
 """ICMP errors joined to the packets that they quote: which packet each one is about, and what it says of it.
 
-An error carries the head of the packet that caused it (RFC 792; RFC 4443, 3): addresses, protocol, IPv4's id, and the
-first eight bytes of its transport header. Those are compared with what was seen, at the host that sent the error: as
-the packet came in there, before or after that host's own rewrites, whichever the kernel quotes. TTL and checksums
-differ, and are left out. Where several packets fit (they share all that is quoted), errors and packets are told by
-their order if there are as many of the one as of the other; if not, the last one before the error is taken. How many
-fitted is said.
+An error carries the head of the packet that caused it, or of one of its fragments (quoting.py says what is read of it).
+That is compared with what was seen, at the host that sent the error: as the packet came in there, before or after that
+host's own rewrites, whichever the kernel quotes. TTL and checksums differ, and are left out. Where several packets fit
+(they share all that is quoted), errors and packets are told by their order if there are as many of the one as of the
+other; if not, the last one before the error is taken. How many fitted is said.
 """
 
 from __future__ import annotations
@@ -17,10 +16,11 @@ import numpy as np
 
 from netemu.netfilter.conntrack import Tuple
 from netemu.record.capture import OUTGOING, HostCapture
-from netemu.record.decode.headers import Split, decode, split_frame
-from netemu.record.decode.packets import Packets, locate
+from netemu.record.decode.headers import split_frame
+from netemu.record.decode.packets import locate
 from netemu.record.decode.rows import Column, big_endian, mix, ranks, stable_order, windows
 from netemu.record.join.forest import Laid
+from netemu.record.join.quoting import QUOTED, is_error, quoted, quoted_as, tuple_in
 from netemu.record.join.sightings import Sightings
 
 KINDS: dict[tuple[str, int, int], str] = {
@@ -64,9 +64,6 @@ _OF_TYPE = {
     ("icmp6", 3): "time-exceeded",
     ("icmp6", 4): "parameter-problem",
 }
-_ICMP, _ICMP6, _TCP, _UDP = 1, 58, 6, 17
-_WITH_PORTS = (17, 33, 132, 136)
-_ECHO = (0x0800, 0x0000, 0x8000, 0x8100)
 
 
 def kind_of(proto: str, type_: int, code: int) -> str:
@@ -193,7 +190,7 @@ def lone_errors(captures: Sequence[HostCapture], laid: Laid, seen: Sightings, qu
     found = []
     for place in np.flatnonzero(told).tolist():
         start, packet = laid.rows[laid.offset[journey[place]]], split_frame(seen.bytes_of(int(row[place])))
-        about = _tuple_in(packet.transport[8:]) if packet is not None else None
+        about = tuple_in(packet.transport[8:]) if packet is not None else None
         if about is not None:
             type_, code = divmod(int(seen.packets.icmp[row[place]]), 256)
             kind = kind_of("icmp6" if seen.packets.version[row[place]] == 6 else "icmp", type_, code)
@@ -204,26 +201,9 @@ def lone_errors(captures: Sequence[HostCapture], laid: Laid, seen: Sightings, qu
     return found
 
 
-def quoted_as(packets: Packets, rows: Column) -> Column:
-    """The digest by which an error would quote each packet, as it was seen."""
-    return _seen_as(packets, rows)
-
-
-def _tuple_in(inner: bytes) -> Tuple | None:
-    """The tuple of the packet that an error quotes: TCP's ports are there, though its header is not whole."""
-    words = (inner[0] & 0xF) * 4 if inner[:1] and inner[0] >> 4 == 4 else 40
-    headers = decode(Split(inner[:words], inner[words:]))
-    if headers is None:
-        return None
-    if headers.proto != "tcp" or headers.fragment is not None or headers.sport is not None:
-        return headers.tuple
-    sport, dport = (int.from_bytes(inner[words + place : words + place + 2], "big") for place in (0, 2))
-    return Tuple(headers.proto, headers.src, sport, headers.dst, dport)
-
-
 def _errors(laid: Laid, seen: Sightings) -> tuple[Column, Column]:
     """The journeys that are ICMP errors, and the first frame of each."""
-    position = np.flatnonzero((laid.rows < seen.wires) & _is_error(seen.packets)[laid.rows])
+    position = np.flatnonzero((laid.rows < seen.wires) & is_error(seen.packets)[laid.rows])
     journey = np.searchsorted(laid.offset, position, "right") - 1
     _, first = np.unique(journey, return_index=True)
     return journey[first], laid.rows[position[first]]
@@ -232,12 +212,6 @@ def _errors(laid: Laid, seen: Sightings) -> tuple[Column, Column]:
 def _none(seen: Sightings) -> Quotes:
     empty = np.empty(0, np.int64)
     return Quotes(empty, empty, empty, empty, empty.astype(np.bool_), empty, empty, seen.hosts, empty)
-
-
-def _is_error(packets: Packets) -> Column:
-    kind = packets.icmp >> 8
-    four = (packets.proto == _ICMP) & np.isin(kind, (3, 4, 5, 11, 12))
-    return four | ((packets.proto == _ICMP6) & (kind >= 1) & (kind <= 4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,74 +236,24 @@ def _decode(
         frames = captures[number].frames
         frame = seen.frame[row[mine]]
         places = locate(frames.data, frames.offset[:-1][frame], frames.offset[1:][frame])
-        there = np.minimum(places.transport_length, 8 + 60 + 8)
-        message = windows(frames.data, places.transport, there, 8 + 60 + 8)
+        there = np.minimum(places.transport_length, 8 + QUOTED)
+        message = windows(frames.data, places.transport, there, 8 + QUOTED)
         inner, size = message[:, 8:], there - 8
-        dst[mine], key[mine], told[mine] = _quoted(inner, size)
+        dst[mine], key[mine], told[mine] = quoted(inner, size)
         icmp, six = seen.packets.icmp[row[mine]], seen.packets.version[row[mine]] == 6
         needed = np.where(icmp == 0x0304, big_endian(message, 6, 2), np.int64(0))
         mtu[mine] = np.where(six & (icmp >> 8 == 2), big_endian(message, 4, 4), needed)
     return dst, key, told, mtu
 
 
-def _quoted(inner: Column, size: Column) -> tuple[Column, Column, Column]:
-    """Of the packets in errors: the destination's lower half, the digest, whether headers and eight bytes are there."""
-    version = inner[:, 0] >> 4
-    words = np.where(version == 4, (inner[:, 0] & 0xF).astype(np.int64) * 4, 40)
-    is4, is6 = (version == 4) & (words >= 20), version == 6
-    told = (is4 | is6) & (size >= words + 8)
-    proto = np.where(is4, inner[:, 9], inner[:, 6]).astype(np.int64)
-    at = np.where(told, words, 0)[:, None] + np.arange(8)
-    head = np.ascontiguousarray(np.take_along_axis(inner, at, axis=1))
-    ports, second = big_endian(head, 0, 4), big_endian(head, 4, 4)
-    second = np.where(proto == _UDP, second & np.uint32(0xFFFF0000), second)
-    icmp = np.isin(proto, (_ICMP, _ICMP6))
-    first = np.where(icmp, ports & np.uint32(0xFFFF0000), ports).astype(np.uint64)
-    kept = (proto == _TCP) | (proto == _UDP) | (icmp & np.isin(ports >> np.uint32(16), _ECHO))
-    later = is4 & (big_endian(inner, 6, 2) & np.uint16(0x1FFF) != 0)
-    first = np.where((kept | np.isin(proto, _WITH_PORTS) | icmp) & ~later, first, 0)
-    second = np.where(kept & ~later, second, 0).astype(np.uint64)
-    nothing = np.zeros(len(inner), np.uint64)
-    src = np.where(is4, big_endian(inner, 12, 4), big_endian(inner, 16, 8))
-    dst = np.where(is4, big_endian(inner, 16, 4), big_endian(inner, 32, 8))
-    halves = (np.where(is4, nothing, big_endian(inner, place, 8)) for place in (8, 24))
-    ip_id = np.where(is4, big_endian(inner, 4, 2), 0)
-    key = _digest(version, proto, ip_id, (*halves, src, dst), first, second)
-    return dst.astype(np.uint64), key, told
-
-
-def _seen_as(packets: Packets, row: Column) -> Column:
-    """The same digest of packets that were seen."""
-    proto, icmp = packets.proto[row].astype(np.int64), packets.icmp[row].astype(np.int64)
-    sport, dport = (np.maximum(port[row], 0).astype(np.int64) for port in (packets.sport, packets.dport))
-    first = np.where(icmp >= 0, icmp << 16, sport << 16 | dport)
-    sequence = np.maximum(packets.seq[row], 0)
-    second = np.where(proto == _UDP, (packets.length[row].astype(np.int64) + 8 & 0xFFFF) << 16, sequence)
-    echo = packets.icmp_id[row].astype(np.int64)
-    second = np.where(echo >= 0, echo << 16 | sequence, second)
-    second = np.where((proto == _UDP) & (packets.sport[row] < 0), 0, second)
-    halves = (getattr(packets, f"{side}_{half}")[row] for half in ("high", "low") for side in ("src", "dst"))
-    first, second = first.astype(np.uint64), second.astype(np.uint64)
-    return _digest(packets.version[row], proto, packets.ip_id[row], tuple(halves), first, second)
-
-
-def _digest(
-    version: Column, proto: Column, ip_id: Column, halves: tuple[Column, ...], first: Column, second: Column
-) -> Column:
-    total = mix(version.astype(np.uint64) << np.uint64(32) | proto.astype(np.uint64) << np.uint64(16) | ip_id)
-    for place, half in enumerate(halves):
-        total = mix(total ^ half.astype(np.uint64), place)
-    return mix(mix(total ^ first, 5) ^ second, 6)
-
-
 def _joined(laid: Laid, seen: Sightings, of_point: Column, errors: _Errors) -> tuple[Column, Column]:
     """The journey that each error quotes (-1: none that was seen) and how many fit."""
     rows = laid.rows
-    candidate = np.isin(seen.packets.dst_low, np.unique(errors.dst_low)) & ~_is_error(seen.packets)
+    candidate = np.isin(seen.packets.dst_low, np.unique(errors.dst_low)) & ~is_error(seen.packets)
     position = np.flatnonzero(candidate[rows])
     journey = np.searchsorted(laid.offset, position, "right") - 1
     row = rows[position]
-    key, host = _seen_as(seen.packets, row), of_point[seen.point[row]]
+    key, host = quoted_as(seen.packets, row), of_point[seen.point[row]]
     ended = np.repeat(np.arange(len(laid)), np.diff(laid.ends_offset))
     ended_at = of_point[seen.point[rows[laid.end_at]]]
     ends = np.isin(journey * len(seen.hosts) + host, ended * len(seen.hosts) + ended_at)

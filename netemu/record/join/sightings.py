@@ -10,10 +10,12 @@ import numpy as np
 
 from netemu.netfilter.conntrack import PacketConntrack
 from netemu.record.capture import OUTGOING, HostCapture
+from netemu.record.decode.checksums import WORDS
 from netemu.record.decode.packets import Packets, concatenate, decode_frames
 from netemu.record.decode.points import PointNumbers, wire_name
 from netemu.record.decode.rows import Column, distinct, whole_digest
 from netemu.record.frames import Frames
+from netemu.record.join.checksums import RecordChecksums
 from netemu.record.join.passes import HostPasses, hook_conntrack
 from netemu.record.join.turn import RuleTurn
 from netemu.record.sighting import Sighting
@@ -53,6 +55,7 @@ class Sightings:
     transport: Column
     states: tuple[PacketConntrack, ...]
     met: tuple[RuleTurn, ...]
+    checksums: RecordChecksums
 
     def __len__(self) -> int:
         return len(self.point)
@@ -76,6 +79,11 @@ class Sightings:
         network, transport = int(self.network[hook]), int(self.transport[hook])
         data = _value(capture.trace.data, network)
         return data + _value(capture.trace.data, network + transport) if transport else data
+
+    def checksums_of(self, row: int) -> tuple[str | None, str | None]:
+        """What is known of a sighting's checksums, the IP header's and the transport's (decode/checksums.py)."""
+        ip, carried = self.checksums.one(row)
+        return WORDS[ip], WORDS[carried]
 
     def place_in_trace(self, row: int) -> int | None:
         """Which datagram of its host's trace told of a hook's sighting; None for a frame."""
@@ -141,6 +149,8 @@ def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numb
         for each in found
     ]
     packets = concatenate([each[0] for each in wires] + [each.packets for each in found])
+    frame, network = joined([each[5] for each in wires], np.int32), joined([_network(each) for each in found], np.int64)
+    hooks = [len(each.stage) for each in found]
     return Sightings(
         tuple(captures),
         tuple(capture.host for capture in captures),
@@ -151,16 +161,17 @@ def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numb
         joined([each[2] for each in wires], np.int64),
         joined([each[3] for each in wires], np.uint8),
         joined([each[4] for each in wires], np.uint64),
-        joined([each[5] for each in wires], np.int32),
+        frame,
         joined(ct, np.int32),
         joined([each.ct_id for each in found], np.int64),
         joined([each.turns_first + turns_before[place] for place, each in enumerate(found)], np.int64),
         joined([each.turns_count for each in found], np.int64),
         joined([each.turns + met_before[place] for place, each in enumerate(found)], np.int32),
-        joined([_network(each) for each in found], np.int64),
+        network,
         joined([_transport_behind(each) for each in found], np.int32),
         tuple(states),
         tuple(turn for each in found for turn in each.met),
+        RecordChecksums(captures, [len(each[0]) for each in wires], frame, hooks, network, packets.proto[len(frame) :]),
     )
 
 

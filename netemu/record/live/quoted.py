@@ -14,7 +14,8 @@ import numpy as np
 from netemu.netfilter.conntrack import Direction
 from netemu.record.decode.rows import Column
 from netemu.record.join.forest import Laid
-from netemu.record.join.quotes import Lone, quoted_as
+from netemu.record.join.quotes import Lone
+from netemu.record.join.quoting import quoted_as
 from netemu.record.join.sightings import Sightings
 from netemu.record.journeys import Journey
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from netemu.record.decode.checksums import Checksums, frame_checksums
 from netemu.record.decode.packets import MALFORMED, Packets
 from netemu.record.decode.rows import Column, mix, stable_order
 from netemu.record.join.fragments import is_later
@@ -37,6 +38,7 @@ class Side:
     flow: Column
     bit: Column
     first: Column
+    checksums: Checksums
     left_out: int = 0
 
     def __len__(self) -> int:
@@ -89,7 +91,9 @@ def _side(name: str, file: int, captured: Captured, rows: Column, most: int | No
     flow = _flows(packets, kept, bit)
     told = stable_order(flow * 2 + (_is_error(packets, kept) | is_later(packets.fragment)))
     first = told[np.flatnonzero(np.diff(flow[told], prepend=-1))]
-    return Side(name, file, packets, kept, captured.time_ns[rows], rows + 1, flow, bit, first, left_out)
+    start, end = captured.start[rows], captured.end[rows]
+    checksums = frame_checksums(captured.data, start, end, np.zeros(len(rows), np.uint8))
+    return Side(name, file, packets, kept, captured.time_ns[rows], rows + 1, flow, bit, first, checksums, left_out)
 
 
 def _is_error(packets: Packets, kept: Kept) -> Column:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from netemu.netfilter.conntrack import Direction, Tuple
+from netemu.record.decode.checksums import WORDS as CHECKSUM_WORDS
 from netemu.record.decode.headers import Headers
 from netemu.record.decode.rows import Column
 from netemu.record.sides.clock import Clock
@@ -22,7 +23,8 @@ from netemu.record.sides.missing import WORDS, Missing, missing
 class SideSighting:
     """One packet on one side: the packet's number in its file, its time, its headers.
 
-    `time_ns` is told by the first file's clock if `corrected`, else by that of the side's own file.
+    `time_ns` is told by the first file's clock if `corrected`, else by that of the side's own file. `ip_checksum` and
+    `checksum` are as in Sighting; one that the capturing host left to its device is `unfinished`.
     """
 
     side: str
@@ -30,6 +32,14 @@ class SideSighting:
     time_ns: int
     headers: Headers
     corrected: bool = True
+    ip_checksum: str | None = None
+    checksum: str | None = None
+
+    @property
+    def wrong_checksums(self) -> tuple[str, ...]:
+        """The protocols whose checksums are wrong in it: `ip`, and the transport's name."""
+        said = (("ip", self.ip_checksum), (self.headers.proto, self.checksum))
+        return tuple(name for name, known in said if known == "wrong")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +240,8 @@ class Sides:
                 assert headers is not None
                 corrected = joined.clocks[side.file].offset_ns is not None
                 time_ns = int(joined.time_ns[place][row])
-                found.append(SideSighting(side.name, int(side.number[row]), time_ns, headers, corrected))
+                known = (CHECKSUM_WORDS[int(column[row])] for column in side.checksums)
+                found.append(SideSighting(side.name, int(side.number[row]), time_ns, headers, corrected, *known))
             elif (state := Missing(self.missing[number, place])) in WORDS:
                 absent.append((joined.sides[place].name, WORDS[state]))
         found.sort(key=lambda seen: -seen.headers.ttl)
