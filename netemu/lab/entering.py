@@ -26,7 +26,10 @@ def enter(lab: str, host: str) -> dict[str, str]:
     """Move this process, which must have no threads, into a host; the environment that its processes have."""
     answer, fds = ask(lab, {"do": "enter", "host": host}, descriptors=5)
     net, pids, user, uts, mnt = fds
-    here = os.getcwd()
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        here = "/"  # somebody removed it
     join_user_namespace(user)
     for fd, kind in zip((pids, net, uts, mnt), _KINDS, strict=True):
         setns(fd, kind)

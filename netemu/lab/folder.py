@@ -17,7 +17,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ BASE = Path("/run/netemu")
 """Where root's labs are."""
 NETNS = Path("/run/netns")
 """Where `ip netns` looks for names."""
+_ENTER = stat.S_IWUSR | stat.S_IXUSR
 PREFIX = ".lab-"
 ALIVE, NAMES = "alive", "names"
 _LOCK = ".lock"
@@ -53,7 +54,8 @@ def base() -> Path:
             refused.append(f"{name}{place} {why}")
         else:
             return Path(place) / "netemu"
-    if (above := next((path for path in Path(home).parents if path.exists()), None)) and not _unfit(above):
+    above = next((path for path in Path(home).parents if path.exists()), None)
+    if above is not None and not Path(home).exists() and not _unfit(above):
         Path(home).mkdir(parents=True, mode=0o700)
         return Path(home) / "netemu"
     raise PrivilegeError(
@@ -95,7 +97,9 @@ def _unfit(path: Path) -> str:
         return "is not yours"
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         return "can be written by everybody"  # who could put a folder of their own in ours' place
-    return "" if os.access(path, os.W_OK | os.X_OK) else "can't be written"
+    if found.st_mode & _ENTER == _ENTER and os.access(path, os.W_OK | os.X_OK):
+        return ""  # the latter alone would be true of root in a user namespace, where labs are held
+    return "can't be written"
 
 
 class LabFolder:
@@ -118,6 +122,8 @@ class LabFolder:
         with base_locked():
             if is_alive(name):
                 raise UsageError(f"lab {name} is up already: netemu down {name} ends it")
+            if os.path.lexists(link) and not link.is_symlink():
+                raise MachineError(f"{link} is in the way, and no lab made it: move it away")
             link.unlink(missing_ok=True)
             self._pids.remove_after(link=link, target=str(self.path))
             link.symlink_to(self.path)
@@ -131,15 +137,35 @@ class LabFolder:
             file.writelines(lines)
 
     def close(self) -> None:
-        """Give the name back and remove the folder; once is enough, twice does no harm."""
+        """Give all names back and remove the folder; once is enough, twice does no harm."""
         if self._alive < 0:
             return
+        for link in noted_names(self.path):  # process 1 removes them, unless somebody killed it
+            link.unlink(missing_ok=True)
         with base_locked():
             if self.name is not None and os.path.lexists(self.name) and os.readlink(self.name) == str(self.path):
                 self.name.unlink()
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._alive)
         self._alive = -1
+
+
+def noted_names(folder: Path) -> Iterator[Path]:
+    """The symlinks that the lab of this state folder made for `ip netns`, as far as they are still what it made."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        for line in (folder / NAMES).read_text(encoding="utf-8").splitlines():
+            noted = json.loads(line)
+            link = Path(noted["link"])
+            if link.parent == NETNS and is_owned(link) and link.is_symlink() and os.readlink(link) == noted["target"]:
+                yield link
+
+
+def is_owned(path: Path) -> bool:
+    """Whether something, were it a symlink, is this user's; False if it is not there."""
+    try:
+        return path.lstat().st_uid == os.geteuid()
+    except FileNotFoundError:
+        return False
 
 
 def _unused() -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from netemu.errors import NetemuError
 from netemu.kernel.processes.growth import Growth
@@ -31,6 +33,7 @@ def logs(
     there = open_()
     end = os.pidfd_open(facts["pid"])
     try:
+        yield from _read_before(there)
         yield from _read(there)
         yield from ((name, b"") for name, fd in there.items() if _is_empty(fd))
         while True:
@@ -73,6 +76,15 @@ def _open_all(lab: str, hosts: Sequence[str]) -> dict[str, int]:
 def _is_empty(log: int) -> bool:
     """Whether nothing is in a log, nor was before it became so long that it was put aside."""
     return os.fstat(log).st_size == 0 and not os.path.exists(os.readlink(f"/proc/self/fd/{log}") + ".1")
+
+
+def _read_before(there: dict[str, int]) -> Iterator[tuple[str, bytes]]:
+    """What was in logs before they became so long that they were put aside."""
+    for name, fd in there.items():
+        with suppress(FileNotFoundError), Path(os.readlink(f"/proc/self/fd/{fd}") + ".1").open("rb") as before:
+            if not os.path.sameopenfile(before.fileno(), fd):  # else it was put aside just now
+                while piece := before.read(_PIECE):
+                    yield name, piece
 
 
 def _read(there: dict[str, int]) -> Iterator[tuple[str, bytes]]:

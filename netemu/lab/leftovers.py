@@ -9,19 +9,16 @@ freed them with their holder.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from netemu.errors import PrivilegeError
-from netemu.lab.folder import ALIVE, NAMES, NETNS, PREFIX, base, base_locked
+from netemu.lab.folder import ALIVE, PREFIX, base, base_locked, is_owned, noted_names
 
 _FOLDER = re.compile(re.escape(PREFIX) + r"[a-z0-9_]{8}")
 """A lab's state folder, as folder.py names it."""
@@ -66,11 +63,11 @@ def wipe_name(name: str) -> None:
 
 
 def _remains(folder: Path) -> list[Leftover]:
-    return [*(Leftover("netns", str(link)) for link in _names(folder)), Leftover("folder", str(folder))]
+    return [*(Leftover("netns", str(link)) for link in noted_names(folder)), Leftover("folder", str(folder))]
 
 
 def _remove(folder: Path) -> None:
-    for link in _names(folder):
+    for link in noted_names(folder):
         link.unlink()
     for entry in list(folder.iterdir()):
         if entry.is_dir() and not entry.is_symlink():
@@ -80,27 +77,17 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)  # its lock goes last: where something else can't be removed, it is known for a lab's still
 
 
-def _names(folder: Path) -> Iterator[Path]:
-    """The symlinks that a dead lab made for `ip netns`, as far as they are still what it made."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        for line in (folder / NAMES).read_text(encoding="utf-8").splitlines():
-            noted = json.loads(line)
-            link = Path(noted["link"])
-            if link.parent == NETNS and _owned(link) and link.is_symlink() and os.readlink(link) == noted["target"]:
-                yield link
-
-
 def _leads_nowhere(link: Path, found: list[Leftover]) -> bool:
     """Whether a lab's name leads to a folder that is dead, or gone."""
     target = Path(os.readlink(link))
-    if not _owned(link) or target.parent != base() or not _FOLDER.fullmatch(target.name):
+    if not is_owned(link) or target.parent != base() or not _FOLDER.fullmatch(target.name):
         return False
     return not os.path.lexists(target) or Leftover("folder", str(target)) in found
 
 
 def _is_dead(folder: Path) -> bool:
     """Whether this is a lab's state folder, ours, and its lab is gone."""
-    if folder.parent != base() or not _FOLDER.fullmatch(folder.name) or not _owned(folder):
+    if folder.parent != base() or not _FOLDER.fullmatch(folder.name) or not is_owned(folder):
         return False
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or _is_mounted_on(folder):
@@ -118,13 +105,6 @@ def _is_dead(folder: Path) -> bool:
     finally:
         os.close(alive)
     return True
-
-
-def _owned(path: Path) -> bool:
-    try:
-        return path.lstat().st_uid == os.geteuid()
-    except FileNotFoundError:
-        return False
 
 
 def _is_mounted_on(folder: Path) -> bool:

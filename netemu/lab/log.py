@@ -78,13 +78,17 @@ class Log:
 
     def _store(self, data: bytes) -> None:
         """Keep what was written. On a full disk it is lost, and counted: the service and the lab go on."""
+        kept, length = 0, len(data)
         try:
-            kept = self._file.write(data) or 0
-            if self._file.tell() > MOST:
+            if self._file.tell() + len(data) > MOST:
+                whole = data.rfind(b"\n") + 1 or len(data)  # so that no line is in two files
+                kept += self._file.write(data[:whole]) or 0
                 self.path.replace(f"{self.path}.1")
                 fresh = self.path.open("wb", buffering=0)
                 self._file.close()
                 self._file = fresh
+                data = data[whole:]
+            kept += self._file.write(data) or 0
         except OSError:
-            kept = 0
-        self.lost += len(data) - kept
+            pass
+        self.lost += length - kept

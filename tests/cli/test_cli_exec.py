@@ -199,3 +199,12 @@ def test_what_takes_longer_than_a_second_shows_its_progress_on_a_terminal_alone(
     os.close(typist.fd)
     done = netemu("run", str(file))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_from_a_folder_that_is_gone_a_command_runs_at_the_root(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    command = ["sh", "-c", script, "sh", str(gone), *NETEMU, "exec", "two", "A", "--", "pwd"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stdout) == (0, "/\n"), done.stderr

@@ -159,6 +159,18 @@ def test_of_a_lab_without_services_logs_says_so(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "netemu: lab bare has no services\n")
 
 
+def test_logs_tell_what_was_put_aside_of_a_long_one_as_well(tmp_path):
+    file = tmp_path / "long.yaml"
+    command = '[sh, -c, "seq 200000; exec sleep 1000"]'
+    file.write_text(
+        f'name: long\nhosts: {{A: {{services: {{s: {{command: {command}, ready: {{log: "^200000$"}}}}}}}}}}\n'
+    )
+    assert netemu("up", str(file)).returncode == 0
+    done = netemu("logs", "long", "A", "s")
+    assert netemu("down", "long").returncode == 0
+    assert done.stdout == "".join(f"{number}\n" for number in range(1, 200_001)), "1.3 MB: the first MiB is put aside"
+
+
 def test_a_followed_log_goes_on_with_what_is_written_next():
     before = netemu("logs", "life", "A", "talk").stdout
     with subprocess.Popen([*NETEMU, "logs", "life", "A", "talk", "-f"], stdout=subprocess.PIPE, text=True) as following:

@@ -265,6 +265,19 @@ def test_a_user_without_a_runtime_folder_has_labs_in_its_home(user, plain):
     assert user.netemu("down", "plain").returncode == 0
 
 
+def test_a_home_that_may_not_be_written_is_refused_by_every_command_alike(user, plain):
+    user.environment.pop("XDG_RUNTIME_DIR")
+    user.environment["HOME"] = str(user.folder)
+    state = user.folder / ".local/state"
+    state.mkdir(parents=True)
+    for folder in (state.parent, state):
+        os.chown(folder, user.uid, user.uid)
+    state.chmod(0o500)
+    for command in (["up", plain], ["ls"], ["down", "plain"], ["wipe"]):
+        done = user.netemu(*command)
+        assert (done.returncode, f"{state} can't be written" in done.stderr) == (4, True), done.stderr
+
+
 def forbidden(user: OrdinaryUser, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [
         "/run/environment/bin/python",

@@ -69,6 +69,16 @@ async def test_the_next_lab_of_a_killed_labs_name_comes_up_and_takes_its_names_o
         assert os.readlink(NETNS / "two-A") == f"/proc/{os.getpid()}/fd/{lab['A'].net.fd}"
 
 
+async def test_down_takes_a_labs_names_back_though_somebody_killed_its_process_1():
+    async with Lab(loads(TWO)[0], named=True) as lab:
+        (NETNS / "two-B").unlink()
+        (NETNS / "two-B").symlink_to("/elsewhere")
+        os.kill(lab.pids.process.pid, signal.SIGKILL)
+    assert [link.name for link in NETNS.iterdir()] == ["two-B"], "it leads elsewhere, and is somebody else's"
+    (NETNS / "two-B").unlink()
+    assert wipe() == []
+
+
 async def test_a_lab_that_is_up_is_left_alone():
     async with Lab(loads(TWO)[0], named=True) as lab:
         assert wipe() == []

@@ -164,6 +164,23 @@ async def test_a_lab_that_is_named_appears_to_ip_netns_and_gives_its_name_back()
     assert not [link for link in Path("/run/netns").iterdir() if link.name.startswith("two-")]
 
 
+@pytest.mark.parametrize("kind", ["folder", "file"])
+async def test_what_no_lab_made_is_not_replaced_by_a_labs_name(kind):
+    BASE.mkdir(mode=0o700, exist_ok=True)
+    there = BASE / "two"
+    if kind == "folder":
+        there.mkdir()
+    else:
+        there.write_text("mine")
+    try:
+        with pytest.raises(MachineError, match=f"{there} is in the way, and no lab made it"):
+            async with Lab(loads(TWO)[0], named=True):
+                pass
+        assert there.is_dir() or there.read_text() == "mine"
+    finally:
+        there.rmdir() if kind == "folder" else there.unlink()
+
+
 async def test_two_labs_of_one_topology_live_side_by_side_with_the_same_addresses():
     topology, _ = loads(TWO)
     async with Lab(topology) as one, Lab(topology) as other:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from netemu.lab.log import Log
+from netemu.lab.log import MOST, Log
 
 
 async def test_lines_are_kept_and_the_expected_one_is_noticed_in_whatever_pieces_it_comes(tmp_path):
@@ -30,3 +30,18 @@ async def test_a_full_disk_loses_and_counts_what_is_written_and_nothing_else():
         await matched.wait()
     assert log.lost == 6
     log.close()
+
+
+async def test_a_log_that_grew_too_long_goes_on_in_another_from_a_whole_line_on(tmp_path):
+    log = Log(tmp_path / "log")
+    written = b"".join(b"line %d\n" % number for number in range(400_000))
+    for begin in range(0, len(written), 60_001):
+        os.write(log.writer, written[begin : begin + 60_001])
+        log.take()
+    log.close()
+    before, now = Path(f"{log.path}.1").read_bytes(), log.path.read_bytes()
+    assert written.endswith(before + now)
+    assert before.startswith(b"line ")
+    assert now.startswith(b"line ")
+    assert MOST - 60_001 < len(before) <= MOST + 60_001
+    assert log.lost == 0
