@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from netemu.errors import KernelError, UsageError
+from netemu.kernel.processes import pidspace
 from netemu.kernel.processes.memory import memory_file, text_of
 from netemu.kernel.processes.pidspace import PidSpace
 from netemu.kernel.processes.process import run_on
@@ -262,3 +264,21 @@ def test_a_killed_holder_leaves_no_process_and_what_it_named_is_removed(tmp_path
 def wait_for(fd: int) -> None:
 
     assert select.select([fd], [], [], 5)[0], "the process did not end"
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (errno.ENOMEM, r"out of memory, or the limit of processes is reached: raise it \(ulimit -u, or pids.max\)"),
+        (errno.EAGAIN, "Resource temporarily unavailable"),
+    ],
+)
+async def test_where_no_process_1_can_be_had_the_limit_is_named(monkeypatch, number, why):
+    """A cgroup's pids.max stops the first fork (EAGAIN); the second, in the same namespace, has ENOMEM."""
+
+    def refused(_sock: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pidspace, "_start_process_1", refused)
+    with pytest.raises(KernelError, match=f"no PID namespace for the lab: {why}"):
+        PidSpace()

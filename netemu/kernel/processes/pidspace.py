@@ -42,7 +42,7 @@ class PidSpace:
             self.fd = os.open(f"/proc/{self.process.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             ours.close()
-            raise KernelError(f"the kernel made no PID namespace for the lab: {error.strerror}") from error
+            raise KernelError(f"the kernel made no PID namespace for the lab: {_why_not(error)}") from error
         finally:
             theirs.close()
 
@@ -193,6 +193,13 @@ def _start_process_1(theirs: socket.socket) -> subprocess.Popen[bytes]:
         env={},
         start_new_session=True,
     )
+
+
+def _why_not(error: OSError) -> str:
+    """Python tries again where its first fork fails; by then the namespace takes no process (ENOMEM)."""
+    if error.errno != errno.ENOMEM:
+        return str(error.strerror)
+    return "out of memory, or the limit of processes is reached: raise it (ulimit -u, or pids.max)"
 
 
 def _start_error(answer: Message, request: Mapping[str, Any]) -> NetemuError:
