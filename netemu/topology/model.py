@@ -54,7 +54,7 @@ class Network(Strict):
 
     subnets: tuple[Subnet, ...] = Field(
         default=(),
-        description="where its addresses must lie; without it, every interface must share a subnet with another",
+        description="where its addresses must lie; without it, who has a subnet must share one with another",
     )
 
 

@@ -64,12 +64,16 @@ def _not_a_hosts(address: Interface) -> str:
 
 
 def _subnets(topology: Topology) -> Iterator[Fault]:
-    """Each address lies in a subnet of its network: one declared, or one that another member is in too."""
+    """Each address lies in a subnet of its network: one declared, or one that another member is in too.
+
+    Where none is declared, an address without a subnet (/32, /128) may be anywhere: a route says how it is reached.
+    """
     members: dict[End, list[tuple[Path, Interface]]] = defaultdict(list)
     for path, end, address in _each_address(topology):
         members[end].append((path, address))
     for segment, ends in segments(topology).items():
         declared = topology.networks[segment].subnets if segment in topology.networks else ()
+        way = f" (networks.{segment}.subnets may say otherwise)" if segment in topology.networks else ""
         shared = _Shared({end: [address for _, address in members.get(end, ())] for end in ends})
         for end in ends:
             for path, address in members.get(end, ()):
@@ -77,9 +81,11 @@ def _subnets(topology: Topology) -> Iterator[Fault]:
                     if not any(address.version == net.version and address.ip in net for net in declared):
                         nets = ", ".join(map(str, declared))
                         yield Fault(path, f"{address} is outside its network '{segment}', which is {nets}")
-                elif not shared.fits(end):
+                elif not _is_single(address.network) and not shared.fits(end):
                     nets = ", ".join(sorted(shared.others(end)))
-                    yield Fault(path, f"{address} is outside its network '{segment}', where the others are in {nets}")
+                    yield Fault(
+                        path, f"{address} is outside its network '{segment}', where the others are in {nets}{way}"
+                    )
 
 
 class _Shared:
@@ -102,7 +108,7 @@ class _Shared:
 
     def fits(self, end: End) -> bool:
         """Whether one of its addresses is in a subnet that another names, or the other way round; or it is alone."""
-        if not any(own for other, own in self.addresses.items() if other != end):
+        if not self.others(end):
             return True
         own_nets = {address.network for address in self.addresses[end]}
         return any(self.within[net] - {end} for net in own_nets) or any(
@@ -111,4 +117,8 @@ class _Shared:
 
     def others(self, end: End) -> set[str]:
         """The subnets that others name."""
-        return {str(net) for net, ends in self.named.items() if ends - {end}}
+        return {str(net) for net, ends in self.named.items() if ends - {end} and not _is_single(net)}
+
+
+def _is_single(net: Subnet) -> bool:
+    return net.prefixlen == net.max_prefixlen

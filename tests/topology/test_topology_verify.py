@@ -132,12 +132,27 @@ def test_one_address_may_be_used_on_two_segments():
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [("10.0.0.1/24", "10.0.1.2/24"), ("10.0.0.1/24", "fd00::2/64"), ("10.0.0.1/32", "10.0.0.2/32")]
+    ("first", "second"), [("10.0.0.1/24", "10.0.1.2/24"), ("10.0.0.1/24", "fd00::2/64"), ("10.0.0.1/31", "10.0.0.2/31")]
 )
 def test_addresses_that_share_no_subnet_are_outside_their_network(first, second):
     problems = found(pair(first, second))
     assert [key for key, _ in problems] == [f"hosts.{host}.interfaces.eth0.addresses[0]" for host in "AB"]
     assert problems[0][1].startswith(f"{first} is outside its network 'lan', where the others are in ")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("10.0.0.1/32", "10.0.0.2/32"), ("10.0.0.1/32", "192.168.7.1/24"), ("fd00::1/128", "fe00::2/64")],
+)
+def test_an_address_without_a_subnet_may_be_on_any_network(first, second):
+    assert found(pair(first, second)) == []
+    assert found(pair(second, first)) == []
+
+
+def test_a_network_may_say_that_any_address_is_in_it():
+    assert found(pair("10.0.0.1/24", "192.168.7.1/24", subnets=("0.0.0.0/0",))) == []
+    (first, *_) = found(pair("10.0.0.1/24", "192.168.7.1/24"))
+    assert first[1].endswith("(networks.lan.subnets may say otherwise)")
 
 
 def test_a_declared_subnet_decides_which_address_is_outside():
