@@ -6,6 +6,11 @@ from record_packets import Packet, endpoint, tcp
 from record_scene import BOTH_NATED, DNATED, SNATED, Ct, Scene, established, new, reply
 
 CLIENT, SERVICE, POD = "192.168.0.1:54522", "192.168.0.2:30000", "172.26.0.3:8080"
+SYN = tcp(CLIENT, SERVICE, "SYN", seq=1, ip_id=1)
+DNAT = "-A PREROUTING -p tcp -j DNAT --to-destination 172.26.0.3:8080"
+SNAT = "-A POSTROUTING -d 172.26.0.3 -j SNAT --to-source 192.168.0.2"
+SENT = ["A@output", "A@output.nat", "A@postrouting", "A@postrouting.nat", "A:eth0 out"]
+"""A packet's way out of A."""
 
 
 class NodePort:
@@ -15,8 +20,8 @@ class NodePort:
         self.scene = scene
         self.a, self.b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
         self.c, self.pod = scene.host("C", eth0="lan", cni0="link 0"), scene.host("pod", eth0="link 0")
-        self.dnat = self.b.rule("nat", "PREROUTING", "-A PREROUTING -p tcp -j DNAT --to-destination 172.26.0.3:8080")
-        self.snat = self.b.rule("nat", "POSTROUTING", "-A POSTROUTING -d 172.26.0.3 -j SNAT --to-source 192.168.0.2")
+        self.dnat = self.b.rule("nat", "PREROUTING", DNAT)
+        self.snat = self.b.rule("nat", "POSTROUTING", SNAT)
 
     def first(self, packet: Packet, id: int = 7) -> None:
         """A request that walks the nat chains."""
