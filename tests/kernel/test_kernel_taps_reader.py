@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import threading
 
@@ -126,3 +127,34 @@ def test_while_somebody_waits_nothing_is_left_alone(sources):
     with reader.hurried():
         patient.theirs.send(b"2")
         assert patient.looks(2)
+
+
+class _Rests(threading.Event):
+    """The reader's rests: how long each may be, told as it begins."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = queue.SimpleQueue()
+
+    def wait(self, timeout=None):
+        self.told.put(timeout)
+        return super().wait(timeout)
+
+
+@pytest.mark.parametrize(("little_room", "longest"), [(True, 0.005), (False, 0.02)])
+def test_while_one_is_left_alone_another_that_has_little_room_is_looked_at_often(little_room, longest):
+    """Though nothing is there of it: it may begin to fill in the meantime."""
+    reader, patient, idle = Reader(), _Counted(3600), _Counted(0.005 if little_room else 0.06)
+    reader._rest = rests = _Rests()
+    try:
+        reader.add(patient)
+        reader.add(idle)
+        patient.theirs.send(b"1")
+        assert patient.looks(1)
+        patient.theirs.send(b"2")
+        told = [rests.told.get(timeout=10) for _ in range(4)]
+        assert told[1:] == [longest] * 3
+    finally:
+        reader.close()
+        patient.close()
+        idle.close()

@@ -74,7 +74,7 @@ class FrameSource(Protocol):
         """What can be polled for frames."""
 
     def receive(self) -> bool:
-        """Take what is there; False if nothing was. Does not wait."""
+        """Take what is there; False if nothing of it is left. Does not wait."""
 
     def crowded(self) -> bool:
         """Whether it is to be taken from now, however long it may be left alone."""

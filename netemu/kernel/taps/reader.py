@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PACE, SLOW_PACE = 0.005, 0.02
-"""Seconds from one look at the sockets to the next, and where all that have something can be left alone for longer."""
+"""Seconds from one look at the sockets to the next, and where all of them can be left alone for longer."""
 PATIENCE = 0.02
 """Seconds for which a socket is left alone of which little comes, and which has room for many times more."""
 _TURNS = 16
@@ -61,12 +61,14 @@ class Reader:
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll.register(self._bell, select.EPOLLIN)
         self._rest = threading.Event()
+        self._pace = SLOW_PACE
         self._hurries = 0
         self._ended = False
         self._thread: threading.Thread | None = None
 
     def add(self, source: Source) -> None:
         """Take from this socket from now on."""
+        self._pace = min(self._pace, source.patience)  # what has little room may begin to fill at any moment
         turn = _Turn(source)
         for descriptor in source.descriptors:
             self._turns[descriptor] = turn
@@ -117,7 +119,7 @@ class Reader:
 
     def _take(self) -> float:
         """Take from each socket that has something and is due; seconds to the next look, 0 if one may have more."""
-        rest, now = SLOW_PACE, 0.0
+        rest, now = self._pace, 0.0
         for descriptor, event in self._poll.poll():
             turn = self._turns.get(descriptor)
             if turn is None:

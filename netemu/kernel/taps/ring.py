@@ -193,9 +193,9 @@ class Ring:
     def _watch(self, blocks: NDArray[np.uint32]) -> None:
         """Tell of the blocks that have what is watched for."""
         for block in blocks:
-            raw = block[: int(block[BLOCK_LENGTH]) // 4].view(np.uint8).copy()
+            raw = block[: int(block[BLOCK_LENGTH]) // 4].view(np.uint8)
             if self.watched in raw.tobytes():
-                self.found(frames_of([raw]))
+                self.found(frames_of([raw.copy()]))
 
     def _keep_all(self, blocks: NDArray[np.uint32]) -> None:
         """Keep blocks: those that can be packed, together; the others as they are."""

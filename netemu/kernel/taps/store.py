@@ -26,8 +26,8 @@ def in_memory(size: int) -> Bytes:
     """An array of `size` bytes, in pages of the ordinary size.
 
     A huge page that the machine has not used for a while costs most in virtual machines: their host has been given it
-    back (free page reporting, Documentation/mm/free_page_reporting.rst), and has to find and clear it first. What
-    records a load that began just now writes to such pages only. Ordinary pages are rarely given back.
+    back (free page reporting, Documentation/mm/free_page_reporting.rst), and has to find and clear it first; ordinary
+    pages are rarely given back. A record writes to pages that are new to its process, and to each once.
     """
     if size < _LARGE:
         return np.empty(size, np.uint8)
