@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from netemu.check.lab import check_lab
 from netemu.check.report import Report
-from netemu.errors import TopologyError, UsageError
+from netemu.errors import UsageError
 from netemu.kernel.processes.pidspace import PidSpace
 from netemu.kernel.spaces.userspace import enter_user_namespace
 from netemu.lab.build import Builder
@@ -45,7 +45,6 @@ from netemu.topology.naming import hint
 from netemu.topology.plan import plan
 from netemu.topology.segments import segments
 from netemu.topology.tracing import Tracing
-from netemu.topology.verify import faults
 
 DOWN_WITHIN = 10.0
 """Seconds that taking a lab down may take before a cancelled caller is let go."""
@@ -78,9 +77,7 @@ class Lab:
     ) -> None:
         self.source = source or Source()
         if isinstance(topology, Topology):
-            if source is None and (found := faults(topology)):
-                raise TopologyError([self.source.problem(fault.message, fault.path) for fault in found])
-            self.topology = topology
+            self.topology = topology  # verified by whatever made it (topology.load.enter)
         else:
             self.topology, self.source = load(find(topology) if isinstance(topology, str) else topology)
         if name is not None:

@@ -135,7 +135,7 @@ def _facts(lab: Lab) -> dict[str, object]:
     file = lab.source.document.file if lab.source.document is not None else None
     return {
         "lab": lab.topology.name,
-        "file": file if file == "<stdin>" else str(Path(file).resolve()) if file is not None else "",
+        "file": str(Path(file).resolve()) if file is not None and Path(file).exists() else file or "",
         "hosts": list(lab.hosts),
         "pid": os.getpid(),
         "since": time.time(),

@@ -204,9 +204,7 @@ def _starts(ties: Ties) -> tuple[Column, Column]:
     seen, passes = ties.sightings, ties.passes
     frames = np.flatnonzero(~ties.claimed & (seen.kind != OTHERHOST))
     dated = np.where(ties.came >= 0, ties.came, ties.left)
-    parted = np.flatnonzero(
-        (dated < 0) & (ties.leads_count[seen.wires :] > 0)
-    )  # it left as fragments: by the first one
+    parted = np.flatnonzero((dated < 0) & (ties.leads_count[seen.wires :] > 0))  # left as fragments: by the first one
     dated[parted] = ties.leads[ties.leads_first[seen.wires + parted]]
     times = np.where(dated >= 0, seen.time_ns[dated], 0) if seen.wires else np.zeros(len(passes), np.int64)
     latest = np.maximum.accumulate(np.where(times != 0, np.arange(len(passes)), -1))
