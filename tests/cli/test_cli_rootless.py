@@ -311,3 +311,12 @@ def test_doctor_names_the_sysctl_that_forbids_user_namespaces(user):
     assert (users["there"], users["needed"]) == (False, True)
     assert users["remedy"].startswith("sudo sysctl -w user.max_user_namespaces=")
     assert told["nf_tables"]["detail"].startswith("not tried")
+
+
+def test_an_ordinary_users_host_writes_its_own_sysctls_alone(user, plain):
+    assert user.netemu("up", plain).returncode == 0
+    script = "echo 1 > /proc/sys/net/ipv4/ip_forward; grep ' /proc/sys ' /proc/mounts"
+    done = user.netemu("exec", "plain", "A", "--", "sh", "-ec", script)
+    assert user.netemu("down", "plain").returncode == 0
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[3].split(",")[0] == "ro"
