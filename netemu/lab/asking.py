@@ -18,6 +18,7 @@ from typing import Any
 from netemu import errors
 from netemu.errors import NetemuError, PrivilegeError, Problem, TopologyError, UsageError
 from netemu.lab.folder import BASE, base, is_alive, names_up
+from netemu.topology.library import shipped
 from netemu.topology.naming import hint
 
 SOCKET = "control"
@@ -83,7 +84,8 @@ def _not_up(name: str) -> str:
     up = names_up()
     if not up:
         others = "; root's labs only root sees" if base() != BASE and BASE.exists() else ""
-        return f"lab {name} is not up (up now: none{others}): netemu up {name} brings it up"
+        up_again = f"netemu up {name} brings it up" if name in shipped() else "netemu up FILE brings a file's lab up"
+        return f"lab {name} is not up (up now: none{others}): {up_again}"
     for lab in up:
         with contextlib.suppress(NetemuError):
             if name in ask(lab, {"do": "facts"}, within=1)[0]["hosts"]:
