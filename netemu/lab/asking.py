@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 
 from netemu import errors
 from netemu.errors import NetemuError, PrivilegeError, Problem, TopologyError, UsageError
-from netemu.lab.folder import BASE, base, is_alive, names_up
+from netemu.lab.folder import BASE, base, holder, is_alive, names_up
 from netemu.topology.library import shipped
 from netemu.topology.naming import hint
 
@@ -45,22 +46,24 @@ def ask(
             with short_path(base() / name) as folder:
                 sock.connect(f"{folder}/{SOCKET}")
             pid, _, _ = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
-            holder = os.pidfd_open(pid)
+            process = os.pidfd_open(pid)
         except PermissionError as error:
             raise PrivilegeError(f"lab {name} is another user's: run it with sudo") from error
         except (FileNotFoundError, ConnectionError, ProcessLookupError) as error:
+            if request["do"] == "down" and _ended_on_its_way(name):
+                return {}, []
             raise UsageError(f"lab {name} is not ready: it is still coming up, or going down") from error
         try:
             with contextlib.suppress(ConnectionError):  # it may have answered before it went
                 sock.sendall(json.dumps({"netemu": VERSION} | request).encode() + b"\n")
             data, fds = _receive(sock, descriptors)
             if request["do"] == "down":
-                _until_gone(holder, pid)
+                _until_gone(process)
                 return {}, []
         except TimeoutError as error:
             raise NetemuError(f"lab {name} does not answer; kill -9 {pid} frees everything it holds") from error
         finally:
-            os.close(holder)
+            os.close(process)
     try:
         return _understood(name, data), fds
     except BaseException:
@@ -126,6 +129,21 @@ def _understood(name: str, data: bytes) -> dict[str, Any]:
     return dict(told.get("answer", told))
 
 
-def _until_gone(holder: int, pid: int) -> None:
-    if not select.select([holder], [], [], ANSWER_WITHIN)[0]:
+def _ended_on_its_way(name: str) -> bool:
+    """End a lab that is still coming up, or going down, and answers nobody; False if its holder can't be told."""
+    found = holder(name)
+    if found is None:
+        return False
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(found, signal.SIGTERM)
+        _until_gone(found)
+    finally:
+        os.close(found)
+    return True
+
+
+def _until_gone(process: int) -> None:
+    if not select.select([process], [], [], ANSWER_WITHIN)[0]:
+        pid = Path(f"/proc/self/fdinfo/{process}").read_text(encoding="ascii").partition("Pid:")[2].split()[0]
         raise NetemuError(f"process {pid} does not end; kill -9 {pid} frees everything it holds")

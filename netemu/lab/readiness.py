@@ -16,9 +16,12 @@ _BETWEEN_COMMANDS = 0.05
 
 
 async def until_ready(host: Host, ready: Ready, log: Log, environment: Mapping[str, str], user: str | None) -> None:
-    """Return once a service is ready, however long that takes."""
+    """Return once a service is ready, however long that takes.
+
+    Raises UsageError if that can't be told: no such command, or an expression that takes too long.
+    """
     if ready.log is not None:
-        await log.expect(ready.log).wait()
+        await log.until(ready.log)
     elif ready.command is not None:
         while (await host.run(*ready.command, environment=environment, user=user)).returncode:  # noqa: ASYNC110
             await asyncio.sleep(_BETWEEN_COMMANDS)

@@ -120,6 +120,8 @@ class PolicyRule(Strict):
     def _fits_together(self) -> PolicyRule:
         if (self.type == "lookup") != (self.table is not None):
             raise ValueError("give table" if self.type == "lookup" else f"a {self.type} rule looks in no table")
+        if self.tos is not None and self.tos & 3:
+            raise ValueError(f"tos {self.tos}: its two lowest bits are ECN's (RFC 3168), no rule can select by them")
         versions = {net.version for net in (self.source, self.to) if net is not None}
         if self.family is not None:
             versions.add(4 if self.family == "ipv4" else 6)

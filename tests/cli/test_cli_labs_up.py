@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,21 @@ def test_two_that_take_one_lab_down_at_once_both_succeed(plain):
     codes = [each.returncode for each in both]
     assert 0 in codes
     assert all(code == 0 or "not up" in text or "not ready" in text for code, text in zip(codes, said, strict=True))
+
+
+def test_a_lab_that_is_still_coming_up_can_be_taken_down(tmp_path):
+    service = "services: {never: {command: [sleep, inf], ready: {tcp: 1, within: 10min}}}"
+    file = tmp_path / "slow.yaml"
+    file.write_text(PLAIN.replace("A: {", f"A: {{{service}, "))
+    with subprocess.Popen([*NETEMU, "up", str(file)], stderr=subprocess.PIPE, text=True) as coming_up:
+        while "never" not in "".join(str(path) for path in BASE.glob("plain/*")):  # its folder: the service is started
+            assert coming_up.poll() is None
+            time.sleep(0.02)
+        assert json.loads(netemu("ls", "--json").stdout)[0]["state"] == "not ready"
+        done = netemu("down", "plain")
+        assert (done.returncode, done.stdout.split(" (")[0], done.stderr) == (0, "plain is down", "")
+        assert coming_up.wait(timeout=10) != 0
+    assert left() == []
 
 
 def test_a_name_that_is_wrong_is_met_with_the_one_that_was_meant(plain):

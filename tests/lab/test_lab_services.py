@@ -70,6 +70,16 @@ async def test_a_service_that_does_not_get_ready_is_told_with_what_lacks(ready, 
             pass
 
 
+async def test_an_expression_that_takes_too_long_is_told_and_the_lab_goes_on_meanwhile():
+    """Its time is exponential: 60 letters would take years."""
+    text = json.dumps(
+        {"command": ["sh", "-c", f"echo {'a' * 60}; sleep 99"], "ready": {"log": "^(a+)+b", "within": "60min"}}
+    )
+    with pytest.raises(ServiceError, match=r"services.web.ready.log: '\^\(a\+\)\+b' takes too long on a line"):
+        async with asyncio.timeout(WITHIN), lab_of(f"web: {text}"):
+            pass
+
+
 async def test_a_readiness_command_that_is_missing_is_told_with_its_key():
     with pytest.raises(ServiceError, match=r"services.web.ready.command: host A: can't run no-such: No such file"):
         async with lab_of("web: {command: [sleep, '99'], ready: {command: [no-such]}}"):
@@ -154,6 +164,13 @@ async def test_services_can_be_restarted_by_hand():
         assert lab.services.states()[1].pid != before["other"]
         with pytest.raises(UsageError, match="host A has no service 'ftp': there are web, other"):
             await lab.restart("A", "ftp")
+
+
+async def test_restarts_of_one_service_at_once_take_turns():
+    slow = "slow: {command: [sh, -c, 'sleep 0.1; echo up; sleep 99'], ready: {log: up}}"
+    async with lab_of(slow, "other: {command: [sleep, '99']}") as lab:
+        await asyncio.gather(*(lab.restart("A", name) for name in ("slow", None, "slow", "other", "slow")))
+        assert [state.state for state in lab.services.states()] == ["ready", "ready"]
 
 
 async def test_what_was_ready_once_is_waited_for_no_more():

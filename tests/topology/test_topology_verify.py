@@ -44,6 +44,25 @@ def test_a_lab_that_fits_has_no_faults():
     assert found(lab()) == []
 
 
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("A", "1"), "'1' would be read as an address, not as a name: put a letter first"),
+        (("A", "0x1f"), "'0x1f' would be read as an address, not as a name: put a letter first"),
+        (("A", "localhost"), "'localhost' is every host itself: choose another name"),
+        (("A", "Ip6-Loopback"), "'Ip6-Loopback' is every host itself: choose another name"),
+        (("node-b", "Node-B"), "'Node-B' and 'node-b' are one name to who looks it up: case is not seen"),
+    ],
+)
+def test_a_host_is_found_by_its_name(names, says):
+    topology = lab(hosts={name: {} for name in names}, links=[], traffic=[])
+    assert found(topology) == [(f"hosts.{names[1]}", says)]
+
+
+def test_names_that_only_begin_as_an_address_are_names():
+    assert found(lab(hosts={"1a": {}, "0xg": {}, "10-1": {}}, links=[], traffic=[])) == []
+
+
 def test_segments_are_networks_by_name_and_links_by_number():
     assert segments(lab()) == {"lan": [("A", "eth0"), ("B", "eth0")], "link 0": [("B", "to-c"), ("C", "to-b")]}
 

@@ -12,6 +12,7 @@ from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.spaces.syscalls import detached_mount
 
 _RENEWED = 32
+_SWAPPED = str.maketrans("./", "/.")
 
 
 class ProcView:
@@ -89,8 +90,12 @@ def write_sysctls(
                         f"host {net.name}: this kernel has no sysctl {name} for a network namespace"
                     ) from error
             except OSError as error:
-                raise KernelError(f"host {net.name}: sysctl {name} = {value}: {error.strerror}") from error
+                why = error.strerror
+                if isinstance(error, PermissionError):
+                    why = "it is the whole machine's, or read-only: no namespace can set it"
+                raise KernelError(f"host {net.name}: sysctl {name} = {value}: {why}") from error
 
 
 def _path(name: str) -> str:
-    return "/proc/sys/" + name.replace(".", "/")
+    """A name's file; a slash in it stands for a dot, as in net.ipv4.conf.eth0/100.rp_filter (sysctl(8))."""
+    return "/proc/sys/" + name.translate(_SWAPPED)
