@@ -12,15 +12,26 @@ from contextlib import contextmanager
 def cancelled_by(*numbers: signal.Signals) -> Iterator[None]:
     """Inside the `with`, these signals cancel the current task; after it, this process ignores them.
 
-    It is about to end then: a closing event loop would complain of a signal that still comes.
+    It is about to end then: a closing event loop would complain of a signal that still comes. What is raised then is a
+    CancelledError whose argument is the signal, the first where there were several.
     """
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
+    came: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        came.append(number)
+        task.cancel()
+
     for number in numbers:
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop, number)
     try:
         yield
+    except asyncio.CancelledError as error:
+        if not came:
+            raise
+        raise asyncio.CancelledError(came[0]) from error
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
