@@ -25,14 +25,14 @@ from netemu.lab.stopping import cancelled_by, stopping_signals
 from netemu.topology.load import Source
 from netemu.topology.model import Topology
 
-Present = Callable[[Report], None]
+Present = Callable[[Report], int]
 Complain = Callable[[BaseException], int]
 
 
 def hold(topology: Topology, source: Source, present: Present, complain: Complain, progress: Tell | None = None) -> int:
     """Bring a lab up in a process of its own; the exit code once its report is printed, or it has failed.
 
-    `topology` and `source` are what `load` gave. `present` prints a report; `complain` prints an error and gives its
+    `topology` and `source` are what `load` gave. `present` prints a report, `complain` an error, and each gives the
     exit code; `progress` is told how far it is, as in `Lab`. All of them run in the new process.
     """
     ours, theirs = socket.socketpair()
@@ -101,10 +101,10 @@ async def _supervise(
             report = await lab.prove()
             await lab.stop_recording()
             server = ControlServer(Held(lab, _facts(lab)), lab.folder.path)
-            present(report)
+            code = present(report)
             loop.remove_reader(parent)
             _flush()
-            parent.send(str(report.exit_code).encode())
+            parent.send(str(code).encode())
             parent.close()
             _let_go_of_terminal()
             askers = await server.serve()
@@ -116,7 +116,7 @@ async def _supervise(
 def run_once(topology: Topology, source: Source, progress: Tell | None = None) -> Report:
     """Bring a lab up in this process, send its traffic, check it, and take it down; stopping signals cut it short.
 
-    `topology` and `source` are what `load` gave; `progress` is told how far it is, as in `Lab`.
+    `topology` and `source` are what `load` gave; `progress` is told how far it is, as in `Lab`. Raises Interrupted.
     """
 
     async def prove() -> Report:
