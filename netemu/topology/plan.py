@@ -60,7 +60,7 @@ def plan(topology: Topology) -> tuple[Step, ...]:
     steps += ends
     for name, host, path in hosts:
         steps += _stacked(name, host, path)
-    for tool in ("iptables", "ip6tables", "nft"):
+    for tool in ("nft", "iptables", "ip6tables"):  # a text for nft may begin with `flush ruleset`, and takes it all
         texts = ((name, path, getattr(host, tool)) for name, host, path in hosts)
         steps += [LoadRules(name, (*path, tool), tool, text, topology.backend) for name, path, text in texts if text]
     steps += [
