@@ -209,12 +209,13 @@ def test_files_for_which_there_is_no_place_are_told_by_line_before_anything_is_b
     file = tmp_path / "placed.yaml"
     file.write_text(
         "name: placed\nhosts:\n  a:\n    files:\n      /etc: x\n"
-        "  b:\n    files:\n      /etc/passwd/x: x\n      /etc/new/x: x\n"
+        "  b:\n    files:\n      /etc/passwd/x: x\n      /etc/new/x: x\n      /etc/mtab: x\n"
     )
     done = netemu("up", str(file))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         f"netemu: {file}:5: hosts.a.files./etc: host a: /etc is a folder: a file can't be placed over it",
         f"{file}:8: hosts.b.files./etc/passwd/x: host b: /etc/passwd is no folder",
+        f"{file}:10: hosts.b.files./etc/mtab: host b: /etc/mtab leads into /proc: no file can be placed there",
     ]
     assert "placed" not in netemu("ls").stdout
