@@ -88,7 +88,8 @@ def plan(topology: Topology) -> tuple[Step, ...]:
         if isinstance(step, MakeTunnel | MakeMacvlan)
     ]
     for name, host, path in hosts:
-        steps += [AddRoute(name, (*path, "routes", index), route) for index, route in enumerate(host.routes)]
+        order = sorted(enumerate(host.routes), key=lambda one: bool(one[1].gateways))  # these lead to gateways, maybe
+        steps += [AddRoute(name, (*path, "routes", index), route) for index, route in order]
     for name, host, path in hosts:
         rules = enumerate(host.policy_rules)
         steps += [AddPolicyRule(name, (*path, "policy_rules", index), rule) for index, rule in rules]
