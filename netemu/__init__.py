@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         PrivilegeError,
         RulesError,
         ServiceError,
+        StoppedError,
         TopologyError,
         UsageError,
     )
@@ -107,6 +108,7 @@ _HOMES = {
     "SideJourney": "netemu.record.sides.walks",
     "Sides": "netemu.record.sides.walks",
     "Sighting": "netemu.record.sighting",
+    "StoppedError": "netemu.errors",
     "Taps": "netemu.lab.taps",
     "Topology": "netemu.topology.model",
     "TopologyError": "netemu.errors",
@@ -173,6 +175,7 @@ __all__ = [
     "SideJourney",
     "Sides",
     "Sighting",
+    "StoppedError",
     "Taps",
     "Topology",
     "TopologyError",

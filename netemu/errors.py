@@ -48,6 +48,10 @@ class TopologyError(NetemuError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class StoppedError(UsageError):
+    """A lab's own process is stopped (SIGSTOP), and answers nobody."""
+
+
 class ServiceError(TopologyError):
     """A service of the topology ended, or was not ready in its time."""
 

@@ -8,26 +8,46 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from netemu.kernel.spaces.userspace import outside_user
 
-UID = 61234
+UIDS = range(61234, 61334)
+"""Numbers that no usual machine gives to anybody (uids-gids in systemd's documentation)."""
 ROOT = Path(__file__).parent.parent
 CHECKOUT, ENVIRONMENT = Path("/run/checkout"), Path("/run/environment")
 PYTHON = ENVIRONMENT / "bin" / "python"
+
+
+@cache
+def own_uid() -> tuple[int, socket.socket]:
+    """A number for this run alone: two runs side by side would take each other's processes for what is left.
+
+    A socket's abstract name is taken by one process, and goes with it (unix(7)).
+    """
+    for uid in UIDS:
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0netemu-tests-{uid}")
+        except OSError:
+            claim.close()
+            continue
+        return uid, claim
+    raise RuntimeError(f"all users from {UIDS[0]} to {UIDS[-1]} are taken")
 
 
 @dataclass
 class OrdinaryUser:
     """`run` runs something as that user, whose private folder is `folder`."""
 
-    uid: int = UID
+    uid: int = field(default_factory=lambda: own_uid()[0])
     folder: Path = Path("/run/ordinary")
     environment: dict[str, str] = field(default_factory=dict)
 

@@ -51,6 +51,7 @@ PUBLIC = [
     "SideJourney",
     "Sides",
     "Sighting",
+    "StoppedError",
     "Taps",
     "Topology",
     "TopologyError",

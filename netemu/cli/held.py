@@ -8,7 +8,7 @@ import time
 
 import click
 
-from netemu import HeldLab, NetemuError, UsageError, labs_up
+from netemu import HeldLab, NetemuError, StoppedError, UsageError, labs_up
 from netemu.cli.given import STDIN, given, is_text
 
 
@@ -42,8 +42,9 @@ def ls(as_json: bool) -> None:
     for name in labs_up():
         try:
             found.append({"state": "up"} | HeldLab(name).facts())
-        except NetemuError:  # coming up, going down, or stuck
-            found.append({"state": "not ready", "lab": name, "hosts": [], "file": "", "pid": None, "since": None})
+        except NetemuError as error:  # coming up, going down, or stuck
+            state = "stopped" if isinstance(error, StoppedError) else "not ready"
+            found.append({"state": state, "lab": name, "hosts": [], "file": "", "pid": None, "since": None})
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -54,7 +55,7 @@ def ls(as_json: bool) -> None:
     click.echo(f"{'LAB':<{width}}  UP SINCE             PID      HOSTS")
     room = max(shutil.get_terminal_size((100, 24)).columns - width - 32, 20)
     for lab in found:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lab["since"])) if lab["since"] else "not ready"
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lab["since"])) if lab["since"] else lab["state"]
         hosts = _listed(lab["hosts"], room)
         click.echo(f"{lab['lab']:<{width}}  {since:<19}  {lab['pid'] or '':<7}  {hosts}".rstrip())
 

@@ -55,7 +55,7 @@ def _host(host: dict[str, Any]) -> Iterator[Text]:
 def _interface(each: dict[str, Any]) -> Iterator[Text]:
     state = each.get("operstate", "").lower() if each["up"] else "down"
     addresses = [f"{address['local']}/{address['prefixlen']}" for address in each["addresses"]]
-    head = ((f"  {each['ifname']:<10}", "bold"), (f"{state:<8}", "green" if state == "up" else "yellow"))
+    head = ((f"  {each['ifname']:<8}  ", "bold"), (f"{state:<6}  ", "green" if state == "up" else "yellow"))
     yield Text.assemble(*head, f"{each.get('address', '')}  mtu {each.get('mtu')}  {', '.join(addresses)}".rstrip())
     for way, properties in each["properties"].items():
         yield Text(

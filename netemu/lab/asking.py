@@ -12,19 +12,23 @@ import select
 import signal
 import socket
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from netemu import errors
-from netemu.errors import NetemuError, PrivilegeError, Problem, TopologyError, UsageError
+from netemu.errors import NetemuError, PrivilegeError, Problem, StoppedError, TopologyError, UsageError
 from netemu.lab.folder import BASE, base, holder, is_alive, names_up
+from netemu.topology.library import shipped
 from netemu.topology.naming import hint
 
 SOCKET = "control"
 VERSION = 1
 ANSWER_WITHIN = 30.0
 """Seconds that a lab may take to answer, and its process to end."""
+LOOK = 1.0
+"""Seconds after which it is seen whether a lab that has not answered is stopped."""
 PIECE = 65536
 CREDENTIALS = struct.Struct("3i")
 
@@ -34,31 +38,31 @@ def ask(
 ) -> tuple[dict[str, Any], list[int]]:
     """Ask the supervisor of the lab that is up by this name; its answer, and the descriptors that came with it.
 
-    Returns once the supervisor has ended, if `down` was asked. Raises UsageError if no such lab is up, and what the
-    supervisor raised.
+    Returns once the supervisor has ended, if `down` was asked: one that is stopped is killed, and the lab with it.
+    Raises UsageError if no such lab is up, StoppedError, and what the supervisor raised.
     """
     if not is_alive(name):
         raise UsageError(_not_up(name))
+    down = request["do"] == "down"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(within)
         try:
-            sock.settimeout(within)
-            with short_path(base() / name) as folder:
-                sock.connect(f"{folder}/{SOCKET}")
-            pid, _, _ = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
-            process = os.pidfd_open(pid)
-        except PermissionError as error:
-            raise PrivilegeError(f"lab {name} is another user's: run it with sudo") from error
-        except (FileNotFoundError, ConnectionError, ProcessLookupError) as error:
-            if request["do"] == "down" and _ended_on_its_way(name):
+            pid, process = _connect(sock, name)
+        except UsageError:
+            if down and _ended_on_its_way(name):
                 return {}, []
-            raise UsageError(f"lab {name} is not ready: it is still coming up, or going down") from error
+            raise
         try:
-            with contextlib.suppress(ConnectionError):  # it may have answered before it went
-                sock.sendall(json.dumps({"netemu": VERSION} | request).encode() + b"\n")
-            data, fds = _receive(sock, descriptors)
-            if request["do"] == "down":
+            data, fds = _dialogue(sock, request, descriptors, within, lambda: _require_running(name, pid))
+            if down:
                 _until_gone(process)
                 return {}, []
+        except StoppedError:
+            if not down:
+                raise
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            _until_gone(process)
+            return {}, []
         except TimeoutError as error:
             raise NetemuError(f"lab {name} does not answer; kill -9 {pid} frees everything it holds") from error
         finally:
@@ -69,6 +73,19 @@ def ask(
         for fd in fds:
             os.close(fd)
         raise
+
+
+def _connect(sock: socket.socket, name: str) -> tuple[int, int]:
+    """Connect to a lab's supervisor: its number, and a descriptor of it. Raises UsageError, PrivilegeError."""
+    try:
+        with short_path(base() / name) as folder:
+            sock.connect(f"{folder}/{SOCKET}")
+        pid, _, _ = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+        return pid, os.pidfd_open(pid)
+    except PermissionError as error:
+        raise PrivilegeError(f"lab {name} is another user's: run it with sudo") from error
+    except (FileNotFoundError, ConnectionError, ProcessLookupError) as error:
+        raise UsageError(f"lab {name} is not ready: it is still coming up, or going down") from error
 
 
 @contextlib.contextmanager
@@ -86,7 +103,8 @@ def _not_up(name: str) -> str:
     up = names_up()
     if not up:
         others = "; root's labs only root sees" if base() != BASE and BASE.exists() else ""
-        return f"lab {name} is not up (up now: none{others}): netemu up {name} brings it up"
+        up_again = f"netemu up {name} brings it up" if name in shipped() else "netemu up FILE brings a file's lab up"
+        return f"lab {name} is not up (up now: none{others}): {up_again}"
     for lab in up:
         with contextlib.suppress(NetemuError):
             if name in ask(lab, {"do": "facts"}, within=1)[0]["hosts"]:
@@ -94,12 +112,20 @@ def _not_up(name: str) -> str:
     return f"lab {name} is not up{hint(name, up)}"
 
 
-def _receive(sock: socket.socket, descriptors: int) -> tuple[bytes, list[int]]:
-    """All that comes until the other side closes, and the descriptors among it."""
+def _dialogue(
+    sock: socket.socket, request: dict[str, Any], descriptors: int, within: float, look: Callable[[], None]
+) -> tuple[bytes, list[int]]:
+    """Send a request; all that comes until the other side closes, and the descriptors among it.
+
+    Whenever nothing comes for long, `look` is called. Raises TimeoutError where nothing comes for `within` seconds.
+    """
     pieces: list[bytes] = []
     fds: list[int] = []
     try:
+        with contextlib.suppress(ConnectionError):  # it may have answered before it went
+            sock.sendall(json.dumps({"netemu": VERSION} | request).encode() + b"\n")
         while True:
+            _until_readable(sock, within, look)
             piece, more, _, _ = socket.recv_fds(sock, PIECE, descriptors)
             fds += more
             if not piece:
@@ -107,9 +133,21 @@ def _receive(sock: socket.socket, descriptors: int) -> tuple[bytes, list[int]]:
             pieces.append(piece)
     except ConnectionError:
         pass  # as good as its end
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
     for fd in fds:
         os.set_inheritable(fd, False)
     return b"".join(pieces), fds
+
+
+def _until_readable(sock: socket.socket, within: float, look: Callable[[], None]) -> None:
+    until = time.monotonic() + within
+    while not select.select([sock], [], [], min(LOOK, within))[0]:
+        look()
+        if time.monotonic() >= until:
+            raise TimeoutError
 
 
 def _understood(name: str, data: bytes) -> dict[str, Any]:
@@ -125,6 +163,14 @@ def _understood(name: str, data: bytes) -> dict[str, Any]:
             raise found(Problem(message))
         raise found(message)
     return dict(told.get("answer", told))
+
+
+def _require_running(name: str, pid: int) -> None:
+    """Raises StoppedError if a process is stopped (`T` in proc_pid_stat(5)); one that is gone is not."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        if Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T":
+            ways_out = f"kill -CONT {pid} lets it go on, netemu down {name} ends it"
+            raise StoppedError(f"the process that holds lab {name} is stopped: {ways_out}")
 
 
 def _ended_on_its_way(name: str) -> bool:

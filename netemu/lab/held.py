@@ -88,6 +88,7 @@ class HeldLab:
         """Send its traffic once more, record it, and hold its topology's expectations against the record."""
         import os
         import time
+        from dataclasses import replace
 
         from netemu.check.lab import check_lab
         from netemu.record.record import Record
@@ -102,7 +103,7 @@ class HeldLab:
         report = check_lab(topology, record)
         report.timing_ms.update(answer["timing_ms"])
         report.timing_ms["check"] = (time.perf_counter() - start) * 1000
-        return report
+        return replace(report, remarks=tuple(answer["remarks"]))
 
     def capture(
         self,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -311,3 +313,29 @@ def test_doctor_names_the_sysctl_that_forbids_user_namespaces(user):
     assert (users["there"], users["needed"]) == (False, True)
     assert users["remedy"].startswith("sudo sysctl -w user.max_user_namespaces=")
     assert told["nf_tables"]["detail"].startswith("not tried")
+
+
+NONE_LEFT = 'echo 0 > /proc/sys/user/max_net_namespaces; exec "$@"'
+
+
+def test_doctor_blames_no_kernel_for_what_it_could_not_try():
+    """In a user namespace of our own whose own sysctl allows no network namespaces."""
+    command = ["unshare", "-U", "-r", "-n", "-m", "sh", "-c", NONE_LEFT, "sh", sys.executable, "-m", "netemu", "doctor"]
+    as_json = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    in_words = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (as_json.returncode, in_words.returncode) == (4, 4), as_json.stderr
+    told = {feature["name"]: feature for feature in json.loads(as_json.stdout)["features"]}
+    spaces = told["network namespaces"]
+    assert (spaces["there"], spaces["tried"], "user.max_net_namespaces" in spaces["detail"]) == (False, True, True)
+    assert {told[name]["tried"] for name in ("nf_tables", "veth", "overlay", "nft trace events")} == {False}
+    assert "modprobe" not in "".join(feature["remedy"] for feature in told.values())
+    assert re.search(r"(?m)^untried  veth +there is no network namespace to try it in$", in_words.stdout)
+
+
+def test_an_ordinary_users_host_writes_its_own_sysctls_alone(user, plain):
+    assert user.netemu("up", plain).returncode == 0
+    script = "echo 1 > /proc/sys/net/ipv4/ip_forward; grep ' /proc/sys ' /proc/mounts"
+    done = user.netemu("exec", "plain", "A", "--", "sh", "-ec", script)
+    assert user.netemu("down", "plain").returncode == 0
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[3].split(",")[0] == "ro"

@@ -20,7 +20,8 @@ class ProcView:
 
     The names of all namespaces' sysctls are in one chain of the kernel's name cache, which each look-up walks through
     (proc_sys_compare in fs/proc/proc_sysctl.c): with a thousand namespaces a write takes ten times as long. A new /proc
-    has no names cached; this one is renewed every now and then. Where there can be none, the machine's own serves.
+    has no names cached; this one is renewed every now and then. The machine's own serves for the first few, as letting
+    go of one takes the kernel a millisecond, and where there can be none.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,7 @@ class ProcView:
 
     def write(self, net: NetworkNamespace, values: Iterable[tuple[str, str, bool]], *, inside: bool = False) -> None:
         """As `write_sysctls`."""
-        if self._used % _RENEWED == 0:
+        if self._used and self._used % _RENEWED == 0:
             self._close()
             try:
                 self._fd = detached_mount("proc")
