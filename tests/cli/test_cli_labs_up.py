@@ -111,6 +111,16 @@ def test_two_that_take_one_lab_down_at_once_both_succeed(plain):
     assert all(code == 0 or "not up" in text or "not ready" in text for code, text in zip(codes, said, strict=True))
 
 
+def test_a_lab_that_is_held_outside_of_a_host_is_told_as_that_on_it(plain):
+    """A host sees the machine's /run, and the lab's own processes only."""
+    assert netemu("up", plain).returncode == 0
+    for asked in ("show", "down"):
+        done = netemu("exec", "plain", "A", "--", *NETEMU, asked, "plain")
+        assert done.returncode == 2
+        assert "lab plain is held by a process that can't be seen here" in done.stderr
+    assert netemu("exec", "plain", "A", "--", *NETEMU, "ls").returncode == 0
+
+
 def test_a_lab_that_is_still_coming_up_can_be_taken_down(tmp_path):
     service = "services: {never: {command: [sleep, inf], ready: {tcp: 1, within: 10min}}}"
     file = tmp_path / "slow.yaml"
