@@ -176,7 +176,8 @@ class Host:
         async with self._settling:
             if not self._settled:
                 kept = self.folder / f"{self.name}.own"
-                covers = self.resolving.covers(self.name, self.wanted.files)
+                placed = self.wanted.files
+                covers = [*self.resolving.covers(self.name, placed), *self.names.covers(self.name, placed)]
                 programs = self.variant.covers(self.wanted.files)
                 names, files = self.names.file(), self._files()
                 said = await self.pids.place(self.name, self.net.fd, kept, names, files, covers, programs)
