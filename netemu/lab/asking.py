@@ -81,6 +81,9 @@ def _connect(sock: socket.socket, name: str) -> tuple[int, int]:
         with short_path(base() / name) as folder:
             sock.connect(f"{folder}/{SOCKET}")
         pid, _, _ = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+        if not pid:
+            outside = "outside of this PID namespace: ask for it there"
+            raise UsageError(f"lab {name} is held by a process that can't be seen here, {outside}")
         return pid, os.pidfd_open(pid)
     except PermissionError as error:
         raise PrivilegeError(f"lab {name} is another user's: run it with sudo") from error
@@ -181,6 +184,7 @@ def _ended_on_its_way(name: str) -> bool:
     try:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(found, signal.SIGTERM)
+            signal.pidfd_send_signal(found, signal.SIGCONT)  # it may be stopped
         _until_gone(found)
     finally:
         os.close(found)

@@ -12,6 +12,7 @@ from netemu.topology.load import Source
 from netemu.topology.model import Topology
 from netemu.topology.needs import needs_of
 from netemu.topology.steps import LoadRules, Step
+from netemu.topology.verify_places import THE_KERNELS
 
 
 def require_all(steps: tuple[Step, ...], source: Source, *, taps: bool) -> None:
@@ -51,6 +52,8 @@ def require_places(topology: Topology, source: Source) -> None:
                 why = f"{place} is a folder: a file can't be placed over it"
             elif not os.path.isdir(above):
                 why = f"{above} is no folder"
+            elif root := next((root for root in THE_KERNELS if place.startswith(f"{root}/")), ""):
+                why = f"{target} leads into {root}: no file can be placed there"
             else:
                 continue
             problems.append(source.problem(f"host {name}: {why}", ("hosts", name, "files", target)))

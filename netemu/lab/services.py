@@ -165,7 +165,7 @@ class RunningService:
         pause = FIRST_PAUSE
         while self.process is not None:
             await self.process.wait()
-            if not self._again():
+            if not self._again() or self.host.pids.is_gone:
                 self.state = "ended" if self.process.returncode == 0 else "failed"
                 return
             self.state = "restarting"
@@ -178,6 +178,9 @@ class RunningService:
                     if not await self._attempt():
                         continue
             except (NetemuError, TimeoutError):
+                if self.host.pids.is_gone:
+                    self.state = "failed"
+                    return
                 if self.process.returncode is None:
                     self.process.kill()
                 continue

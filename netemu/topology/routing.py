@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, WithJsonSchema, model_validator
@@ -91,6 +91,11 @@ class Route(Strict):
             return self.to.version
         gateways = (self.via, self.source, *(hop.via for hop in self.nexthops))
         return next((address.version for address in gateways if address is not None), 4)
+
+    @property
+    def gateways(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The gateways that it leads by; none if it leads out of an interface straight away, or nowhere."""
+        return tuple(via for via in (self.via, *(hop.via for hop in self.nexthops)) if via is not None)
 
     @property
     def network(self) -> IPv4Network | IPv6Network:

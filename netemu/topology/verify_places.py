@@ -9,7 +9,8 @@ from netemu.topology.document import Path
 from netemu.topology.fault import Fault, there_are
 from netemu.topology.model import Host, Topology
 
-_THE_KERNELS = ("/proc", "/sys", "/dev")
+THE_KERNELS = ("/proc", "/sys", "/dev")
+"""Folders in which no file can be placed."""
 ServiceKey = tuple[str, str]
 """A host and one of its services."""
 
@@ -47,7 +48,7 @@ def _files(host_name: str, host: Host) -> Iterator[Fault]:
         path: Path = ("hosts", host_name, "files", name)
         if ".." in place.split("/"):
             yield Fault(path, "write its place without '..'")
-        elif any(place == root or place.startswith(f"{root}/") for root in _THE_KERNELS):
+        elif any(place == root or place.startswith(f"{root}/") for root in THE_KERNELS):
             yield Fault(path, f"{place} is the kernel's: no file can be placed there")
         elif first[place] != name:
             yield Fault(path, f"is {first[place]} once more")

@@ -111,6 +111,16 @@ def test_two_that_take_one_lab_down_at_once_both_succeed(plain):
     assert all(code == 0 or "not up" in text or "not ready" in text for code, text in zip(codes, said, strict=True))
 
 
+def test_a_lab_that_is_held_outside_of_a_host_is_told_as_that_on_it(plain):
+    """A host sees the machine's /run, and the lab's own processes only."""
+    assert netemu("up", plain).returncode == 0
+    for asked in ("show", "down"):
+        done = netemu("exec", "plain", "A", "--", *NETEMU, asked, "plain")
+        assert done.returncode == 2
+        assert "lab plain is held by a process that can't be seen here" in done.stderr
+    assert netemu("exec", "plain", "A", "--", *NETEMU, "ls").returncode == 0
+
+
 def test_a_lab_that_is_still_coming_up_can_be_taken_down(tmp_path):
     service = "services: {never: {command: [sleep, inf], ready: {tcp: 1, within: 10min}}}"
     file = tmp_path / "slow.yaml"
@@ -209,12 +219,13 @@ def test_files_for_which_there_is_no_place_are_told_by_line_before_anything_is_b
     file = tmp_path / "placed.yaml"
     file.write_text(
         "name: placed\nhosts:\n  a:\n    files:\n      /etc: x\n"
-        "  b:\n    files:\n      /etc/passwd/x: x\n      /etc/new/x: x\n"
+        "  b:\n    files:\n      /etc/passwd/x: x\n      /etc/new/x: x\n      /etc/mtab: x\n"
     )
     done = netemu("up", str(file))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         f"netemu: {file}:5: hosts.a.files./etc: host a: /etc is a folder: a file can't be placed over it",
         f"{file}:8: hosts.b.files./etc/passwd/x: host b: /etc/passwd is no folder",
+        f"{file}:10: hosts.b.files./etc/mtab: host b: /etc/mtab leads into /proc: no file can be placed there",
     ]
     assert "placed" not in netemu("ls").stdout

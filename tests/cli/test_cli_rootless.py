@@ -96,19 +96,19 @@ def test_an_ordinary_users_hosts_have_files_at_new_places(user):
 def test_files_have_a_place_in_a_folder_with_the_machines_own_mounts_below_it(user):
     """As /etc of a container has them: there they can't be parted from it, nor that be overlaid."""
     (user.folder / "named").write_text("of the machine\n")
-    subprocess.run(["mount", "--bind", str(user.folder / "named"), "/etc/hostname"], check=True)
+    subprocess.run(["mount", "--bind", str(user.folder / "named"), "/etc/profile"], check=True)
     try:
         file = user.folder / "files.yaml"
         file.write_text("name: filed\nhosts: {A: {files: {/etc/new: of etc, /etc/deeper/still: deeper}}}\n")
         done = user.netemu("up", str(file))
         assert done.returncode == 0, done.stderr
-        shown = "cat /etc/new /etc/deeper/still /etc/hostname; getent passwd nobody >&2; touch /etc/mine; hostname"
+        shown = "cat /etc/new /etc/deeper/still /etc/profile; getent passwd nobody >&2; touch /etc/mine; hostname"
         done = user.netemu("exec", "filed", "A", "--", "sh", "-c", shown)
         assert done.stdout == "of etcdeeperof the machine\nA\n", done.stderr
         assert done.stderr.startswith("nobody:")
         assert user.netemu("down", "filed").returncode == 0
     finally:
-        subprocess.run(["umount", "/etc/hostname"], check=True)
+        subprocess.run(["umount", "/etc/profile"], check=True)
     assert not Path("/etc/mine").exists()
 
 

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from netemu import Lab, ServiceError, UsageError
+from netemu.lab.show import shown
 from netemu.topology.load import loads
 
 WITHIN = 20.0
@@ -135,6 +136,20 @@ async def test_a_service_that_ends_over_and_over_is_said_to_be_restarting():
             return (state.state, state.exit_code, state.pid) == ("restarting", 3, None) and state.restarts >= 2
 
         await until(waiting)
+
+
+async def test_services_are_not_started_again_where_process_1_has_ended():
+    """Nothing can be: the kernel ended every process of the lab with it."""
+    async with lab_of(
+        "web: {command: [sleep, '99'], restart: always}", "loop: {command: [nproc], restart: always}"
+    ) as lab:
+        lab.pids.process.kill()
+        await until(lambda: all_failed(lab))
+        assert "process 1 has ended" in (await shown(lab, ["A"]))["hosts"]["A"]["remarks"][-1]
+
+
+async def all_failed(lab: Lab) -> bool:
+    return {state.state for state in lab.services.states()} <= {"failed", "ended"}
 
 
 async def test_a_killed_service_is_ready_again_without_anybody_asking():

@@ -185,11 +185,19 @@ def test_an_interface_on_an_unknown_network_is_told_which_there_are():
     assert ("hosts.A.interfaces.eth0.network", "no network 'lan': there are wan, dmz") in problems
 
 
+UNREACHED = "is in no network of host 'A': a route to it by its interface is one, "
+
+
 @pytest.mark.parametrize(
     ("route", "key", "says"),
     [
-        ({"to": "default", "via": "10.9.0.1"}, "via", "10.9.0.1 is in no network of host 'A'"),
-        ({"to": "default", "via": "fd01::1"}, "via", "fd01::1 is in no network of host 'A'"),
+        ({"to": "default", "via": "10.9.0.1"}, "via", f"10.9.0.1 {UNREACHED}{{to: 10.9.0.1/32, dev: …}}"),
+        ({"to": "default", "via": "fd01::1"}, "via", f"fd01::1 {UNREACHED}{{to: fd01::1/128, dev: …}}"),
+        (
+            {"to": "default", "via": "fe80::1"},
+            "via",
+            "fe80::1 is a link's own: give dev as well, the interface behind which it is",
+        ),
         ({"to": "fd01::/64", "via": "10.0.0.2"}, "via", "10.0.0.2 can't be the way to fd01::/64: another IP version"),
         ({"to": "default", "dev": "eth7"}, "dev", "no interface 'eth7' on host 'A'"),
     ],
@@ -210,6 +218,14 @@ def test_a_route_must_lead_out_of_its_host(route, key, says):
 def test_a_route_that_leads_out_of_its_host_fits(route):
     hosts = {"A": {"interfaces": on_lan("10.0.0.1/24"), "routes": [route]}, "B": {"interfaces": on_lan("10.0.0.2/24")}}
     assert found(lab(hosts=hosts, links=[])) == []
+
+
+def test_ways_of_an_ipv6_route_have_gateways():
+    """fib6_config and ip6_route_multipath_add in net/ipv6/route.c."""
+    route = {"to": "fd09::/64", "nexthops": [{"via": "fd00::2"}, {"dev": "eth0"}]}
+    hosts = {"A": {"interfaces": on_lan("fd00::1/64"), "routes": [route]}, "B": {"interfaces": on_lan("fd00::2/64")}}
+    says = "an IPv6 route's nexthops need via: the kernel takes no interface alone"
+    assert found(lab(hosts=hosts, links=[])) == [("hosts.A.routes[0].nexthops[1]", says)]
 
 
 def test_traffic_comes_from_a_host():

@@ -46,6 +46,11 @@ class PidSpace:
         finally:
             theirs.close()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether process 1 is known to have ended, and every process of the lab with it: no other can be started."""
+        return self._dialogue.is_closed
+
     def remove_after(self, link: Path | None = None, target: str = "", folder: Path | None = None) -> None:
         """Have process 1 remove a symlink (if it still points to `target`) or a folder when the lab is gone."""
         thing = {"link": str(link), "target": target} if link is not None else {"folder": str(folder)}
