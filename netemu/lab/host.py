@@ -70,18 +70,20 @@ class Host:
         within: float | None = None,
         environment: Mapping[str, str] | None = None,
         user: str | None = None,
+        folder: Path | None = None,
     ) -> Completed:
         """Run a command to its end; UsageError if there is no such program, TimeoutError after `within` seconds.
 
         `command` is the program and its arguments, each a text of its own; `input` is what it reads.
-        It has this process's environment, the host's, and `environment`; it runs as this process's user, or as `user`.
+        It has this process's environment, the host's, and `environment`; it runs as this process's user, or as `user`,
+        and where this process is, or in `folder`.
         """
         self._must_be_one(command)
         written = input.encode() if isinstance(input, str) else input
         async with asyncio.timeout(within):
             await self.settle()
             own = self.environment(os.environ, environment, user)
-            return await run_on(self.name, command, self.pids, input=written, environment=own, user=user)
+            return await run_on(self.name, command, self.pids, input=written, environment=own, user=user, folder=folder)
 
     async def start(
         self,
@@ -180,7 +182,8 @@ class Host:
                 covers = [*self.resolving.covers(self.name, placed), *self.names.covers(self.name, placed)]
                 programs = self.variant.covers(self.wanted.files)
                 names, files = self.names.file(), self._files()
-                said = await self.pids.place(self.name, self.net.fd, kept, names, files, covers, programs)
+                empty = self.wanted.tmpfs
+                said = await self.pids.place(self.name, self.net.fd, kept, names, files, covers, programs, empty)
                 self.remarks = (*said, *self.variant.remarks)
                 self._settled = True
 

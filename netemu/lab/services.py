@@ -120,7 +120,8 @@ class RunningService:
         environment = self.host.environment(self._base(), self.step.service.environment)
         readiness = None
         if ready is not None:
-            readiness = asyncio.ensure_future(until_ready(self.host, ready, self.log, environment, self.user))
+            shown = until_ready(self.host, ready, self.log, environment, self.user, self.folder)
+            readiness = asyncio.ensure_future(shown)
         try:
             process = self.process = await self._process(environment)
             if readiness is None:

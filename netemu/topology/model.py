@@ -82,6 +82,9 @@ class Host(Strict):
     files: FrozenMapping[AbsolutePath, HostFile] = Field(
         default=FrozenDict(), description="files that its processes find there: a text, or content or file, and mode"
     )
+    tmpfs: tuple[AbsolutePath, ...] = Field(
+        default=(), description="folders of its own, in memory and empty at first, as in /run/frr"
+    )
     environment: Environment = Field(default=FrozenDict(), description="of every process that is run on it")
     user: User | None = Field(default=None, description="who runs its services, by name or number; root unless given")
     services: FrozenMapping[Name, Service] = Field(default=FrozenDict())

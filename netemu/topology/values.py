@@ -167,4 +167,7 @@ Environment = FrozenMapping[
     Annotated[str, BeforeValidator(_check_text), WithJsonSchema({"type": ["string", "integer"]})],
 ]
 """Variables of a process's environment, by name."""
+SOCKET_PATH = r"^[^\x00\n]+$"
+SocketPath = Annotated[str, StringConstraints(pattern=SOCKET_PATH, max_length=107)]
+"""A unix socket's path, with room for it in sockaddr_un (unix(7)); an abstract one's name begins with @."""
 AbsolutePath = Annotated[str, StringConstraints(pattern=ABSOLUTE, max_length=4095)]

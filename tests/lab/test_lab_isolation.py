@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from netemu import Lab, Topology
+from netemu import Lab, Topology, TopologyError
+from netemu.topology.load import loads
 
 MACHINES_OWN = "/proc/sys/vm/swappiness"
 
@@ -35,6 +36,69 @@ async def test_a_hosts_proc_has_nothing_of_the_machine_to_be_written(lab):
     assert modes["/proc/sys/net"] == "rw"
     for path in ("/proc/irq", "/proc/sysrq-trigger"):
         assert modes.get(path) == "ro" or not Path(path).exists()
+
+
+OWN = """
+name: own
+hosts:
+  A:
+    tmpfs: [/tmp, /run/netemu-tests/deep]
+    files: {/run/netemu-tests/deep/conf: mine}
+    services:
+      bound:
+        command: [python3, -c, "import socket as s, time; a = s.socket(1, 1); a.bind('/tmp/x'); a.listen(); time.sleep(99)"]
+        ready: {unix: /tmp/x}
+      beside:
+        command: [python3, -c, "import socket as s, time; a = s.socket(1, 1); a.bind('y'); a.listen(); time.sleep(99)"]
+        ready: {unix: y}
+  B: {tmpfs: [/run], services: {kept: {command: [sh, -c, "touch /run/x here; sleep 99"], ready: {command: [test, -e, here]}}}}
+"""
+
+
+async def test_hosts_have_folders_of_their_own_and_the_machine_has_nothing_of_them():
+    """The same path is bound in two labs; a new folder below /run leaves the services' own folders in sight."""
+    topology, source = loads(OWN)
+    async with Lab(topology, source=source) as lab, Lab(topology, source=source) as twin:
+        for each in (lab, twin):
+            shown = await each["A"].run(
+                "sh", "-c", "ls -A /tmp /run/netemu-tests/deep; cat /run/netemu-tests/deep/conf"
+            )
+            assert shown.stdout.split() == ["/run/netemu-tests/deep:", "conf", "/tmp:", "x", "mine"]
+            mode = await each["A"].run("stat", "-c", "%a %u", "/tmp")
+            assert mode.stdout == "1777 0\n"
+        assert (await lab["B"].run("ls", "/run")).stdout.split()[-1] == "x"
+    assert not [path for path in ("/tmp/x", "/run/x", "/run/netemu-tests") if Path(path).exists()]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("[/proc/x]", "hosts.A.tmpfs[0]: /proc/x can't be empty"),
+        ("[/]", "hosts.A.tmpfs[0]: "),
+        ("[/tmp, /tmp/]", "hosts.A.tmpfs[1]: "),
+        ("[/run, /run/frr]", "hosts.A.tmpfs[1]: is in /run, an empty one"),
+        ("[/etc/passwd]", "hosts.A.tmpfs[0]: host A: /etc/passwd is no folder"),
+        ("[tmp]", "hosts.A.tmpfs[0]: "),
+    ],
+)
+async def test_a_folder_for_which_there_is_no_place_is_told_before_anything_is_built(given: str, told: str):
+    with pytest.raises(TopologyError) as error:
+        topology, source = loads(f"name: own\nhosts: {{A: {{tmpfs: {given}}}}}")
+        async with Lab(topology, source=source):
+            pass
+    assert told in str(error.value)
+
+
+async def test_a_user_whom_nobody_knows_is_told_before_anything_is_built():
+    topology, source = loads(
+        "name: own\nhosts: {A: {user: nosuch}, B: {services: {s: {command: [x], user: nor-this}}}}"
+    )
+    with pytest.raises(TopologyError) as error:
+        async with Lab(topology, source=source):
+            pass
+    told = str(error.value)
+    assert "hosts.A.user: host A: there is no user nosuch" in told
+    assert "hosts.B.services.s.user: host B: there is no user nor-this" in told
 
 
 async def test_a_hosts_named_namespaces_are_its_own_and_go_with_it(lab):

@@ -44,10 +44,14 @@ UNIX = "import socket as s, time; a = s.socket(1, 1); a.bind('FOLDER/served'); a
         (["python3", "-m", "http.server", "80"], {"tcp": 80}),
         (["python3", "-c", UDP], {"udp": 53}),
         (["python3", "-c", UNIX], {"unix": "FOLDER/served"}),
+        (["python3", "-c", UNIX.replace("FOLDER/", "")], {"unix": "served"}),
+        (["python3", "-c", UNIX.replace("FOLDER/", "./")], {"unix": "served"}),
+        (["python3", "-c", UNIX.replace("FOLDER/", "\\0")], {"unix": "@served"}),
+        (["sh", "-c", "sleep 0.2; touch x; sleep 99"], {"command": ["test", "-e", "x"]}),
         (["sh", "-c", "sleep 0.2; touch FOLDER/x; sleep 99"], {"command": ["test", "-e", "FOLDER/x"]}),
         (["sh", "-c", "echo up; sleep 0.2; echo now ready to serve; sleep 99"], {"log": "ready to [a-z]+"}),
     ],
-    ids=["tcp", "udp", "unix", "command", "log"],
+    ids=["tcp", "udp", "unix", "own unix", "dotted unix", "abstract unix", "own command", "command", "log"],
 )
 async def test_a_service_is_ready_in_each_way_that_there_is(command, ready, tmp_path):
     text = json.dumps({"command": command, "ready": ready}).replace("FOLDER", str(tmp_path))
@@ -61,13 +65,24 @@ async def test_a_service_is_ready_in_each_way_that_there_is(command, ready, tmp_
     ("ready", "told"),
     [
         ("{log: never, within: 200ms}", "no line of its output matches 'never'"),
-        ("{unix: /no/such, within: 200ms}", "nothing listens on unix /no/such"),
+        ("{unix: /no/such, within: 200ms}", "nothing listens on the unix socket /no/such"),
         ("{command: [sh, -c, exit 1], within: 200ms}", "sh -c exit 1 does not exit 0"),
     ],
 )
 async def test_a_service_that_does_not_get_ready_is_told_with_what_lacks(ready, told):
     with pytest.raises(ServiceError, match=f"service web on A was not ready within 200ms: {told}"):
         async with lab_of(f"web: {{command: [sleep, '99'], ready: {ready}}}"):
+            pass
+
+
+async def test_a_socket_of_the_same_relative_name_elsewhere_makes_no_service_ready():
+    """The kernel tells a relative path as it was bound, whoever bound it: here the other one did, and is ready."""
+    bound = json.dumps({"command": ["python3", "-c", UNIX.replace("FOLDER/", "")], "ready": {"unix": "served"}})
+    with pytest.raises(ServiceError, match="service lazy on A was not ready within 200ms: nothing listens on the unix"):
+        async with lab_of(
+            f"busy: {bound}",
+            "lazy: {command: [sleep, '99'], after: [busy], ready: {unix: served, within: 200ms}}",
+        ):
             pass
 
 

@@ -25,7 +25,7 @@ from .calls import (
     setns,
     unshare,
 )
-from .files import cover_name, place_files
+from .files import cover_name, own_folders, place_files
 from .message import failure, pack, send
 from .mounts import Covering
 
@@ -69,6 +69,7 @@ def _furnish(request: Mapping[str, Any]) -> list[str]:
     furnished("/proc shows the machine's processes, not the lab's", mount, "proc", "/proc", "proc", _SYSTEM)
     furnished("the machine's own sysctls can be written", _protect_sysctls)
     furnished("/sys shows the machine's network, not the host's", _own_sys)
+    own_folders(request["empty"], f"{request['folder']}.empty", os.path.dirname(request["folder"]))
     furnished(f"{_NETNS} is the machine's", _own_names)
     names = [(request["names"], "/etc/hosts")]
     furnished("/etc/hosts does not name the lab's hosts", place_files, names, f"{request['folder']}.names")
