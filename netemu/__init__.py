@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from netemu.check.verdict import Check, Verdict
     from netemu.errors import (
         CaptureError,
+        Interrupted,
         KernelError,
         MachineError,
         NetemuError,
@@ -84,6 +85,7 @@ _HOMES = {
     "Flow": "netemu.record.flows",
     "HeldLab": "netemu.lab.held",
     "Host": "netemu.lab.host",
+    "Interrupted": "netemu.errors",
     "Journey": "netemu.record.journeys",
     "KernelError": "netemu.errors",
     "Lab": "netemu.lab.lab",
@@ -151,6 +153,7 @@ __all__ = [
     "Flow",
     "HeldLab",
     "Host",
+    "Interrupted",
     "Journey",
     "KernelError",
     "Lab",

@@ -1,7 +1,7 @@
 # Sets this checkout up: system packages by the machine's own package manager, a virtual environment, the project.
 # Sourced by the other scripts, with `setup EXTRA` (EXTRA is empty, or dev). Does nothing, and fast, when all is there.
 
-root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")
 venv=$root/.venv
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 

@@ -27,6 +27,7 @@ PUBLIC = [
     "Flow",
     "HeldLab",
     "Host",
+    "Interrupted",
     "Journey",
     "KernelError",
     "Lab",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import click
 
-from netemu import NetemuError, UsageError
+from netemu import Interrupted, NetemuError, UsageError
 from netemu.cli.output import OutputError
 
-INTERRUPTED = 130
 MACHINE = 4
 _OUT_OF_MEMORY = ("can't start new thread", "failed to map segment")
 """What Python and the dynamic linker say of it."""
@@ -28,8 +28,10 @@ def complain(error: BaseException) -> int:
     from asyncio import CancelledError  # not before: with too little memory that would fail, too
 
     if isinstance(error, KeyboardInterrupt | CancelledError):
-        click.echo("netemu: interrupted", err=True)
-        return INTERRUPTED
+        error = Interrupted(signal.SIGINT)
+    if isinstance(error, Interrupted):
+        click.echo(f"netemu: {error}", err=True)
+        return error.exit_code
     if isinstance(error, BrokenPipeError):
         return 0
     if isinstance(error, OutputError):

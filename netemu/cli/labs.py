@@ -6,14 +6,13 @@ import json
 import sys
 from typing import Literal
 
-import click
-
 from netemu import HeldLab, Report, Topology, UsageError, hold, report_json, run_once
 from netemu.cli.complaint import complain, discard_output
 from netemu.cli.console import console, printed
 from netemu.cli.drawing import meant
 from netemu.cli.given import given
 from netemu.cli.held import named
+from netemu.cli.output import OutputError
 from netemu.cli.progress import ProgressLine
 from netemu.cli.recordings import Kept, recorded_report
 from netemu.cli.walk import Walk
@@ -21,8 +20,11 @@ from netemu.cli.walk import Walk
 Backend = Literal["nft", "legacy"]
 
 
-def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, more: str = "") -> None:
-    """Print a report. Trouble with printing changes neither the verdict nor the lab: it is told on standard error."""
+def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, more: str = "") -> int:
+    """Print a report; the exit code, which is the verdict's, or 2 where it is pass but could not be printed.
+
+    Trouble with printing changes neither the verdict nor the lab: it is told on standard error.
+    """
     if as_json:
         text = json.dumps(report_json(report), ensure_ascii=False) + "\n"
     else:
@@ -34,32 +36,32 @@ def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, mo
         sys.stdout.flush()
     except BrokenPipeError:
         discard_output()  # whoever read has seen enough
-    except OSError as error:
-        click.echo(f"netemu: the report can't be printed: {error.strerror}", err=True)
-        discard_output()
+    except OutputError as error:
+        code = complain(error)
+        return report.exit_code or code
+    return report.exit_code
 
 
 def up(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool, record: str | None) -> int:
-    """Bring a lab up, held by a supervisor; its exit code, or 2 where it passed but its record could not be kept."""
+    """Bring a lab up, held by a supervisor; its exit code, or 2 where it passed but could not be told or kept."""
     topology, source = given(lab, name=name, backend=backend)
     kept = Kept(record) if record is not None else None
     progress = ProgressLine(topology.name)
 
-    def present(report: Report) -> None:
+    def present(report: Report) -> int:
         progress.close()
-        if kept is not None:
-            _save(kept, report)
+        saved = kept is None or _save(kept, report)
         host = next(iter(topology.hosts))
         hint = f"netemu exec {topology.name} {host} -- COMMAND; netemu down {topology.name}"
-        _present(report, topology, as_json, unfold, f"\n{topology.name} is up: {hint}\n")
+        code = _present(report, topology, as_json, unfold, f"\n{topology.name} is up: {hint}\n")
+        return code or (0 if saved else UsageError.exit_code)
 
     def fail(error: BaseException) -> int:
         progress.close()
         return complain(error)
 
     try:
-        code = hold(topology, source, present, fail, progress)
-        return code or (0 if kept is None or kept.kept else UsageError.exit_code)
+        return hold(topology, source, present, fail, progress)
     finally:
         if kept is not None:
             kept.drop()
@@ -76,8 +78,8 @@ def run(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfo
     finally:
         if kept is not None:
             kept.drop()
-    _present(report, topology, as_json, unfold)
-    return report.exit_code or (0 if saved else UsageError.exit_code)
+    code = _present(report, topology, as_json, unfold)
+    return code or (0 if saved else UsageError.exit_code)
 
 
 def check(lab: str, record: str | None, as_json: bool, unfold: bool) -> int:
@@ -88,8 +90,7 @@ def check(lab: str, record: str | None, as_json: bool, unfold: bool) -> int:
     else:
         held: HeldLab = named(lab)
         topology, report = held.topology(), held.check()
-    _present(report, topology, as_json, unfold)
-    return report.exit_code
+    return _present(report, topology, as_json, unfold)
 
 
 def _save(kept: Kept, report: Report) -> bool:

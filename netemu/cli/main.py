@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 
 import click
 
+from netemu import Interrupted
 from netemu.cli import asking, building, recording, tending
-from netemu.cli.complaint import INTERRUPTED, complain, discard_output
-from netemu.cli.output import guarded
+from netemu.cli.complaint import complain, discard_output
+from netemu.cli.output import OutputError, guarded
 from netemu.cli.sections import Sections
 
 
@@ -41,15 +42,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _stand_ready()
     code: Any = 0
     try:
-        code = cli.main(arguments, prog_name="netemu", standalone_mode=False)
-        sys.stdout.flush()
-    except click.exceptions.Exit as exit_:
-        code = exit_.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except SystemExit as exit_:
-        code = exit_.code
+        code = _command(arguments)
+        sys.stdout.flush()  # here what could not be written comes out, whatever the command was
+    except OutputError as error:
+        told = complain(error)
+        code = code or told
     except BrokenPipeError:
         discard_output()
     except BaseException as error:  # noqa: BLE001  no traceback at a user, whatever it is
@@ -59,16 +56,30 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code or 0)
 
 
+def _command(arguments: list[str] | None) -> Any:
+    """Run the command; its exit code."""
+    try:
+        return cli.main(arguments, prog_name="netemu", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except SystemExit as exit_:
+        return exit_.code
+
+
 def _be_left_alone() -> None:
     """This process is ending: more of the same keys only get in the way of that."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _stand_ready() -> None:
-    """Be stopped by SIGTERM as by Ctrl-C; have all three standard streams; print what the locale can't as `?`."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    """Be stopped by SIGTERM much as by Ctrl-C; have all three standard streams; print what the locale can't as `?`."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) asked for that
+            signal.signal(number, _stop)
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
@@ -82,10 +93,11 @@ def _stand_ready() -> None:
         sys.stderr.reconfigure(errors="replace")
 
 
-def _stop(_number: int, _frame: object) -> NoReturn:
+def _stop(number: int, _frame: object) -> NoReturn:
     """End at once, while this process has made nothing yet: an exception could surface inside any callback.
 
     While there is something to undo, whoever made it has handlers of its own in place.
     """
-    os.write(2, b"netemu: interrupted\n")
-    os._exit(INTERRUPTED)
+    error = Interrupted(number)
+    os.write(2, f"netemu: {error}\n".encode())
+    os._exit(error.exit_code)

@@ -31,20 +31,13 @@ class Kept:
             raise UsageError(f"{file} is no regular file: name one to write to")
         self.beside = self.file.with_name(f".{self.file.name[:200]}.{secrets.token_hex(4)}")
         try:
-            fd = os.open(self.beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            self._made = os.fstat(fd).st_ino
-            os.close(fd)
+            os.close(os.open(self.beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         except OSError as error:
             raise UsageError(f"{file} can't be written: {error.strerror}") from error
 
     def keep(self) -> None:
         """What was written beside is whole: it takes the file's place. Raises OSError."""
         self.beside.replace(self.file)
-
-    @property
-    def kept(self) -> bool:
-        """Whether it was, by this process or another."""
-        return self.file.exists() and self.file.stat().st_ino == self._made
 
     def drop(self) -> None:
         """Leave nothing beside; once is enough, twice does no harm."""

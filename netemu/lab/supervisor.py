@@ -21,18 +21,18 @@ from netemu.lab.control import ControlServer
 from netemu.lab.lab import Lab
 from netemu.lab.progress import Tell
 from netemu.lab.requests import Held
-from netemu.lab.stopping import cancelled_by
+from netemu.lab.stopping import cancelled_by, stopping_signals
 from netemu.topology.load import Source
 from netemu.topology.model import Topology
 
-Present = Callable[[Report], None]
+Present = Callable[[Report], int]
 Complain = Callable[[BaseException], int]
 
 
 def hold(topology: Topology, source: Source, present: Present, complain: Complain, progress: Tell | None = None) -> int:
     """Bring a lab up in a process of its own; the exit code once its report is printed, or it has failed.
 
-    `topology` and `source` are what `load` gave. `present` prints a report; `complain` prints an error and gives its
+    `topology` and `source` are what `load` gave. `present` prints a report, `complain` an error, and each gives the
     exit code; `progress` is told how far it is, as in `Lab`. All of them run in the new process.
     """
     ours, theirs = socket.socketpair()
@@ -69,7 +69,7 @@ def _wait(child: int, news: socket.socket) -> int:
     def stop(number: int, _: object) -> None:
         os.kill(child, number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, stop) for number in stopping_signals()}
     try:
         said = news.recv(16)
         if said:
@@ -95,16 +95,16 @@ async def _supervise(
 
     loop.add_reader(parent, orphaned)
     lab = Lab(topology, source=source, named=True, progress=progress)
-    with cancelled_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    with cancelled_by(*stopping_signals()):
         async with lab:
             assert lab.folder is not None
             report = await lab.prove()
             await lab.stop_recording()
             server = ControlServer(Held(lab, _facts(lab)), lab.folder.path)
-            present(report)
+            code = present(report)
             loop.remove_reader(parent)
             _flush()
-            parent.send(str(report.exit_code).encode())
+            parent.send(str(code).encode())
             parent.close()
             _let_go_of_terminal()
             askers = await server.serve()
@@ -114,14 +114,14 @@ async def _supervise(
 
 
 def run_once(topology: Topology, source: Source, progress: Tell | None = None) -> Report:
-    """Bring a lab up in this process, send its traffic, check it, and take it down; SIGINT and SIGTERM cut it short.
+    """Bring a lab up in this process, send its traffic, check it, and take it down; stopping signals cut it short.
 
-    `topology` and `source` are what `load` gave; `progress` is told how far it is, as in `Lab`.
+    `topology` and `source` are what `load` gave; `progress` is told how far it is, as in `Lab`. Raises Interrupted.
     """
 
     async def prove() -> Report:
         lab = Lab(topology, source=source, progress=progress)
-        with cancelled_by(signal.SIGINT, signal.SIGTERM):
+        with cancelled_by(*stopping_signals()):
             async with lab:
                 report = await lab.prove()
         report.timing_ms["down"] = lab.timing_ms["down"]

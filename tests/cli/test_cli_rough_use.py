@@ -44,11 +44,91 @@ def test_a_reader_that_stops_changes_neither_the_exit_code_nor_the_lab():
     assert "nodeport is down" in done.stdout
 
 
-def test_output_that_can_not_be_written_changes_neither_the_verdict_nor_the_lab():
-    done = shell("netemu up nodeport >/dev/full; echo $?; netemu down nodeport")
-    assert done.stdout.splitlines()[0] == "0"
-    assert "the report can't be printed: No space left on device" in done.stderr
+NOT_WRITTEN = "netemu: standard output can't be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("more", ["", " --json"])
+def test_a_report_that_can_not_be_written_is_told_and_the_lab_stays_up(more):
+    done = shell(f"netemu up nodeport{more} >/dev/full; echo $?; netemu down nodeport")
+    assert done.stdout.splitlines()[0] == "2"
+    assert done.stderr == NOT_WRITTEN
     assert "nodeport is down" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["run nodeport", "run nodeport --json", "doctor", "generate star 3", "wipe", "--version"]
+)
+def test_output_that_can_not_be_written_is_an_error(command):
+    done = shell(f"netemu {command} >/dev/full")
+    assert (done.returncode, done.stderr) == (2, NOT_WRITTEN)
+
+
+def test_a_verdict_that_can_not_be_written_is_still_the_exit_code(tmp_path):
+    file = tmp_path / "fails.yaml"
+    file.write_text(
+        "name: fails\nhosts: {A: {interfaces: {}}}\ntraffic: [{name: t, from: A, command: ['true']}]\n"
+        "expect: [{traffic: t, packet: request.first, at: A@output}]\n"
+    )
+    whole, cut = shell(f"netemu run {file}"), shell(f"netemu run {file} >/dev/full")
+    assert whole.returncode not in (0, 2), whole.stdout
+    assert (cut.returncode, cut.stderr) == (whole.returncode, whole.stderr + NOT_WRITTEN)
+
+
+SLOW = "name: slow\nhosts: {A: {services: {never: {command: [sleep, '600'], ready: {tcp: 1, within: 60s}}}}}\n"
+
+
+@pytest.mark.parametrize("moment", ["begun", "before"])
+@pytest.mark.parametrize("command", ["run", "up"])
+@pytest.mark.parametrize(
+    ("number", "said", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
+)
+def test_a_signal_that_ends_a_command_is_told_by_the_exit_code(tmp_path, command, number, said, code, moment):
+    """Once its lab has begun; and before, while it still reads the topology, here from a pipe that gives none."""
+    file = tmp_path / "slow.yaml"
+    file.write_text(SLOW.replace("sleep, '600'", f"sh, -c, 'echo > {tmp_path}/on; exec sleep 600'"))
+    os.mkfifo(tmp_path / "on")
+    lab = str(file) if moment == "begun" else "-"
+    with subprocess.Popen(
+        [*NETEMU.split(), command, lab],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdin is not None
+        if moment == "begun":
+            with (tmp_path / "on").open() as on:
+                assert on.read() == "\n"
+        else:
+            _reads_its_input(running.pid)
+        running.send_signal(number)
+        out, told = running.communicate(timeout=20)
+    assert (running.returncode, told, out) == (code, f"netemu: {said}\n", "")
+    assert left() == []
+
+
+def test_a_hangup_ends_up_with_its_own_exit_code(tmp_path):
+    file = tmp_path / "slow.yaml"
+    file.write_text(SLOW.replace("sleep, '600'", f"sh, -c, 'echo > {tmp_path}/on; exec sleep 600'"))
+    os.mkfifo(tmp_path / "on")
+    with subprocess.Popen([*NETEMU.split(), "up", str(file)], stderr=subprocess.PIPE, text=True) as running:
+        with (tmp_path / "on").open() as on:
+            assert on.read() == "\n"
+        running.send_signal(signal.SIGHUP)
+        _, told = running.communicate(timeout=20)
+    assert (running.returncode, told) == (129, "netemu: hung up\n")
+    assert left() == []
+
+
+def _reads_its_input(pid: int) -> None:
+    """Return once a process waits in read(2) of its descriptor 0, as the kernel says."""
+    end = time.monotonic() + 20
+    while True:
+        with open(f"/proc/{pid}/syscall") as file:  # "0 0x0 …": read is 0 on x86-64
+            if file.read().split()[:2] == [{"x86_64": "0", "aarch64": "63"}[os.uname().machine], "0x0"]:
+                return
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("command", ["graph nodeport", "schema", "validate nodeport --json", "ls --json", "--help"])

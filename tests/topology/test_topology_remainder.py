@@ -72,6 +72,69 @@ def test_all_faults_are_told_in_one_round_by_line_but_no_consequences():
     ]
 
 
+WITH_SLOTS = """\
+name: slots{whole}
+networks: {{lan: {{{lan}}}}}
+hosts:
+  A: {{{forwarding}{services}interfaces: {{eth0: {{{mtuu}}}, eth1: {{network: lan}}}}}}
+  B: {{interfaces: {{eth0: {{network: nolan}}}}}}
+  C: {{nft: "table inet netemu {{}}", interfaces: {{eth0: {{network: lan}}}}}}
+links:
+  - {{endpoints: ["A:eth0", "Z:eth0"]{link}}}
+  - endpoints: ["A:eth9", "C:eth8"]
+  - endpoints: ["A:eth0", "A:eth9"]{links}
+traffic: [{{name: hello, from: Y, http: "http://10.0.0.1/"}}]
+expect:
+  - {{traffic: hello, packet: request.first, at: "A:eth7 in"}}
+  - {{traffic: hello, packet: request.first, at: X@forward}}
+  - {{counter: W, rule: "-A INPUT", packets: 1}}
+"""
+TOLD_WHATEVER = {
+    "hosts.B.interfaces.eth0.network": "no network 'nolan': there are lan",
+    "hosts.C.nft": "the table 'inet netemu' is the taps' own: choose another name",
+    "links[0].endpoints[1]": "no host 'Z': there are A, B, C",
+    "links[1].endpoints[0]": "no interface 'eth9' on host 'A': there are eth0, eth1",
+    "links[1].endpoints[1]": "no interface 'eth8' on host 'C': there are eth0",
+    "links[2].endpoints[0]": "A:eth0 is an end of links[0] already",
+    "traffic[0].from": "no host 'Y': there are A, B, C",
+    "expect[0].at": "no interface 'eth7' on host 'A'",
+    "expect[1].at": "no host 'X': there are A, B, C",
+    "expect[2].counter": "no host 'W'",
+}
+SLOTS = {
+    "whole": ("", "\nfoo: 3"),
+    "lan": ("", "foo: 3"),
+    "forwarding": ("", "forwarding: 3, "),
+    "mtuu": ("", "mtuu: 3"),
+    "services": ("", "services: {web: {commnd: 3}}, "),
+    "link": ("", ", delay: 10"),
+    "links": ("", "\n  - {endpoints: 3}"),
+}
+
+
+@pytest.mark.parametrize("broken", [None, *SLOTS])
+def test_a_name_that_nothing_has_is_told_whatever_else_is_wrong(broken):
+    text = WITH_SLOTS.format(**{slot: kinds[slot == broken] for slot, kinds in SLOTS.items()})
+    with pytest.raises(TopologyError) as caught:
+        loads(text)
+    told = {problem.key: problem.message for problem in caught.value.problems}
+    assert told.items() >= TOLD_WHATEVER.items(), sorted(TOLD_WHATEVER.keys() - told.keys())
+
+
+def test_a_link_that_a_message_names_has_its_place_in_the_whole():
+    text = """\
+name: places
+hosts: {A: {interfaces: {eth0: {}}}, B: {interfaces: {eth0: {}}}, C: {interfaces: {eth0: {}}}}
+links:
+  - endpoints: 3
+  - endpoints: ["A:eth0", "B:eth0"]
+  - endpoints: ["A:eth0", "C:eth0"]
+"""
+    with pytest.raises(TopologyError) as caught:
+        loads(text)
+    assert "links[2].endpoints[0]: A:eth0 is an end of links[1] already" in str(caught.value)
+
+
 def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Where anything stands in a document."""
     if path:
