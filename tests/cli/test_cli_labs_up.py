@@ -215,6 +215,38 @@ def test_bash_takes_the_completion_script():
     assert (done.returncode, "netemu" in done.stdout) == (0, True), done.stderr
 
 
+SERVED = "services: {sleeper: {command: [sleep, '99']}}"
+
+
+def test_bash_completes_what_has_a_colon_in_it_and_files(plain, tmp_path):
+    """It parts words at colons, and puts a completion in the place of what is behind the last one."""
+    served = tmp_path / "served.yaml"
+    served.write_text(PLAIN.replace("A: {", f"A: {{{SERVED}, "))
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "node.yml").touch()
+    assert netemu("up", str(served)).returncode == 0
+    (tmp_path / "netemu").write_text(f'#!/bin/sh\nexec {sys.executable} -m netemu "$@"\n')
+    (tmp_path / "netemu").chmod(0o755)
+
+    def replies(line: str) -> list[str]:
+        asked = f"COMP_LINE='{line}' COMP_POINT={len(line)}; _netemu_completion netemu; "
+        script = netemu("completion", "bash").stdout + asked + "printf '%s\\n' \"${COMPREPLY[@]}\""
+        path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["bash", "--norc", "-c", script], capture_output=True, text=True, check=False, env=path, cwd=tmp_path
+        )
+        assert done.stderr == ""
+        return done.stdout.split()
+
+    assert replies("netemu link plain A:") == ["eth0"]
+    assert replies("netemu link plain A:e") == ["eth0"]
+    assert replies("netemu link plain ") == ["A:eth0", "B:eth0"]
+    assert replies("netemu restart plain A:s") == ["sleeper"]
+    assert replies("netemu restart plain ") == ["A", "B"]
+    assert replies("netemu logs plain A ") == ["sleeper"]
+    assert replies("netemu up no") == ["nodeport", "node.yml"]
+
+
 def test_files_for_which_there_is_no_place_are_told_by_line_before_anything_is_built(tmp_path):
     file = tmp_path / "placed.yaml"
     file.write_text(
