@@ -46,12 +46,14 @@ hosts:
     files: {/run/netemu-tests/deep/conf: mine}
     services:
       bound:
-        command: [python3, -c, "import socket as s, time; a = s.socket(1, 1); a.bind('/tmp/x'); a.listen(); time.sleep(99)"]
+        command: [python3, -c, "import socket as s; a = s.socket(1); a.bind('/tmp/x'); a.listen(); a.accept()"]
         ready: {unix: /tmp/x}
       beside:
-        command: [python3, -c, "import socket as s, time; a = s.socket(1, 1); a.bind('y'); a.listen(); time.sleep(99)"]
+        command: [python3, -c, "import socket as s; a = s.socket(1); a.bind('y'); a.listen(); a.accept()"]
         ready: {unix: y}
-  B: {tmpfs: [/run], services: {kept: {command: [sh, -c, "touch /run/x here; sleep 99"], ready: {command: [test, -e, here]}}}}
+  B:
+    tmpfs: [/run]
+    services: {kept: {command: [sh, -c, "touch /run/x here; sleep 99"], ready: {command: [test, -e, here]}}}
 """
 
 
@@ -70,6 +72,12 @@ async def test_hosts_have_folders_of_their_own_and_the_machine_has_nothing_of_th
     assert not [path for path in ("/tmp/x", "/run/x", "/run/netemu-tests") if Path(path).exists()]
 
 
+async def brought_up(text: str) -> None:
+    topology, source = loads(text)
+    async with Lab(topology, source=source):
+        pass
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -83,19 +91,13 @@ async def test_hosts_have_folders_of_their_own_and_the_machine_has_nothing_of_th
 )
 async def test_a_folder_for_which_there_is_no_place_is_told_before_anything_is_built(given: str, told: str):
     with pytest.raises(TopologyError) as error:
-        topology, source = loads(f"name: own\nhosts: {{A: {{tmpfs: {given}}}}}")
-        async with Lab(topology, source=source):
-            pass
+        await brought_up(f"name: own\nhosts: {{A: {{tmpfs: {given}}}}}")
     assert told in str(error.value)
 
 
 async def test_a_user_whom_nobody_knows_is_told_before_anything_is_built():
-    topology, source = loads(
-        "name: own\nhosts: {A: {user: nosuch}, B: {services: {s: {command: [x], user: nor-this}}}}"
-    )
     with pytest.raises(TopologyError) as error:
-        async with Lab(topology, source=source):
-            pass
+        await brought_up("name: own\nhosts: {A: {user: nosuch}, B: {services: {s: {command: [x], user: nor-this}}}}")
     told = str(error.value)
     assert "hosts.A.user: host A: there is no user nosuch" in told
     assert "hosts.B.services.s.user: host B: there is no user nor-this" in told
