@@ -107,6 +107,8 @@ def _check_host_address(value: Any) -> Any:
 def _check_user(value: Any) -> Any:
     if isinstance(value, bool | float) or not isinstance(value, str | int):
         raise ValueError("a user is due here, by name or number")  # noqa: TRY004  pydantic wants it
+    if isinstance(value, int) and not 0 <= value < 2**32 - 1:
+        raise ValueError(f"'{value}' is no user: numbers are 0 to {2**32 - 2}")
     return value
 
 

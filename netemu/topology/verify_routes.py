@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
+from itertools import chain
 
 from netemu.topology.document import Path
 from netemu.topology.fault import Fault, there_are
@@ -60,7 +61,7 @@ def _on_link(host: Host, via: IPv4Address | IPv6Address) -> bool:
         return False
     own = (address.network for interface in host.interfaces.values() for address in interface.addresses)
     said = (route.network for route in host.routes if not route.gateways and route.dev and route.table == "main")
-    return any(via in network for network in (*own, *said))
+    return any(via in network for network in chain(own, said))
 
 
 def _unreached(host_name: str, via: IPv4Address | IPv6Address) -> str:

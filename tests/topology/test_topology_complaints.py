@@ -89,6 +89,7 @@ WRONG = {
     "a mapping for a table": (("hosts", "A", "policy_rules", 0, "table"), {"a": 1}, "is no routing table"),
     "a mark of none": (("hosts", "A", "policy_rules", 0, "fwmark"), "0x1/x", "'0x1/x' is no mark"),
     "a user of none": (("hosts", "A", "user"), True, "a user is due here, by name or number"),
+    "a user of no number": (("hosts", "A", "user"), 2**32 - 1, "'4294967295' is no user: numbers are 0 to 4294967294"),
     "a user with a space": (("hosts", "A", "user"), "a b", "'a b' is no user"),
     "no unit of a share": (
         ("hosts", "A", "interfaces", "e1", "ingress", "loss"),
