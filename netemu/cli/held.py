@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from typing import Any
 
 import click
 
@@ -14,20 +15,22 @@ from netemu.cli.given import STDIN, given, is_text
 
 def down(labs: list[str], as_json: bool) -> int:
     """Take labs down, all that are up if none is named; what does not work with one keeps no other up."""
-    told: list[dict[str, str | float | None]] = []
+    told: list[dict[str, Any]] = []
     code = 0
     for lab in labs or labs_up():
         start = time.perf_counter()
-        fault, name = None, lab
+        fault, name, killed = None, lab, None
         try:
             held = named(lab)
             name = held.name
-            held.down()
+            killed = held.down()
         except NetemuError as error:
             fault, code = str(error), error.exit_code
         spent = (time.perf_counter() - start) * 1000
-        told.append({"lab": name, "down_ms": None if fault else spent, "error": fault})
+        told.append({"lab": name, "down_ms": None if fault else spent, "error": fault, "killed": killed})
         if not as_json:
+            if killed is not None:
+                click.echo(f"netemu: lab {name}'s supervisor (process {killed}) was stopped: it was killed", err=True)
             click.echo(f"netemu: {fault}" if fault else f"{name} is down ({spent:.0f} ms)", err=fault is not None)
     if as_json:
         click.echo(json.dumps({"labs": told}))
@@ -38,12 +41,7 @@ def down(labs: list[str], as_json: bool) -> int:
 
 def ls(as_json: bool) -> None:
     """List the labs that are up."""
-    found = []
-    for name in labs_up():
-        try:
-            found.append({"state": "up"} | HeldLab(name).facts())
-        except NetemuError:  # coming up, going down, or stuck
-            found.append({"state": "not ready", "lab": name, "hosts": [], "file": "", "pid": None, "since": None})
+    found = [_listed_lab(HeldLab(name)) for name in labs_up()]
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -54,9 +52,21 @@ def ls(as_json: bool) -> None:
     click.echo(f"{'LAB':<{width}}  UP SINCE             PID      HOSTS")
     room = max(shutil.get_terminal_size((100, 24)).columns - width - 32, 20)
     for lab in found:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lab["since"])) if lab["since"] else "not ready"
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lab["since"])) if lab["since"] else lab["state"]
         hosts = _listed(lab["hosts"], room)
         click.echo(f"{lab['lab']:<{width}}  {since:<19}  {lab['pid'] or '':<7}  {hosts}".rstrip())
+
+
+def _listed_lab(held: HeldLab) -> dict[str, Any]:
+    """What is told of a lab; of one that can't answer, why."""
+    pid = held.stopped()
+    if pid is None:
+        try:
+            return {"state": "up"} | held.facts()
+        except NetemuError:  # coming up, going down, or stuck
+            pid = held.stopped()
+    state = "not ready" if pid is None else "stopped"
+    return {"state": state, "lab": held.name, "hosts": [], "file": "", "pid": pid, "since": None}
 
 
 def _listed(names: list[str], room: int) -> str:

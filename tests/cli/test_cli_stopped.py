@@ -1,0 +1,137 @@
+"""A lab whose supervisor is stopped: commands say so at once, `ls` lists it, `down` ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from netemu.lab.folder import BASE
+
+NETEMU = [sys.executable, "-m", "netemu"]
+
+
+def shell(line: str, **more) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-c", line.replace("netemu ", f"{' '.join(NETEMU)} ")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, **more)
+
+
+@pytest.fixture
+def supervisor() -> Iterator[int]:
+    """The process that holds nodeport, which is up; nothing is left of it afterwards."""
+    assert shell("netemu up nodeport").returncode == 0
+    yield json.loads(shell("netemu ls --json").stdout)[0]["pid"]
+    shell("netemu down nodeport")
+    assert [entry.name for entry in BASE.iterdir() if entry.name != ".lock"] == []
+
+
+@pytest.fixture
+def stopped(supervisor) -> Iterator[int]:
+    """The same, stopped; it may have ended in the end."""
+    process = os.pidfd_open(supervisor)
+    signal.pidfd_send_signal(process, signal.SIGSTOP)
+    _has_state(supervisor, "T")
+    yield supervisor
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process, signal.SIGCONT)
+    os.close(process)
+
+
+def _has_state(pid: int, state: str) -> None:
+    """Return once a process has a state (proc(5))."""
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
+        assert time.monotonic() < end
+
+
+STOPPED_AFTER = 3.0
+"""Seconds: one to wait for an answer, the rest for Python to start on a machine that has more to do."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["exec nodeport A -- true", "show nodeport", "check nodeport", "capture nodeport B -w out", "logs nodeport"],
+)
+def test_a_stopped_supervisor_is_told_at_once_with_what_lets_it_go_on(stopped, command, tmp_path):
+    start = time.monotonic()
+    done = shell(f"netemu {command}", cwd=tmp_path)
+    assert time.monotonic() - start < STOPPED_AFTER
+    said = f"netemu: lab nodeport's supervisor (process {stopped}) is stopped: kill -CONT {stopped} brings it back\n"
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", said)
+    assert shell(f"kill -CONT {stopped}; netemu exec nodeport A -- echo again").stdout == "again\n"
+
+
+def test_a_supervisor_that_is_stopped_while_it_works_on_an_answer_is_told(supervisor):
+    pid = supervisor
+    with subprocess.Popen([*NETEMU, "check", "nodeport"], stderr=subprocess.PIPE, text=True) as asking:
+        _is_asked(pid, before=_connections(pid))
+        os.kill(pid, signal.SIGSTOP)
+        _, told = asking.communicate(timeout=20)
+    os.kill(pid, signal.SIGCONT)
+    assert (asking.returncode, f"(process {pid}) is stopped" in told) == (4, True)
+
+
+def _connections(pid: int) -> int:
+    return sum("socket:" in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink())
+
+
+def _is_asked(pid: int, before: int) -> None:
+    """Return once a supervisor has taken somebody's call."""
+    end = time.monotonic() + 20
+    while True:
+        with suppress(FileNotFoundError):
+            if _connections(pid) > before:
+                return
+        assert time.monotonic() < end
+
+
+def test_ls_lists_a_stopped_lab_with_its_state_and_does_not_wait(stopped):
+    start = time.monotonic()
+    (lab,) = json.loads(shell("netemu ls --json").stdout)
+    assert (lab["state"], lab["lab"], lab["pid"]) == ("stopped", "nodeport", stopped)
+    assert f"nodeport  stopped              {stopped}" in shell("netemu ls").stdout
+    assert time.monotonic() - start < STOPPED_AFTER
+
+
+def test_more_calls_than_a_stopped_supervisor_has_room_for_are_told_the_same(stopped):
+    calls = []
+    try:
+        for _ in range(100):
+            calls.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
+            try:
+                calls[-1].connect(str(BASE / "nodeport" / "control"))
+            except BlockingIOError:
+                break
+        else:
+            raise AssertionError("there was room for all")
+        done = shell("netemu show nodeport")
+        assert (done.returncode, f"(process {stopped}) is stopped" in done.stderr) == (4, True)
+    finally:
+        for call in calls:
+            call.close()
+
+
+@pytest.mark.parametrize("more", ["", " --json"])
+def test_down_ends_a_stopped_lab_and_says_how(stopped, more):
+    start = time.monotonic()
+    done = shell(f"netemu down nodeport{more}; echo $?; netemu ls")
+    assert time.monotonic() - start < STOPPED_AFTER
+    *told, code, rest = done.stdout.splitlines()
+    assert (code, rest) == ("0", "no lab is up")
+    if more:
+        (lab,) = json.loads(told[0])["labs"]
+        assert (lab["killed"], lab["error"], done.stderr) == (stopped, None, "")
+    else:
+        assert told[0].startswith("nodeport is down (")
+        assert done.stderr == f"netemu: lab nodeport's supervisor (process {stopped}) was stopped: it was killed\n"
+    with suppress(FileNotFoundError):  # else its parent has yet to collect it
+        assert Path(f"/proc/{stopped}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
