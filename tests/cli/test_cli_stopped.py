@@ -15,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from netemu import HeldLab, MachineError
+from netemu.lab.asking import ANSWER_WITHIN
 from netemu.lab.folder import BASE
+from netemu.lab.stopped import LOOK_AFTER
 
 NETEMU = [sys.executable, "-m", "netemu"]
 
@@ -53,8 +56,15 @@ def _has_state(pid: int, state: str) -> None:
         assert time.monotonic() < end
 
 
-STOPPED_AFTER = 3.0
-"""Seconds: one to wait for an answer, the rest for Python to start on a machine that has more to do."""
+SOON = ANSWER_WITHIN / 2
+"""Seconds for a command, with Python's start on a machine that has much else to do: it did not wait for an answer."""
+
+
+def test_whoever_asks_a_stopped_supervisor_waits_two_looks_at_most(stopped):
+    start = time.monotonic()
+    with pytest.raises(MachineError, match=f"process {stopped}"):
+        HeldLab("nodeport").show()
+    assert time.monotonic() - start < 2 * LOOK_AFTER
 
 
 @pytest.mark.parametrize(
@@ -64,7 +74,7 @@ STOPPED_AFTER = 3.0
 def test_a_stopped_supervisor_is_told_at_once_with_what_lets_it_go_on(stopped, command, tmp_path):
     start = time.monotonic()
     done = shell(f"netemu {command}", cwd=tmp_path)
-    assert time.monotonic() - start < STOPPED_AFTER
+    assert time.monotonic() - start < SOON
     said = f"netemu: lab nodeport's supervisor (process {stopped}) is stopped: kill -CONT {stopped} brings it back\n"
     assert (done.returncode, done.stdout, done.stderr) == (4, "", said)
     assert shell(f"kill -CONT {stopped}; netemu exec nodeport A -- echo again").stdout == "again\n"
@@ -99,7 +109,7 @@ def test_ls_lists_a_stopped_lab_with_its_state_and_does_not_wait(stopped):
     (lab,) = json.loads(shell("netemu ls --json").stdout)
     assert (lab["state"], lab["lab"], lab["pid"]) == ("stopped", "nodeport", stopped)
     assert f"nodeport  stopped              {stopped}" in shell("netemu ls").stdout
-    assert time.monotonic() - start < STOPPED_AFTER
+    assert time.monotonic() - start < SOON
 
 
 def test_more_calls_than_a_stopped_supervisor_has_room_for_are_told_the_same(stopped):
@@ -124,7 +134,7 @@ def test_more_calls_than_a_stopped_supervisor_has_room_for_are_told_the_same(sto
 def test_down_ends_a_stopped_lab_and_says_how(stopped, more):
     start = time.monotonic()
     done = shell(f"netemu down nodeport{more}; echo $?; netemu ls")
-    assert time.monotonic() - start < STOPPED_AFTER
+    assert time.monotonic() - start < SOON
     *told, code, rest = done.stdout.splitlines()
     assert (code, rest) == ("0", "no lab is up")
     if more:
@@ -135,3 +145,10 @@ def test_down_ends_a_stopped_lab_and_says_how(stopped, more):
         assert done.stderr == f"netemu: lab nodeport's supervisor (process {stopped}) was stopped: it was killed\n"
     with suppress(FileNotFoundError):  # else its parent has yet to collect it
         assert Path(f"/proc/{stopped}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_what_was_told_to_have_failed_is_not_done_once_the_supervisor_goes_on(stopped):
+    assert shell("netemu link nodeport A:eth0 --down").returncode == 4
+    done = shell(f"kill -CONT {stopped}; netemu link nodeport A:eth0 --json")
+    assert json.loads(done.stdout)["state"] == "up"
+    assert "state UP" in shell("netemu exec nodeport A -- ip link show eth0").stdout
