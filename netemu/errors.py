@@ -1,10 +1,11 @@
 """What can go wrong, by whose fault it is; each branch knows the exit code that a command line gives it.
 
-Exit codes: 1 a check failed, 2 usage or bad topology, 3 unproven, 4 the machine lacks something.
+Exit codes: 1 a check failed, 2 usage or bad topology, 3 unproven, 4 the machine lacks something, 128 + N signal N.
 """
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 
 
@@ -12,6 +13,16 @@ class NetemuError(Exception):
     """Anything netemu raises on purpose: its text is a short message for a person, without a traceback."""
 
     exit_code = 1
+
+
+class Interrupted(BaseException):
+    """A signal (SIGINT, SIGTERM, SIGHUP) cut short what was done, and it was undone. `exit_code` is a shell's."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.exit_code = 128 + number
+        word = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}.get(signal.Signals(number), "interrupted")
+        super().__init__(word)
 
 
 class UsageError(NetemuError):
@@ -46,6 +57,10 @@ class TopologyError(NetemuError):
     def __init__(self, problems: list[Problem] | Problem) -> None:
         self.problems = [problems] if isinstance(problems, Problem) else list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class StoppedError(UsageError):
+    """A lab's own process is stopped (SIGSTOP), and answers nobody."""
 
 
 class ServiceError(TopologyError):

@@ -6,9 +6,7 @@ user may read them there.
 
 from __future__ import annotations
 
-import errno
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -22,18 +20,46 @@ import pytest
 
 from netemu.kernel.spaces.userspace import outside_user
 
-UIDS = range(60578, 61184)
-"""Numbers that no distribution gives to anybody (systemd's docs/UIDS-GIDS.md: unused)."""
+UIDS = range(61234, 61334)
+"""Numbers that no usual machine gives to anybody (uids-gids in systemd's documentation)."""
 ROOT = Path(__file__).parent.parent
 CHECKOUT, ENVIRONMENT = Path("/run/checkout"), Path("/run/environment")
 PYTHON = ENVIRONMENT / "bin" / "python"
+
+
+@cache
+def own_uid() -> tuple[int, socket.socket]:
+    """A number for this run alone: two runs side by side would take each other's processes for what is left.
+
+    A socket's abstract name is taken by one process, and goes with it (unix(7)).
+    """
+    for uid in UIDS:
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0netemu-tests-{uid}")
+        except OSError:
+            claim.close()
+            continue
+        if not _has_processes(uid):
+            return uid, claim
+        claim.close()
+    raise RuntimeError(f"all users from {UIDS[0]} to {UIDS[-1]} are taken")
+
+
+def _has_processes(uid: int) -> bool:
+    """Whether a process is a user's, as one that a run which was killed left behind."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if process.stat().st_uid == uid:
+                return True
+    return False
 
 
 @dataclass
 class OrdinaryUser:
     """`run` runs something as that user, whose private folder is `folder`."""
 
-    uid: int = field(default_factory=lambda: claimed_uid()[0])
+    uid: int = field(default_factory=lambda: own_uid()[0])
     folder: Path = Path("/run/ordinary")
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -86,40 +112,6 @@ class OrdinaryUser:
             except OSError:
                 continue
         return found
-
-
-@cache
-def claimed_uid() -> tuple[int, socket.socket]:
-    """A user's number that is this process's alone, and what holds the claim, as long as this process lives.
-
-    Whoever runs tests on this machine at the same time has another one: the claim is an abstract unix socket's name
-    (unix(7)), which only one can bind, and which goes with its process.
-    """
-    for uid in UIDS:
-        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            claim.bind(f"\0netemu-tests-user-{uid}")
-        except OSError as error:
-            claim.close()
-            if error.errno != errno.EADDRINUSE:
-                raise
-            continue
-        if not _is_somebodys(uid):
-            return uid, claim
-        claim.close()
-    pytest.skip(f"all users {UIDS[0]} to {UIDS[-1]} are taken")
-
-
-def _is_somebodys(uid: int) -> bool:
-    """Whether a user has this number, or a process is one's who has it."""
-    with suppress(KeyError):
-        pwd.getpwuid(uid)
-        return True
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if process.stat().st_uid == uid:
-                return True
-    return False
 
 
 def show_environment() -> None:

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from ordinary_user import UIDS, claimed_uid
+from ordinary_user import UIDS, own_uid
 
-CLAIM = "from ordinary_user import claimed_uid; print(claimed_uid()[0], flush=True); input()"
+CLAIM = "from ordinary_user import own_uid; print(own_uid()[0], flush=True); input()"
 BUSY = "import os, sys; os.setuid(int(sys.argv[1])); print(flush=True); input()"
 
 
@@ -33,8 +33,8 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def test_sessions_side_by_side_have_users_of_their_own():
-    mine, _ = claimed_uid()
-    assert claimed_uid()[0] == mine, "one session keeps its own"
+    mine, _ = own_uid()
+    assert own_uid()[0] == mine, "one session keeps its own"
     one, first = running(CLAIM)
     other, second = running(CLAIM)
     end(one)

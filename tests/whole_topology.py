@@ -25,6 +25,7 @@ WHOLE: dict[str, Any] = {
             "policy_rules": [{"from": "10.0.0.0/24", "fwmark": 1, "table": 7}],
             "sysctls": {"net.ipv4.ip_default_ttl": 9},
             "files": {"/etc/x": {"content": "x", "mode": "0600"}},
+            "tmpfs": ["/run/frr"],
             "environment": {"A": "1"},
             "user": "nobody",
             "services": {"s": {"command": ["true"], "ready": {"log": "up"}, "restart": "always"}},

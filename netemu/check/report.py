@@ -23,13 +23,17 @@ from netemu.topology.expectation import ConntrackExpectation, CounterExpectation
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a lab's expectations. `timing_ms` holds what was timed, by part."""
+    """What became of a lab's expectations.
+
+    `timing_ms` holds what was timed, by part; `remarks` are sentences on the lab that no check is about.
+    """
 
     lab: str
     checks: tuple[Check, ...]
     record: Record
     timing_ms: dict[str, float] = field(default_factory=dict)
     around: Surroundings = field(default_factory=Surroundings)
+    remarks: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -119,6 +123,7 @@ def report_json(report: Report) -> dict[str, Any]:
                 {"host": t.host, "tap": t.tap, "lost": t.lost, "alive": t.alive, "note": t.note} for t in record.health
             ],
         },
+        "remarks": list(report.remarks),
         "timing_ms": {part: round(ms, 2) for part, ms in report.timing_ms.items()},
     }
 

@@ -6,7 +6,16 @@ import sys
 
 import click
 
-from netemu.cli.options import host_argument, hosts, json_option, lab_argument, link_options, points
+from netemu.cli.options import (
+    host_argument,
+    hosts,
+    json_option,
+    lab_argument,
+    link_options,
+    points,
+    services,
+    services_there,
+)
 from netemu.cli.options import labs as labs_up
 
 
@@ -77,7 +86,7 @@ def show(lab: str, hosts: tuple[str, ...], as_json: bool) -> None:
 @click.command(short_help="Print what services wrote.")
 @lab_argument
 @click.argument("host", required=False, shell_complete=hosts)
-@click.argument("service", required=False)
+@click.argument("service", required=False, shell_complete=services_there)
 @click.option("-f", "--follow", is_flag=True, help="Go on as they write, until the lab is down.")
 def logs(lab: str, host: str | None, service: str | None, follow: bool) -> None:
     """Print what the services of HOST wrote, or SERVICE alone; without HOST, those of all hosts of LAB."""
@@ -88,7 +97,7 @@ def logs(lab: str, host: str | None, service: str | None, follow: bool) -> None:
 
 @click.command(short_help="Restart services.")
 @lab_argument
-@click.argument("service", metavar="HOST[:SERVICE]", shell_complete=hosts)
+@click.argument("service", metavar="HOST[:SERVICE]", shell_complete=services)
 @json_option
 def restart(lab: str, service: str, as_json: bool) -> None:
     """End the services of HOST, or one of them, and start them again; returns when they are ready."""

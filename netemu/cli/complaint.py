@@ -8,11 +8,9 @@ import sys
 
 import click
 
-from netemu import NetemuError, UsageError
+from netemu import Interrupted, NetemuError, UsageError
 from netemu.cli.output import OutputError
 
-STOPPED_BY = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
-"""What is said of a command that a signal ended; its exit code is 128 and the signal's number, as a shell has it."""
 MACHINE = 4
 _OUT_OF_MEMORY = ("can't start new thread", "failed to map segment")
 """What Python and the dynamic linker say of it."""
@@ -30,9 +28,10 @@ def complain(error: BaseException) -> int:
     from asyncio import CancelledError  # not before: with too little memory that would fail, too
 
     if isinstance(error, KeyboardInterrupt | CancelledError):
-        number = next((each for each in error.args if each in STOPPED_BY), signal.SIGINT)
-        click.echo(f"netemu: {STOPPED_BY[number]}", err=True)
-        return 128 + number
+        error = Interrupted(signal.SIGINT)
+    if isinstance(error, Interrupted):
+        click.echo(f"netemu: {error}", err=True)
+        return error.exit_code
     if isinstance(error, BrokenPipeError):
         return 0
     if isinstance(error, OutputError):

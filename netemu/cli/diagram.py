@@ -19,6 +19,15 @@ def mermaid(drawn: Shape) -> Iterator[str]:
     for edge in drawn.edges:
         label = " · ".join(part for part in (_label(edge.one), _label(edge.other)) if part)
         yield f'  {_id(ids, edge.one)} ---|"{_html(label)}"| {_id(ids, edge.other)}'
+    for place, tunnel in enumerate(drawn.tunnels, 1):
+        if tunnel.shared:
+            yield f'  v{place}(["{_html(tunnel.name)}"])'
+            for end in tunnel.ends:
+                yield f'  {_id(ids, end)} -.-|"{_html(_label(end))}"| v{place}'
+        else:
+            one, other = tunnel.ends
+            label = " · ".join((tunnel.name, _label(one), _label(other)))
+            yield f'  {_id(ids, one)} -.-|"{_html(label)}"| {_id(ids, other)}'
 
 
 def dot(drawn: Shape) -> Iterator[str]:
@@ -34,6 +43,15 @@ def dot(drawn: Shape) -> Iterator[str]:
     for edge in drawn.edges:
         ends = f"taillabel={_quoted(_label(edge.one))}, headlabel={_quoted(_label(edge.other))}"
         yield f"  {_id(ids, edge.one)} -- {_id(ids, edge.other)} [{ends}]"
+    for place, tunnel in enumerate(drawn.tunnels, 1):
+        if tunnel.shared:
+            yield f"  v{place} [label={_quoted(tunnel.name)}, shape=ellipse, style=dashed]"
+            for end in tunnel.ends:
+                yield f"  {_id(ids, end)} -- v{place} [taillabel={_quoted(_label(end))}, style=dashed]"
+        else:
+            one, other = tunnel.ends
+            ends = f"taillabel={_quoted(_label(one))}, headlabel={_quoted(_label(other))}"
+            yield f"  {_id(ids, one)} -- {_id(ids, other)} [{ends}, label={_quoted(tunnel.name)}, style=dashed]"
     yield "}"
 
 

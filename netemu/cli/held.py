@@ -5,32 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from typing import Any
 
 import click
 
-from netemu import HeldLab, NetemuError, UsageError, labs_up
+from netemu import HeldLab, NetemuError, StoppedError, UsageError, labs_up
 from netemu.cli.given import STDIN, given, is_text
 
 
 def down(labs: list[str], as_json: bool) -> int:
     """Take labs down, all that are up if none is named; what does not work with one keeps no other up."""
-    told: list[dict[str, Any]] = []
+    told: list[dict[str, str | float | None]] = []
     code = 0
     for lab in labs or labs_up():
         start = time.perf_counter()
-        fault, name, killed = None, lab, None
+        fault, name = None, lab
         try:
             held = named(lab)
             name = held.name
-            killed = held.down()
+            held.down()
         except NetemuError as error:
             fault, code = str(error), error.exit_code
         spent = (time.perf_counter() - start) * 1000
-        told.append({"lab": name, "down_ms": None if fault else spent, "error": fault, "killed": killed})
+        told.append({"lab": name, "down_ms": None if fault else spent, "error": fault})
         if not as_json:
-            if killed is not None:
-                click.echo(f"netemu: lab {name}'s supervisor (process {killed}) was stopped: it was killed", err=True)
             click.echo(f"netemu: {fault}" if fault else f"{name} is down ({spent:.0f} ms)", err=fault is not None)
     if as_json:
         click.echo(json.dumps({"labs": told}))
@@ -41,7 +38,13 @@ def down(labs: list[str], as_json: bool) -> int:
 
 def ls(as_json: bool) -> None:
     """List the labs that are up."""
-    found = [_listed_lab(HeldLab(name)) for name in labs_up()]
+    found = []
+    for name in labs_up():
+        try:
+            found.append({"state": "up"} | HeldLab(name).facts())
+        except NetemuError as error:  # coming up, going down, or stuck
+            state = "stopped" if isinstance(error, StoppedError) else "not ready"
+            found.append({"state": state, "lab": name, "hosts": [], "file": "", "pid": None, "since": None})
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -55,18 +58,6 @@ def ls(as_json: bool) -> None:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lab["since"])) if lab["since"] else lab["state"]
         hosts = _listed(lab["hosts"], room)
         click.echo(f"{lab['lab']:<{width}}  {since:<19}  {lab['pid'] or '':<7}  {hosts}".rstrip())
-
-
-def _listed_lab(held: HeldLab) -> dict[str, Any]:
-    """What is told of a lab; of one that can't answer, why."""
-    pid = held.stopped()
-    if pid is None:
-        try:
-            return {"state": "up"} | held.facts()
-        except NetemuError:  # coming up, going down, or stuck
-            pid = held.stopped()
-    state = "not ready" if pid is None else "stopped"
-    return {"state": state, "lab": held.name, "hosts": [], "file": "", "pid": pid, "since": None}
 
 
 def _listed(names: list[str], room: int) -> str:

@@ -19,9 +19,10 @@ def doctor(as_json: bool) -> int:
         return code
     width = max(len(feature.name) for feature in found)
     for feature in found:
-        mark = "ok" if feature.there else "MISSING" if feature.needed else "absent"
+        mark = "ok" if feature.there else "untried" if not feature.tried else "MISSING" if feature.needed else "absent"
         remedy = f"; {feature.remedy}" if feature.remedy else ""
-        click.echo(f"{mark:<8} {feature.name:<{width}}  {feature.detail}{remedy}")
+        detail = feature.detail if feature.tried else feature.detail.removeprefix("not tried: ")
+        click.echo(f"{mark:<8} {feature.name:<{width}}  {detail}{remedy}")
     return code
 
 

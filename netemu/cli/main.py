@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 import click
 
+from netemu import Interrupted
 from netemu.cli import asking, building, recording, tending
-from netemu.cli.complaint import STOPPED_BY, complain, discard_output
+from netemu.cli.complaint import complain, discard_output
 from netemu.cli.output import OutputError, guarded
 from netemu.cli.sections import Sections
 
@@ -70,14 +71,15 @@ def _command(arguments: list[str] | None) -> Any:
 
 def _be_left_alone() -> None:
     """This process is ending: more of the same keys only get in the way of that."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _stand_ready() -> None:
     """Be stopped by SIGTERM much as by Ctrl-C; have all three standard streams; print what the locale can't as `?`."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) asked for that
+            signal.signal(number, _stop)
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
@@ -96,5 +98,6 @@ def _stop(number: int, _frame: object) -> NoReturn:
 
     While there is something to undo, whoever made it has handlers of its own in place.
     """
-    os.write(2, f"netemu: {STOPPED_BY[signal.Signals(number)]}\n".encode())
-    os._exit(128 + number)
+    error = Interrupted(number)
+    os.write(2, f"netemu: {error}\n".encode())
+    os._exit(error.exit_code)

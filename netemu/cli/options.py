@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from glob import escape, glob
 
 import click
 from click.shell_completion import CompletionItem
@@ -20,6 +21,7 @@ record_option = click.option(
 backend_option = click.option(
     "--backend", type=click.Choice(["nft", "legacy"]), help="Which iptables loads the rules, whatever the file says."
 )
+_FILES = (".yaml", ".yml")
 _LINK = {
     "delay": "How long each packet is held, as in 20ms.",
     "jitter": "How far the delay varies to either side, as in 2ms.",
@@ -58,6 +60,29 @@ def hosts(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[
     return []
 
 
+def services(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The hosts of the lab that stands before; once one is written, its services, as HOST:SERVICE."""
+    if ":" not in incomplete:
+        return hosts(ctx, param, incomplete)
+    with suppress(Exception):
+        from netemu import HeldLab
+
+        host = incomplete.partition(":")[0]
+        found = [f"{host}:{name}" for name in HeldLab(ctx.params["lab"]).topology().hosts[host].services]
+        return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+    return []
+
+
+def services_there(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The services of the host that stands before."""
+    with suppress(Exception):
+        from netemu import HeldLab
+
+        found = HeldLab(ctx.params["lab"]).topology().hosts[ctx.params["host"]].services
+        return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+    return []
+
+
 def points(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The interfaces of the lab that stands before, as HOST:INTERFACE."""
     with suppress(Exception):
@@ -70,12 +95,14 @@ def points(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
 
 
 def topologies(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The topologies that come with netemu, or else files."""
+    """The topologies that come with netemu, and files that look like one; or else any file."""
     with suppress(Exception):
         from netemu import shipped
 
-        if found := [CompletionItem(name) for name in shipped() if name.startswith(incomplete)]:
-            return found
+        found = [name for name in shipped() if name.startswith(incomplete)]
+        if found:
+            found += sorted(name for end in _FILES for name in glob(f"{escape(incomplete)}*{end}"))
+            return [CompletionItem(name) for name in found]
     return [CompletionItem(incomplete, type="file")]
 
 

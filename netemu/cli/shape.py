@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,14 +32,28 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
+class Tunnel:
+    """A VXLAN tunnel: its two ends, or all ends that share a multicast group."""
+
+    name: str
+    ends: tuple[End, ...]
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
-    """What is drawn: hosts with what is worth saying of each, networks, and edges in the topology's order."""
+    """What is drawn: hosts with what is worth saying of each, networks, edges and tunnels in the topology's order.
+
+    `interfaces` are all that a host has, each with its addresses.
+    """
 
     name: str
     description: str
     hosts: dict[str, str]
     networks: tuple[str, ...]
     edges: tuple[Edge, ...]
+    tunnels: tuple[Tunnel, ...]
+    interfaces: dict[str, dict[str, tuple[str, ...]]]
 
 
 def shape(topology: Topology) -> Shape:
@@ -51,36 +66,87 @@ def shape(topology: Topology) -> Shape:
     for link in topology.links:
         one, other = (_end(topology, *endpoint.split(":", 1)) for endpoint in link.endpoints)
         edges.append(Edge(one, other))
-    hosts = {name: ", ".join(_about(host)) for name, host in topology.hosts.items()}
-    return Shape(topology.name, topology.description, hosts, tuple(topology.networks), tuple(edges))
+    tunnels = tuple(_tunnels(topology))
+    drawn = {end.name for tunnel in tunnels for end in tunnel.ends}
+    hosts = {name: ", ".join(_about(name, host, drawn)) for name, host in topology.hosts.items()}
+    interfaces = {
+        name: {interface: _addresses(told) for interface, told in host.interfaces.items()}
+        for name, host in topology.hosts.items()
+    }
+    networks = tuple(topology.networks)
+    return Shape(topology.name, topology.description, hosts, networks, tuple(edges), tunnels, interfaces)
 
 
 def plain(drawn: Shape) -> dict[str, Any]:
     """The shape as JSON tells it."""
-    interfaces: dict[str, dict[str, list[str]]] = {host: {} for host in drawn.hosts}
-    for edge in drawn.edges:
-        for end in (edge.one, edge.other):
-            if end.interface:
-                interfaces[end.node][end.interface] = list(end.addresses)
     hosts = [
-        {"kind": "host", "name": host, "interfaces": interfaces[host], "about": about}
+        {
+            "kind": "host",
+            "name": host,
+            "interfaces": {name: list(addresses) for name, addresses in drawn.interfaces[host].items()},
+            "about": about,
+        }
         for host, about in drawn.hosts.items()
     ]
     networks = [{"kind": "network", "name": network} for network in drawn.networks]
+    networks += [{"kind": "vxlan", "name": tunnel.name} for tunnel in drawn.tunnels if tunnel.shared]
     edges = [
         {"kind": "link" if edge.other.interface else "network", "ends": [edge.one.name, edge.other.name]}
         for edge in drawn.edges
     ]
+    for tunnel in drawn.tunnels:
+        ends = [end.name for end in tunnel.ends]
+        pairs = [[end, tunnel.name] for end in ends] if tunnel.shared else [ends]
+        edges += [{"kind": "vxlan", "ends": pair} for pair in pairs]
     return {"lab": drawn.name, "nodes": [*hosts, *networks], "edges": edges}
 
 
 def _end(topology: Topology, host: str, interface: str) -> End:
-    return End(host, interface, tuple(str(each) for each in topology.hosts[host].interfaces[interface].addresses))
+    return End(host, interface, _addresses(topology.hosts[host].interfaces[interface]))
 
 
-def _about(host: Any) -> list[str]:
-    """What a reader of a drawing wants to know of a host."""
+def _addresses(interface: Any) -> tuple[str, ...]:
+    return tuple(str(each) for each in interface.addresses)
+
+
+def _tunnels(topology: Topology) -> Iterator[Tunnel]:
+    """Each two ends of which one sends to an address of the other's host, and all ends of each multicast group."""
+    host_of = {
+        address.ip: name
+        for name, host in topology.hosts.items()
+        for interface in host.interfaces.values()
+        for address in interface.addresses
+    }
+    ends = [
+        (name, interface, told.vxlan)
+        for name, host in topology.hosts.items()
+        for interface, told in host.interfaces.items()
+        if told.vxlan is not None
+    ]
+    told: set[frozenset[tuple[str, str]]] = set()
+    for host, interface, vxlan in ends:
+        alike = [each for each in ends if (each[2].id, each[2].port) == (vxlan.id, vxlan.port)]
+        if vxlan.group is not None:
+            mine = [(name, at) for name, at, other in alike if other.group == vxlan.group]
+        else:
+            far = host_of.get(vxlan.remote) if vxlan.remote is not None else None
+            mine = [(host, interface), *((name, at) for name, at, _ in alike if name == far != host)]
+        if len(mine) > 1 and (these := frozenset(mine)) not in told:
+            told.add(these)
+            over = f" over {vxlan.group}" if vxlan.group is not None else ""
+            found = tuple(_end(topology, *each) for each in mine)
+            yield Tunnel(f"vxlan {vxlan.id}{over}", found, shared=vxlan.group is not None)
+
+
+def _about(whose: str, host: Any, drawn: set[str]) -> list[str]:
+    """What a reader of a drawing wants to know of a host: of its interfaces, those that no edge shows."""
     told = ["forwards"] if host.forwarding else []
+    for interface, about in host.interfaces.items():
+        where = " ".join((interface, *_addresses(about)))
+        if about.macvlan is not None:
+            told.append(f"macvlan {where} on {about.macvlan.dev}")
+        elif about.vxlan is not None and f"{whose}:{interface}" not in drawn:
+            told.append(f"vxlan {about.vxlan.id} {where} to {about.vxlan.remote or about.vxlan.group}")
     told += [tool for tool in ("iptables", "ip6tables", "nft") if getattr(host, tool)]
     for name, service in host.services.items():
         ready = service.ready

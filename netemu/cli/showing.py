@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,9 @@ from rich.text import Text
 from netemu.cli.changing import told_properties
 from netemu.cli.console import console, printed
 from netemu.cli.held import named
+
+_KERNELS = {(0, "local"), (32766, "main"), (32767, "default")}
+"""The policy rules that every host has (fib_default_rules_init in net/ipv4/fib_rules.c): priority and table."""
 
 
 def show(lab: str, hosts: list[str], as_json: bool) -> None:
@@ -40,7 +44,7 @@ def _host(host: dict[str, Any]) -> Iterator[Text]:
             yield from _interface(each)
     for title, lines in (
         ("routes", [_route(route) for route in host["routes"]]),
-        ("policy rules", [_policy(rule) for rule in host["policy_rules"] if rule["priority"] not in (0, 32766, 32767)]),
+        ("policy rules", [_policy(rule) for rule in host["policy_rules"] if not _every_hosts(rule)]),
         ("rules", [_rule(rule) for rule in host["rules"]]),
         ("services", [_service(service) for service in host["services"]]),
         ("processes", [f"{each['pid']:>7}  {shlex.join(each['command'])}" for each in host["processes"]]),
@@ -55,7 +59,7 @@ def _host(host: dict[str, Any]) -> Iterator[Text]:
 def _interface(each: dict[str, Any]) -> Iterator[Text]:
     state = each.get("operstate", "").lower() if each["up"] else "down"
     addresses = [f"{address['local']}/{address['prefixlen']}" for address in each["addresses"]]
-    head = ((f"  {each['ifname']:<10}", "bold"), (f"{state:<8}", "green" if state == "up" else "yellow"))
+    head = ((f"  {each['ifname']:<8}  ", "bold"), (f"{state:<6}  ", "green" if state == "up" else "yellow"))
     yield Text.assemble(*head, f"{each.get('address', '')}  mtu {each.get('mtu')}  {', '.join(addresses)}".rstrip())
     for way, properties in each["properties"].items():
         yield Text(
@@ -81,12 +85,20 @@ def _route(route: dict[str, Any]) -> str:
     return " ".join(part for part in (f"{kind}{route['dst']}", ", ".join(filter(None, ways)), *more) if part)
 
 
+def _every_hosts(rule: dict[str, Any]) -> bool:
+    """Whether it is one of those that the kernel itself makes, for each family."""
+    asks = rule["src"] != "all" or any(rule.get(key) is not None for key in ("dst", "iif", "oif", "fwmark", "tos"))
+    return (rule["priority"], rule.get("table")) in _KERNELS and not asks
+
+
 def _policy(rule: dict[str, Any]) -> str:
-    parts = [f"{rule['priority']}:", f"from {rule['src']}"]
+    parts = [f"{rule['priority']}:", *(["ipv6"] if rule["family"] == "inet6" else []), f"from {rule['src']}"]
     parts += [f"{word} {rule[key]}" for word, key in (("to", "dst"), ("iif", "iif"), ("oif", "oif")) if rule.get(key)]
     if rule.get("fwmark") is not None:
         mask = rule.get("fwmask")
         parts.append(f"fwmark {rule['fwmark']:#x}{f'/{mask:#x}' if mask not in (None, 0xFFFFFFFF) else ''}")
+    if rule.get("tos") is not None:
+        parts.append(f"tos {rule['tos']:#x}")
     return " ".join([*parts, rule["type"], *([rule["table"]] if rule.get("table") else [])])
 
 
@@ -97,9 +109,14 @@ def _rule(rule: dict[str, Any]) -> str:
 
 def _service(service: dict[str, Any]) -> str:
     process = f", process {service['pid']}" if service["pid"] is not None else ""
-    ended = f", exit code {service['exit_code']}" if service["exit_code"] is not None else ""
+    ended = f", {_ended(service['exit_code'])}" if service["exit_code"] is not None else ""
     again = f", restarted {_times(service['restarts'])}" if service["restarts"] else ""
     return f"{service['name']}  {service['state']}{process}{ended}{again}"
+
+
+def _ended(code: int) -> str:
+    """How a process ended; minus a signal's number is that signal's doing."""
+    return f"exit code {code}" if code >= 0 else f"killed by signal {-code} ({signal.strsignal(-code)})"
 
 
 def _times(count: int) -> str:

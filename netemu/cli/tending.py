@@ -8,6 +8,28 @@ import click
 
 from netemu.cli.options import json_option
 
+_BASH = """\
+%(complete_func)s() {
+    local IFS=$' \\t\\n' line=${COMP_LINE:0:COMP_POINT} words word response completion type value
+    read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    word=${words[-1]}
+    response=$(COMP_WORDS="$line" COMP_CWORD=$((${#words[@]} - 1)) %(complete_var)s=bash_complete $1)
+    COMPREPLY=()
+    while IFS=, read -r type value; do
+        case $type in
+            dir) COMPREPLY=(); compopt -o dirnames ;;
+            file) COMPREPLY=(); compopt -o default ;;
+            plain)
+                [[ $word == *:* && $COMP_WORDBREAKS == *:* ]] && value=${value#"${word%%%%:*}:"}
+                COMPREPLY+=("$value") ;;
+        esac
+    done <<< "$response"
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+"""Unlike click's own, it takes HOST:INTERFACE for one word, where bash sees three, and completes the last of them."""
+
 
 @click.command(short_help="Try what labs need of this machine.")
 @json_option
@@ -46,4 +68,5 @@ def completion(ctx: click.Context, shell: str) -> None:
     made = get_completion_class(shell)
     assert made is not None
     script = made(ctx.find_root().command, {}, "netemu", "_NETEMU_COMPLETE")
-    click.echo(script.source_template % script.source_vars())  # its own source() runs the shell to see its version
+    template = _BASH if shell == "bash" else script.source_template
+    click.echo(template % script.source_vars())  # its own source() runs the shell to see its version

@@ -1,5 +1,7 @@
 """A topology drawn for a terminal: from its middle outwards, each edge a line, each host told where it first comes.
 
+Tunnels come last: their ends are on hosts that have a place already.
+
 What has but one way on is not indented, so that a line of two hundred routers is two hundred lines, not a staircase.
 """
 
@@ -40,6 +42,11 @@ def tree(drawn: Shape) -> Iterator[Text]:
         branches = _spanning(start, around, pending)
         yield _told(start, drawn)
         yield from _lines(start, branches, drawn)
+    for place, tunnel in enumerate(drawn.tunnels):
+        if not place:
+            yield Text()
+        between = Text(", " if tunnel.shared else " ══ ", "dim")
+        yield Text.assemble(between.join([_end(end) for end in tunnel.ends]), (f"   {tunnel.name}", "italic"))
 
 
 def _around(edges: tuple[Edge, ...]) -> dict[_Node, list[tuple[End, End]]]:

@@ -38,6 +38,8 @@ class Walk:
         self._rules()
         failures(self.console, self.report, self.unfold)
         self._verdict()
+        for remark in self.report.remarks:
+            self._line(("note", "yellow"), f"   {remark}")
 
     def _line(self, *parts: Text | str | tuple[str, str], right: Text | str = "") -> None:
         """One line; where there is no room, what stands on the right, or the excess, goes to lines of its own."""

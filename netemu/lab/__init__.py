@@ -15,6 +15,7 @@ services     a lab's services: started in their order, kept, started again
 readiness    how a service shows that it is ready
 together     coroutines side by side, of which one that fails ends the others
 log          what a service writes, kept
+matching     whether a line of it is the one that is waited for, found out in bounded time
 traffic      a topology's traffic items, sent
 taps         how a lab is recorded
 recorder     all hosts' taps: proven, running, read out

@@ -132,7 +132,14 @@ class Builder:
         await self.wiring.wires(group)
 
     async def _rules(self, group: list[steps.LoadRules]) -> None:
-        await all_of(self._load(step) for step in group)
+        on: dict[str, list[steps.LoadRules]] = {}
+        for step in group:
+            on.setdefault(step.host, []).append(step)
+        await all_of(self._load_in_order(mine) for mine in on.values())
+
+    async def _load_in_order(self, group: list[steps.LoadRules]) -> None:
+        for step in group:
+            await self._load(step)
 
     async def _load(self, step: steps.LoadRules) -> None:
         done = await load_rules(self.links[step.host].net, step.tool, step.text, step.backend)

@@ -115,6 +115,7 @@ class LabFolder:
             self.path.mkdir(mode=0o700)
             self._alive = os.open(self.path / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._alive, fcntl.LOCK_EX)
+            os.write(self._alive, str(os.getpid()).encode())
 
     def claim(self, name: str) -> Path:
         """Take a lab's name; the symlink. Raises UsageError if a lab of that name is up."""
@@ -201,6 +202,22 @@ def is_alive(name: str) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def holder(name: str) -> int | None:
+    """A pidfd of the process that holds the lab of that name, up or on its way; None if that is not certain."""
+    try:
+        written = (base() / name / ALIVE).read_text(encoding="ascii")
+        pidfd = os.pidfd_open(int(written))
+    except (OSError, ValueError):
+        return None
+    with suppress(OSError):
+        alive = (base() / name / ALIVE).stat()
+        for entry in os.scandir(f"/proc/{written}/fd"):
+            if os.path.samestat(alive, os.stat(entry.path)):
+                return pidfd
+    os.close(pidfd)
+    return None
 
 
 def _ensure_base() -> None:

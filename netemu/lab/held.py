@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from netemu.errors import UsageError
-from netemu.lab.asking import ANSWER_WITHIN, ask
+from netemu.lab.asking import ask
 from netemu.lab.folder import names_up
-from netemu.lab.leftovers import wipe_name
-from netemu.lab.stopped import StoppedError, kill_stopped, stopped_holder
 
 if TYPE_CHECKING:
     from netemu.check.report import Report
@@ -91,6 +88,7 @@ class HeldLab:
         """Send its traffic once more, record it, and hold its topology's expectations against the record."""
         import os
         import time
+        from dataclasses import replace
 
         from netemu.check.lab import check_lab
         from netemu.record.record import Record
@@ -105,7 +103,7 @@ class HeldLab:
         report = check_lab(topology, record)
         report.timing_ms.update(answer["timing_ms"])
         report.timing_ms["check"] = (time.perf_counter() - start) * 1000
-        return report
+        return replace(report, remarks=tuple(answer["remarks"]))
 
     def capture(
         self,
@@ -179,25 +177,9 @@ class HeldLab:
                 ready=ready,
             )
 
-    def stopped(self) -> int | None:
-        """The number of its supervisor's process, if that is stopped (SIGSTOP): it answers nothing then."""
-        return stopped_holder(self.name)
-
-    def down(self) -> int | None:
-        """Take it down; returns when its supervisor has ended.
-
-        A supervisor that is stopped can't: it is killed, and the kernel frees the lab. The number of its process then.
-        """
-        killed = kill_stopped(self.name, ANSWER_WITHIN)
-        if killed is None:
-            try:
-                ask(self.name, {"do": "down"})
-            except StoppedError:  # just now
-                killed = kill_stopped(self.name, ANSWER_WITHIN)
-        if killed is not None:
-            with suppress(OSError):  # the lab's process 1 does the same now, and may do more without root
-                wipe_name(self.name)
-        return killed
+    def down(self) -> None:
+        """Take it down; returns when its supervisor has ended."""
+        ask(self.name, {"do": "down"})
 
     def run(self, host: str, command: Sequence[str]) -> int:
         """Run a command on a host as a child of this process, with its terminal, input and signals; its exit code.

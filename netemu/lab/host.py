@@ -66,19 +66,24 @@ class Host:
     async def run(
         self,
         *command: str,
-        input: bytes = b"",
+        input: bytes | str = b"",
         within: float | None = None,
         environment: Mapping[str, str] | None = None,
         user: str | None = None,
+        folder: Path | None = None,
     ) -> Completed:
         """Run a command to its end; UsageError if there is no such program, TimeoutError after `within` seconds.
 
-        It has this process's environment, the host's, and `environment`; it runs as this process's user, or as `user`.
+        `command` is the program and its arguments, each a text of its own; `input` is what it reads.
+        It has this process's environment, the host's, and `environment`; it runs as this process's user, or as `user`,
+        and where this process is, or in `folder`.
         """
+        self._must_be_one(command)
+        written = input.encode() if isinstance(input, str) else input
         async with asyncio.timeout(within):
             await self.settle()
             own = self.environment(os.environ, environment, user)
-            return await run_on(self.name, command, self.pids, input=input, environment=own, user=user)
+            return await run_on(self.name, command, self.pids, input=written, environment=own, user=user, folder=folder)
 
     async def start(
         self,
@@ -94,6 +99,7 @@ class Host:
         Its streams are files or descriptors of this process, which stay yours; without one, it reads and writes
         nothing. The environment and user are as those of `run`; UsageError if there is no such program.
         """
+        self._must_be_one(command)
         await self.settle()
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -107,6 +113,10 @@ class Host:
             )
         finally:
             os.close(nothing)
+
+    def _must_be_one(self, command: Sequence[str]) -> None:
+        if not command:
+            raise UsageError(f"host {self.name}: no command was given: name a program, and its arguments")
 
     def processes(self) -> list[ProcessFacts]:
         """The processes that run on this host now, whoever started them, and on no other."""
@@ -168,10 +178,12 @@ class Host:
         async with self._settling:
             if not self._settled:
                 kept = self.folder / f"{self.name}.own"
-                covers = self.resolving.covers(self.name, self.wanted.files)
+                placed = self.wanted.files
+                covers = [*self.resolving.covers(self.name, placed), *self.names.covers(self.name, placed)]
                 programs = self.variant.covers(self.wanted.files)
                 names, files = self.names.file(), self._files()
-                said = await self.pids.place(self.name, self.net.fd, kept, names, files, covers, programs)
+                empty = self.wanted.tmpfs
+                said = await self.pids.place(self.name, self.net.fd, kept, names, files, covers, programs, empty)
                 self.remarks = (*said, *self.variant.remarks)
                 self._settled = True
 

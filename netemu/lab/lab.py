@@ -30,6 +30,7 @@ from netemu.lab.linkage import Linkage
 from netemu.lab.needs import require_all, require_places
 from netemu.lab.progress import Tell
 from netemu.lab.recorder import Recorder
+from netemu.lab.remarks import remarks
 from netemu.lab.services import Services
 from netemu.lab.taps import Taps
 from netemu.lab.traffic import send
@@ -95,6 +96,7 @@ class Lab:
         self.recorder = Recorder(taps, tracing)
         self.services = Services(self.source)
         self.linkage: Linkage | None = None
+        self._unnamed: dict[str, Path] = {}
         self._stack = AsyncExitStack()
         self._recording: Record | None = None
         self._taps_from_start = record or bool(self.topology.traffic or self.topology.expect)
@@ -155,17 +157,17 @@ class Lab:
         NETNS.mkdir(mode=0o755, exist_ok=True)
         assert self.folder is not None
         assert self.pids is not None
-        names = [
-            (NETNS / f"{self.topology.name}-{host.name}", f"/proc/{os.getpid()}/fd/{host.net.fd}")
+        names = {
+            host.name: (NETNS / f"{self.topology.name}-{host.name}", f"/proc/{os.getpid()}/fd/{host.net.fd}")
             for host in self.hosts.values()
-        ]
-        self.folder.note_names(names)
-        for link, target in names:
+        }
+        self.folder.note_names(names.values())
+        for host, (link, target) in names.items():
             self.pids.remove_after(link=link, target=target)
             try:
                 link.symlink_to(target)
-            except FileExistsError:
-                continue  # somebody else's namespace has that name; the lab does not need its own
+            except FileExistsError:  # somebody else's namespace has that name; the lab does not need its own
+                self._unnamed[host] = link
 
     def _give_folder_back(self) -> None:
         if self.folder is not None:
@@ -258,4 +260,9 @@ class Lab:
         self.timing_ms["traffic"] = (sent - start) * 1000
         self.timing_ms["check"] = (time.perf_counter() - sent) * 1000
         report.timing_ms.update(self.timing_ms)
-        return report
+        return replace(report, remarks=self.remarks())
+
+    def remarks(self) -> tuple[str, ...]:
+        """What of it is not as one may think, a sentence each: services that failed, what a host could not be given."""
+        known_as = self.topology.name if self.named else None
+        return remarks(known_as, self.hosts.values(), self.services.states(), self._unnamed)

@@ -7,6 +7,9 @@ import os
 import re
 from pathlib import Path
 
+from netemu.errors import UsageError
+from netemu.lab.matching import any_matches
+
 MOST = 1 << 20
 """Bytes after which a log becomes LOG.1, in the place of the one before, and a new one begins."""
 _PIECE = 65536
@@ -30,13 +33,23 @@ class Log:
         self._rest = b""
         self._pattern: re.Pattern[str] | None = None
         self._matched = asyncio.Event()
+        self.unmatched: UsageError | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._reader, self._take)
 
     def expect(self, pattern: str) -> asyncio.Event:
-        """An event that is set once a line written from now on matches a regular expression."""
-        self._pattern, self._matched = re.compile(pattern), asyncio.Event()
+        """An event that is set once a line written from now on matches, or `unmatched` says why it never will."""
+        self._pattern, self._matched, self.unmatched = re.compile(pattern), asyncio.Event(), None
         return self._matched
+
+    async def until(self, pattern: str) -> None:
+        """Return once a line written from now on matches a regular expression.
+
+        Raises UsageError if the expression takes too long to be looked for.
+        """
+        await self.expect(pattern).wait()
+        if self.unmatched is not None:
+            raise self.unmatched
 
     def take(self) -> None:
         """Take what was written by now, at most what its pipe holds: of who writes without end there is always more."""
@@ -70,11 +83,19 @@ class Log:
         if self._pattern is not None:
             *lines, self._rest = (self._rest + data).split(b"\n")
             texts = [line.decode(errors="replace") for line in (*lines, self._rest)]
-            if any(self._pattern.search(text) for text in texts):
+            if self._looked_through(self._pattern, texts):
                 self._pattern = None
                 self._matched.set()
             self._rest = self._rest[-_PIECE:]
         return bool(data)
+
+    def _looked_through(self, pattern: re.Pattern[str], texts: list[str]) -> bool:
+        """Whether nothing more is to be looked for: one text matches, or that can't be told in time."""
+        try:
+            return any_matches(pattern, texts)
+        except UsageError as error:
+            self.unmatched = error
+            return True
 
     def _store(self, data: bytes) -> None:
         """Keep what was written. On a full disk it is lost, and counted: the service and the lab go on."""

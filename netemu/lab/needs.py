@@ -12,6 +12,7 @@ from netemu.topology.load import Source
 from netemu.topology.model import Topology
 from netemu.topology.needs import needs_of
 from netemu.topology.steps import LoadRules, Step
+from netemu.topology.verify_places import THE_KERNELS
 
 
 def require_all(steps: tuple[Step, ...], source: Source, *, taps: bool) -> None:
@@ -39,20 +40,28 @@ def require_all(steps: tuple[Step, ...], source: Source, *, taps: bool) -> None:
 
 
 def require_places(topology: Topology, source: Source) -> None:
-    """Raise TopologyError that names every file of a host for which this machine's own files leave no place."""
+    """Raise TopologyError that names every file and folder of a host for which the machine's own leave no place."""
     problems = []
     for name, host in topology.hosts.items():
-        for target in host.files:
-            place = os.path.realpath(target)
-            above = os.path.dirname(place)
-            while not os.path.lexists(above):
-                above = os.path.dirname(above)
-            if os.path.isdir(place):
-                why = f"{place} is a folder: a file can't be placed over it"
-            elif not os.path.isdir(above):
-                why = f"{above} is no folder"
-            else:
-                continue
-            problems.append(source.problem(f"host {name}: {why}", ("hosts", name, "files", target)))
+        wanted: list[tuple[str, Path]] = [(_why_no_file(target), ("files", target)) for target in host.files]
+        wanted += [(_why_no_folder(folder), ("tmpfs", index)) for index, folder in enumerate(host.tmpfs)]
+        problems += [source.problem(f"host {name}: {why}", ("hosts", name, *path)) for why, path in wanted if why]
     if problems:
         raise TopologyError(problems)
+
+
+def _why_no_file(target: str) -> str:
+    place = os.path.realpath(target)
+    if os.path.isdir(place):
+        return f"{place} is a folder: a file can't be placed over it"
+    if why := _why_no_folder(os.path.dirname(place)):
+        return why
+    root = next((root for root in THE_KERNELS if place.startswith(f"{root}/")), "")
+    return f"{target} leads into {root}: no file can be placed there" if root else ""
+
+
+def _why_no_folder(folder: str) -> str:
+    place = os.path.realpath(folder)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    return "" if os.path.isdir(place) else f"{place} is no folder"

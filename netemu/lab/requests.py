@@ -85,7 +85,8 @@ async def record(held: Held, _request: Request) -> Answer:
     except BaseException:
         os.close(fd)
         raise
-    return Answer({"timing_ms": {"traffic": spent}}, (fd,), opened=(fd,))
+    told = {"timing_ms": {"traffic": spent}, "remarks": held.lab.remarks()}
+    return Answer(told, (fd,), opened=(fd,))
 
 
 async def namespaces(held: Held, request: Request) -> Answer:

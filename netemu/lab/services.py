@@ -56,6 +56,8 @@ class RunningService:
         self.restarts = 0
         self.ready = asyncio.Event()
         """Set once it was ready, since it was first started or restarted by hand: what others wait for."""
+        self.turn = asyncio.Lock()
+        """Held by who restarts it by hand: who comes meanwhile would kill what is just getting ready."""
         self.process: Process | None = None
         self.keeper: asyncio.Task[None] | None = None
         self.folder = host.folder / f"{host.name}.{step.name}"
@@ -118,7 +120,8 @@ class RunningService:
         environment = self.host.environment(self._base(), self.step.service.environment)
         readiness = None
         if ready is not None:
-            readiness = asyncio.ensure_future(until_ready(self.host, ready, self.log, environment, self.user))
+            shown = until_ready(self.host, ready, self.log, environment, self.user, self.folder)
+            readiness = asyncio.ensure_future(shown)
         try:
             process = self.process = await self._process(environment)
             if readiness is None:
@@ -144,7 +147,9 @@ class RunningService:
         try:
             readiness.result()
         except UsageError as error:
-            raise ServiceError(self.source.problem(str(error), (*self.step.path, "ready", "command"))) from error
+            asked = self.step.service.ready
+            kind = "log" if asked is not None and asked.log is not None else "command"
+            raise ServiceError(self.source.problem(str(error), (*self.step.path, "ready", kind))) from error
 
     async def _process(self, environment: dict[str, str]) -> Process:
         with memory_file() as nothing:
@@ -161,7 +166,7 @@ class RunningService:
         pause = FIRST_PAUSE
         while self.process is not None:
             await self.process.wait()
-            if not self._again():
+            if not self._again() or self.host.pids.is_gone:
                 self.state = "ended" if self.process.returncode == 0 else "failed"
                 return
             self.state = "restarting"
@@ -174,6 +179,9 @@ class RunningService:
                     if not await self._attempt():
                         continue
             except (NetemuError, TimeoutError):
+                if self.host.pids.is_gone:
+                    self.state = "failed"
+                    return
                 if self.process.returncode is None:
                     self.process.kill()
                 continue
@@ -218,6 +226,8 @@ class Services:
     async def restart(self, host: str, name: str | None = None) -> None:
         """End one service of a host, or all of them, and start them again; returns when they are ready.
 
+        Who asks while they are being restarted waits for that first.
+
         Raises ServiceError, and leaves them as they are, if one of those that they come after has failed.
         """
         chosen = [one for (where, what), one in self.running.items() if where == host and name in (None, what)]
@@ -226,10 +236,13 @@ class Services:
             if name is None or not there:
                 raise UsageError(f"host {host} has no services")
             raise UsageError(f"host {host} has no service '{name}'{hint(name, there)}")
-        await all_of([self._there_for(one, chosen) for one in chosen])
-        for one in chosen:
-            await one.stop()
-        await all_of([self._after(one) for one in chosen])
+        async with contextlib.AsyncExitStack() as turns:
+            for one in chosen:  # in the topology's order, so that no two wait for each other
+                await turns.enter_async_context(one.turn)
+            await all_of([self._there_for(one, chosen) for one in chosen])
+            for one in chosen:
+                await one.stop()
+            await all_of([self._after(one) for one in chosen])
 
     def states(self) -> list[ServiceState]:
         """How each service is, in the order of the topology."""

@@ -88,5 +88,8 @@ async def _host(lab: Lab, host: Host) -> dict[str, Any]:
             for rule in ruleset.rules
         ],
         "taps": host.name in lab.recorder.taps,
-        "remarks": list(host.remarks),
+        "remarks": [
+            *host.remarks,
+            *(["the lab's process 1 has ended: no command runs here any more"] if host.pids.is_gone else []),
+        ],
     }

@@ -7,13 +7,21 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from netemu.errors import Interrupted
+
+
+def stopping_signals() -> tuple[signal.Signals, ...]:
+    """SIGINT, SIGTERM, and SIGHUP unless it is ignored: then this process is to outlive its terminal (nohup(1))."""
+    hung_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    return (signal.SIGINT, signal.SIGTERM, *hung_up)
+
 
 @contextmanager
 def cancelled_by(*numbers: signal.Signals) -> Iterator[None]:
     """Inside the `with`, these signals cancel the current task; after it, this process ignores them.
 
-    It is about to end then: a closing event loop would complain of a signal that still comes. What is raised then is a
-    CancelledError whose argument is the signal, the first where there were several.
+    It is about to end then: a closing event loop would complain of a signal that still comes. Where one cut the task
+    short, Interrupted is raised.
     """
     task = asyncio.current_task()
     assert task is not None
@@ -29,9 +37,9 @@ def cancelled_by(*numbers: signal.Signals) -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError as error:
-        if not came:
-            raise
-        raise asyncio.CancelledError(came[0]) from error
+        if came:
+            raise Interrupted(came[0]) from error
+        raise
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)

@@ -21,7 +21,7 @@ from netemu.lab.control import ControlServer
 from netemu.lab.lab import Lab
 from netemu.lab.progress import Tell
 from netemu.lab.requests import Held
-from netemu.lab.stopping import cancelled_by
+from netemu.lab.stopping import cancelled_by, stopping_signals
 from netemu.topology.load import Source
 from netemu.topology.model import Topology
 
@@ -69,7 +69,7 @@ def _wait(child: int, news: socket.socket) -> int:
     def stop(number: int, _: object) -> None:
         os.kill(child, number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, stop) for number in stopping_signals()}
     try:
         said = news.recv(16)
         if said:
@@ -95,7 +95,7 @@ async def _supervise(
 
     loop.add_reader(parent, orphaned)
     lab = Lab(topology, source=source, named=True, progress=progress)
-    with cancelled_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    with cancelled_by(*stopping_signals()):
         async with lab:
             assert lab.folder is not None
             report = await lab.prove()
@@ -114,15 +114,14 @@ async def _supervise(
 
 
 def run_once(topology: Topology, source: Source, progress: Tell | None = None) -> Report:
-    """Bring a lab up in this process, send its traffic, check it, and take it down; SIGINT and SIGTERM cut it short.
+    """Bring a lab up in this process, send its traffic, check it, and take it down; stopping signals cut it short.
 
-    `topology` and `source` are what `load` gave; `progress` is told how far it is, as in `Lab`. Raises CancelledError
-    with the signal.
+    `topology` and `source` are what `load` gave; `progress` is told how far it is, as in `Lab`. Raises Interrupted.
     """
 
     async def prove() -> Report:
         lab = Lab(topology, source=source, progress=progress)
-        with cancelled_by(signal.SIGINT, signal.SIGTERM):
+        with cancelled_by(*stopping_signals()):
             async with lab:
                 report = await lab.prove()
         report.timing_ms["down"] = lab.timing_ms["down"]

@@ -1,4 +1,4 @@
-"""Whether the users that a topology's services run as are there: asked before anything is built.
+"""Whether the users that a topology names are there: asked before anything is built.
 
 In an ordinary user's own user namespace only those are whose numbers are mapped there (user_namespaces(7)): root, and
 the user's subordinate ids where newuidmap maps them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pwd
 
-from netemu.errors import MachineError
+from netemu.errors import MachineError, TopologyError
 from netemu.kernel.spaces.userspace import mapped_ids, no_other_users
 from netemu.topology.document import Path
 from netemu.topology.hostfile import HostFile
@@ -19,31 +19,34 @@ _USERS = "/etc/passwd"
 
 
 def require_users(topology: Topology, source: Source) -> None:
-    """Raise MachineError that names every user whose number there is not here, and what brings it."""
+    """Raise TopologyError that names every user whom nobody knows, MachineError those who aren't here without root."""
     uids, gids = mapped_ids("uid"), mapped_ids("gid")
-    problems = []
+    unknown, problems = [], []
     for name, host in topology.hosts.items():
         for user, path in _wanted(host, ("hosts", name)).items():
             numbers = _numbers(user, host)
             if numbers is None:
-                continue  # the service's start tells
+                unknown.append(source.problem(f"host {name}: there is no user {user}", path))
+                continue
             for number, there, kind in ((numbers[0], uids, "user"), (numbers[1], gids, "group")):
                 if not any(number in each for each in there):
                     who = f"user {user}" if user == str(number) else f"user {user} has {kind} number {number}, which"
                     problems.append(source.problem(f"{who} is not there without root", path))
                     break
+    if unknown:
+        raise TopologyError(unknown)
     if problems:
         raise MachineError("\n".join([*map(str, problems), no_other_users()]))
 
 
 def _wanted(host: Host, path: Path) -> dict[str, Path]:
-    """The users that a host's services run as, each with where the topology first says so."""
+    """The users that a host's services run as, or would, each with where the topology first says so."""
     found: dict[str, Path] = {}
+    if host.user is not None:
+        found[str(host.user)] = (*path, "user")
     for name, service in host.services.items():
         if service.user is not None:
             found.setdefault(str(service.user), (*path, "services", name, "user"))
-        elif host.user is not None:
-            found.setdefault(str(host.user), (*path, "user"))
     return found
 
 

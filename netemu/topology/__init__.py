@@ -28,8 +28,8 @@ segments      who shares a layer-2 segment with whom
 shards        networks of more ports than one bridge takes
 remainder     what can still be said of a document beside what does not fit the schema
 fault         what verification finds: one thing that does not fit, and where
-verify        what a schema can't say; one file each for wires, addresses, routes, places (files, services),
-              expectations
+verify        what a schema can't say; one file each for host names, wires, MTUs, addresses, routes, places (files,
+              services), expectations
 steps         the steps that a plan is made of
 plan          a `Topology` to the ordered steps that build it
 needs         what a topology needs of a kernel beyond what every lab needs

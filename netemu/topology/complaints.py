@@ -19,6 +19,7 @@ _NOT_FITTING: Mapping[str, str] = {
     values.MAC: "is no MAC address, as in 02:00:00:00:00:01",
     values.VARIABLE: "is no variable's name: write letters, digits and _, beginning with a letter",
     values.ABSOLUTE: "is no absolute path of a file, as in /etc/motd",
+    values.SOCKET_PATH: "is no unix socket's path",
     values.USER: "is no user: write a name or a number",
     expectation.SELECTOR: "is no packet: write request or reply, and first, nth, all or a number, as in request.first",
     service.SERVICE: "is no service: write SERVICE, or HOST:SERVICE",

@@ -15,6 +15,8 @@ from typing import Any
 
 MOST = 10_000
 """No host can be counted beyond this."""
+_WIDEST = 3
+"""Digits of the number of digits in a format: a text of 999 is long enough."""
 
 _SUM = r"[0-9n+\-*/%() ]*\bn\b[0-9n+\-*/%() ]*"
 TEMPLATE = re.compile(rf"\{{\{{({_SUM}(?::[0-9a-zA-Z]+)?)\}}\}}|(?<!\$)\{{({_SUM})(?::([0-9]*[dxX]))?\}}")
@@ -99,9 +101,16 @@ def _text(text: str, n: int, path: tuple[str | int, ...]) -> str | Numeral:
     if whole is not None and whole[2] is not None and whole[3] is None:
         return Numeral(_number(whole, n, path))
     return TEMPLATE.sub(
-        lambda match: f"{{{match[1]}}}" if match[1] is not None else format(_number(match, n, path), match[3] or "d"),
+        lambda match: f"{{{match[1]}}}" if match[1] is not None else _formatted(match, n, path),
         text,
     )
+
+
+def _formatted(match: re.Match[str], n: int, path: tuple[str | int, ...]) -> str:
+    how = match[3] or "d"
+    if len(how) - 1 > _WIDEST:
+        raise CountError(path, f"'{match[0]}' is too wide: 999 digits are the most")
+    return format(_number(match, n, path), how)
 
 
 def _number(match: re.Match[str], n: int, path: tuple[str | int, ...]) -> int:

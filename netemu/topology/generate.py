@@ -58,6 +58,9 @@ def generate(
     """
     if shape not in get_args(Shape):
         raise UsageError(f"no shape '{shape}': there are {', '.join(get_args(Shape))}")
+    for what, number in (("size", size), ("fanout", fanout)):
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise UsageError(f"{number!r} is no {what}: a whole number is due")
     links = size * (size - 1) // 2 if shape == "mesh" else size
     if not LEAST[shape] <= size <= MOST_HOSTS or links > MOST_LINKS:
         most = int((2 * MOST_LINKS) ** 0.5) if shape == "mesh" else MOST_HOSTS

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictInt, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StrictInt, StringConstraints, model_validator
 
 from netemu.topology.counting import expanded
 from netemu.topology.expectation import Expectation
@@ -42,8 +42,18 @@ __all__ = [
     "Vxlan",
 ]
 
-SYSCTL = r"^net(\.[A-Za-z0-9_-]+)+$"
-SysctlName = Annotated[str, StringConstraints(pattern=SYSCTL)]
+SYSCTL = r"^net((\.[A-Za-z0-9_-][A-Za-z0-9_/-]*)+|(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+)$"
+_SWAPPED = str.maketrans("./", "/.")
+
+
+def _dotted(name: str) -> str:
+    """As sysctl(8) reads them: where a name's first separator is a slash, slashes part it, and dots are dots."""
+    return name.translate(_SWAPPED) if name.startswith("net/") else name
+
+
+SysctlName = Annotated[str, StringConstraints(pattern=SYSCTL), AfterValidator(_dotted)]
+"""A sysctl of a network namespace, parted by dots; a dot in an interface's name is a slash: net.ipv4.conf.eth0/1.…"""
+SysctlValue = Annotated[str, StringConstraints(min_length=1)] | StrictInt
 
 Backend = Literal["nft", "legacy"]
 """Which of iptables' two implementations loads `iptables` and `ip6tables` rules."""
@@ -65,12 +75,15 @@ class Host(Strict):
     routes: tuple[Route, ...] = ()
     policy_rules: tuple[PolicyRule, ...] = Field(default=(), description="which packets look in which routing table")
     forwarding: bool = Field(default=False, strict=True, description="whether it routes packets between its interfaces")
-    sysctls: FrozenMapping[SysctlName, str | StrictInt] = Field(default=FrozenDict())
+    sysctls: FrozenMapping[SysctlName, SysctlValue] = Field(default=FrozenDict())
     iptables: Rules | None = Field(default=None, description="rules for iptables-restore")
     ip6tables: Rules | None = Field(default=None, description="rules for ip6tables-restore")
     nft: Rules | None = Field(default=None, description="rules for nft -f")
     files: FrozenMapping[AbsolutePath, HostFile] = Field(
         default=FrozenDict(), description="files that its processes find there: a text, or content or file, and mode"
+    )
+    tmpfs: tuple[AbsolutePath, ...] = Field(
+        default=(), description="folders of its own, in memory and empty at first, as in /run/frr"
     )
     environment: Environment = Field(default=FrozenDict(), description="of every process that is run on it")
     user: User | None = Field(default=None, description="who runs its services, by name or number; root unless given")

@@ -60,7 +60,7 @@ def plan(topology: Topology) -> tuple[Step, ...]:
     steps += ends
     for name, host, path in hosts:
         steps += _stacked(name, host, path)
-    for tool in ("iptables", "ip6tables", "nft"):
+    for tool in ("nft", "iptables", "ip6tables"):  # a text for nft may begin with `flush ruleset`, and takes it all
         texts = ((name, path, getattr(host, tool)) for name, host, path in hosts)
         steps += [LoadRules(name, (*path, tool), tool, text, topology.backend) for name, path, text in texts if text]
     steps += [
@@ -88,7 +88,8 @@ def plan(topology: Topology) -> tuple[Step, ...]:
         if isinstance(step, MakeTunnel | MakeMacvlan)
     ]
     for name, host, path in hosts:
-        steps += [AddRoute(name, (*path, "routes", index), route) for index, route in enumerate(host.routes)]
+        order = sorted(enumerate(host.routes), key=lambda one: bool(one[1].gateways))  # these lead to gateways, maybe
+        steps += [AddRoute(name, (*path, "routes", index), route) for index, route in order]
     for name, host, path in hosts:
         rules = enumerate(host.policy_rules)
         steps += [AddPolicyRule(name, (*path, "policy_rules", index), rule) for index, rule in rules]

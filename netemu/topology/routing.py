@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, WithJsonSchema, model_validator
@@ -93,6 +93,11 @@ class Route(Strict):
         return next((address.version for address in gateways if address is not None), 4)
 
     @property
+    def gateways(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The gateways that it leads by; none if it leads out of an interface straight away, or nowhere."""
+        return tuple(via for via in (self.via, *(hop.via for hop in self.nexthops)) if via is not None)
+
+    @property
     def network(self) -> IPv4Network | IPv6Network:
         """The subnet that it leads to, `0.0.0.0/0` or `::/0` for default."""
         if self.to != "default":
@@ -120,6 +125,8 @@ class PolicyRule(Strict):
     def _fits_together(self) -> PolicyRule:
         if (self.type == "lookup") != (self.table is not None):
             raise ValueError("give table" if self.type == "lookup" else f"a {self.type} rule looks in no table")
+        if self.tos is not None and self.tos & 3:
+            raise ValueError(f"tos {self.tos}: its two lowest bits are ECN's (RFC 3168), no rule can select by them")
         versions = {net.version for net in (self.source, self.to) if net is not None}
         if self.family is not None:
             versions.add(4 if self.family == "ipv4" else 6)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from netemu.topology.frozen import FrozenDict
 from netemu.topology.strict import Strict
 from netemu.topology.units import Duration
-from netemu.topology.values import AbsolutePath, Command, Environment, Port, User
+from netemu.topology.values import Command, Environment, Port, SocketPath, User
 
 KINDS = ("tcp", "udp", "unix", "command", "log")
 """The ways to know that a service is ready."""
@@ -34,9 +34,11 @@ class Ready(Strict):
 
     tcp: Port | None = Field(default=None, description="its process listens on this TCP port")
     udp: Port | None = Field(default=None, description="its process is bound to this UDP port")
-    unix: AbsolutePath | None = Field(default=None, description="somebody listens on this unix socket, in its host")
+    unix: SocketPath | None = Field(
+        default=None, description="somebody listens on this unix socket: a path, also in the service's folder, or @name"
+    )
     command: Command | None = Field(
-        default=None, min_length=1, description="this command, run on its host again and again, exits 0"
+        default=None, min_length=1, description="this command, run in the service's folder again and again, exits 0"
     )
     log: Annotated[str, AfterValidator(_check_regex)] | None = Field(
         default=None, min_length=1, description="a line of its output matches this regular expression"

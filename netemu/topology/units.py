@@ -9,11 +9,11 @@ from typing import Annotated
 from pydantic import BeforeValidator, WithJsonSchema
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
-_DURATION = re.compile(rf"^{_NUMBER}(us|ms|s|min)$")
-_SHARE = re.compile(rf"^{_NUMBER}%$")
-_RATE = re.compile(rf"^{_NUMBER}(bit|kbit|mbit|gbit)$")
-_QUEUE = re.compile(r"^(\d+)packets?$")
-_SIZE = re.compile(rf"^{_NUMBER}(B|KiB|MiB|GiB)$")
+_DURATION = re.compile(rf"^{_NUMBER}(us|ms|s|min)$", re.ASCII)
+_SHARE = re.compile(rf"^{_NUMBER}%$", re.ASCII)
+_RATE = re.compile(rf"^{_NUMBER}(bit|kbit|mbit|gbit)$", re.ASCII)
+_QUEUE = re.compile(r"^(\d+)packets?$", re.ASCII)
+_SIZE = re.compile(rf"^{_NUMBER}(B|KiB|MiB|GiB)$", re.ASCII)
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 _BITS = {"bit": 1, "kbit": 1_000, "mbit": 1_000_000, "gbit": 1_000_000_000}

@@ -112,12 +112,19 @@ def _check_user(value: Any) -> Any:
 
 def _check_text(value: Any) -> Any:
     """A number is taken as it stands where a text is due whose meaning is often a number; true and 1.5 are not."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return _without_zero(str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
 
 
 def _check_word(value: Any) -> Any:
     """A bare number is refused, as YAML may have read it otherwise; a counted host's `{n}` is as it stands."""
-    return str(value) if isinstance(value, Numeral) else value
+    return _without_zero(str(value) if isinstance(value, Numeral) else value)
+
+
+def _without_zero(value: Any) -> Any:
+    """A text that a process can be given: execve(2) takes them up to a zero byte."""
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("there is a zero byte in this text: no process can be given one")
+    return value
 
 
 def _check_endpoint(text: str) -> str:
@@ -160,4 +167,7 @@ Environment = FrozenMapping[
     Annotated[str, BeforeValidator(_check_text), WithJsonSchema({"type": ["string", "integer"]})],
 ]
 """Variables of a process's environment, by name."""
+SOCKET_PATH = r"^[^\x00\n]+$"
+SocketPath = Annotated[str, StringConstraints(pattern=SOCKET_PATH, max_length=107)]
+"""A unix socket's path, with room for it in sockaddr_un (unix(7)); an abstract one's name begins with @."""
 AbsolutePath = Annotated[str, StringConstraints(pattern=ABSOLUTE, max_length=4095)]

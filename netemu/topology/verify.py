@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from netemu.topology import verify_addresses, verify_expectations, verify_places, verify_routes, verify_wires
+from netemu.topology import (
+    verify_addresses,
+    verify_expectations,
+    verify_mtus,
+    verify_names,
+    verify_places,
+    verify_routes,
+    verify_wires,
+)
 from netemu.topology.document import Path
 from netemu.topology.fault import Fault, there_are
 from netemu.topology.model import Topology
@@ -18,7 +26,9 @@ def faults(topology: Topology) -> list[Fault]:
     """Everything that does not fit; empty when all does."""
     return [
         *_names(topology),
+        *verify_names.faults(topology),
         *verify_wires.faults(topology),
+        *verify_mtus.faults(topology),
         *verify_addresses.faults(topology),
         *verify_routes.faults(topology),
         *verify_places.faults(topology),

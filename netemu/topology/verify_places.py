@@ -9,15 +9,17 @@ from netemu.topology.document import Path
 from netemu.topology.fault import Fault, there_are
 from netemu.topology.model import Host, Topology
 
-_THE_KERNELS = ("/proc", "/sys", "/dev")
+THE_KERNELS = ("/proc", "/sys", "/dev")
+"""Folders in which no file can be placed."""
 ServiceKey = tuple[str, str]
 """A host and one of its services."""
 
 
 def faults(topology: Topology) -> Iterator[Fault]:
-    """Everything about a topology's files and services that does not fit."""
+    """Everything about a topology's files, folders and services that does not fit."""
     for host_name, host in topology.hosts.items():
         yield from _files(host_name, host)
+        yield from _folders(host_name, host)
     waits: dict[ServiceKey, list[tuple[ServiceKey, Path]]] = {}
     for host_name, host in topology.hosts.items():
         for name, service in host.services.items():
@@ -47,13 +49,27 @@ def _files(host_name: str, host: Host) -> Iterator[Fault]:
         path: Path = ("hosts", host_name, "files", name)
         if ".." in place.split("/"):
             yield Fault(path, "write its place without '..'")
-        elif any(place == root or place.startswith(f"{root}/") for root in _THE_KERNELS):
+        elif any(place == root or place.startswith(f"{root}/") for root in THE_KERNELS):
             yield Fault(path, f"{place} is the kernel's: no file can be placed there")
         elif first[place] != name:
             yield Fault(path, f"is {first[place]} once more")
     for folder, inner in pairwise(folders):
         if inner.startswith(f"{folder}/"):
             yield Fault(("hosts", host_name, "files", first[inner]), f"{folder} is a file, it can't be a folder too")
+
+
+def _folders(host_name: str, host: Host) -> Iterator[Fault]:
+    seen: dict[str, str] = {}
+    for index, name in enumerate(host.tmpfs):
+        path: Path = ("hosts", host_name, "tmpfs", index)
+        place = "/" + "/".join(part for part in name.split("/") if part not in ("", "."))
+        if ".." in place.split("/"):
+            yield Fault(path, "write its place without '..'")
+        elif place == "/" or any(place == root or place.startswith(f"{root}/") for root in THE_KERNELS):
+            yield Fault(path, f"{place} can't be empty: no process would run")
+        elif other := next((other for other in seen if f"{place}/".startswith(f"{other}/")), None):
+            yield Fault(path, f"is {seen[other]} once more" if other == place else f"is in {seen[other]}, an empty one")
+        seen.setdefault(place, name)
 
 
 def _cycles(waits: Mapping[ServiceKey, list[tuple[ServiceKey, Path]]]) -> Iterator[Fault]:

@@ -32,9 +32,11 @@ def _ways(host_name: str, host: Host, route: Route, path: Path) -> Iterator[Faul
         elif via is not None and _is_own(host, via):
             yield Fault((*where, "via"), f"{via} is host '{host_name}' itself")
         elif via is not None and dev is None and not _on_link(host, via):
-            yield Fault((*where, "via"), f"{via} is in no network of host '{host_name}'")
+            yield Fault((*where, "via"), _unreached(host_name, via))
         elif via is not None and via.version != route.version:
             yield Fault((*where, "via"), f"{via} can't be the way to {route.to}: another IP version")
+        elif via is None and route.nexthops and route.version == 6:
+            yield Fault(where, "an IPv6 route's nexthops need via: the kernel takes no interface alone")
     if route.source is not None and not _is_own(host, route.source):
         yield Fault((*path, "source"), f"host '{host_name}' has no address {route.source}")
     elif route.source is not None and route.source.version != route.version:
@@ -53,9 +55,19 @@ def _policy_rules(host_name: str, host: Host) -> Iterator[Fault]:
 
 
 def _on_link(host: Host, via: IPv4Address | IPv6Address) -> bool:
+    """Whether a gateway is a neighbour: in a network of the host, or reached by an interface alone, as a route says."""
     if via.version == 6 and via.is_link_local:
         return False
-    return any(via in address.network for interface in host.interfaces.values() for address in interface.addresses)
+    own = (address.network for interface in host.interfaces.values() for address in interface.addresses)
+    said = (route.network for route in host.routes if not route.gateways and route.dev and route.table == "main")
+    return any(via in network for network in (*own, *said))
+
+
+def _unreached(host_name: str, via: IPv4Address | IPv6Address) -> str:
+    if via.version == 6 and via.is_link_local:
+        return f"{via} is a link's own: give dev as well, the interface behind which it is"
+    route = f"{{to: {via}/{via.max_prefixlen}, dev: …}}"
+    return f"{via} is in no network of host '{host_name}': a route to it by its interface is one, {route}"
 
 
 def _is_own(host: Host, address: IPv4Address | IPv6Address) -> bool:

@@ -308,10 +308,44 @@ def test_a_kill_at_a_random_moment_leaves_nothing(command, number):
             select.select([running.stderr], [], [], rng.uniform(0.3, 1.1))
             running.send_signal(number)
             _, said = running.communicate(timeout=20)
+        if number != signal.SIGKILL and running.returncode:
+            word = {signal.SIGINT: b"interrupted", signal.SIGTERM: b"terminated"}[number]
+            assert (running.returncode, said.splitlines()[-1]) == (128 + number, b"netemu: " + word)
         if command == "up" and json.loads(netemu("ls", "--json").stdout):
             assert netemu("down", "nodeport").returncode == 0, "it was up whole before the kill"
         wait_until_gone()
         assert b"Traceback" not in said
+
+
+@pytest.mark.parametrize("command", ["run", "up"])
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated"), (signal.SIGHUP, "hung up")],
+)
+def test_a_signal_while_a_service_is_waited_for_ends_it_with_that_signals_code(tmp_path, command, number, word):
+    began = tmp_path / "began"
+    file = tmp_path / "slow.yaml"
+    service = {"command": ["touch", str(began)], "ready": {"log": "never", "within": "60s"}, "restart": "always"}
+    file.write_text(json.dumps({"name": "slow", "hosts": {"A": {"services": {"slow": service}}}}))
+    as_usual = ["env", "--default-signal=HUP"]  # whatever started this suite
+    with subprocess.Popen([*as_usual, *NETEMU, command, str(file)], stderr=subprocess.PIPE, text=True) as running:
+        while not began.exists():
+            time.sleep(0.005)
+        running.send_signal(number)
+        _, said = running.communicate(timeout=20)
+    assert (running.returncode, said.splitlines()[-1]) == (128 + number, f"netemu: {word}")
+    wait_until_gone()
+
+
+def test_a_lab_that_nohup_brought_up_outlives_its_terminal(tmp_path):
+    file = tmp_path / "kept.yaml"
+    file.write_text(json.dumps({"name": "kept", "hosts": {"A": {}}}))
+    done = subprocess.run(["nohup", *NETEMU, "up", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (lab,) = json.loads(netemu("ls", "--json").stdout)
+    os.kill(lab["pid"], signal.SIGHUP)
+    assert netemu("exec", "kept", "A", "--", "true").returncode == 0
+    assert netemu("down", "kept").returncode == 0
 
 
 def test_a_killed_supervisor_leaves_nothing_and_its_name_is_free():

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from netemu.cli.diagram import dot, mermaid
 from netemu.cli.main import cli
-from netemu.cli.shape import shape
+from netemu.cli.shape import plain, shape
 from netemu.cli.tree import tree
 from netemu.topology.load import loads
 
@@ -126,3 +126,51 @@ def test_the_command_draws_in_every_style(style):
         told = json.loads(done.output)
         assert told["lab"] == "nodeport"
         assert {"kind": "link", "ends": ["C:cni0", "pod:eth0"]} in told["edges"]
+
+
+TUNNELS = """
+name: tunnels
+networks: {lan: {}}
+hosts:
+  A:
+    interfaces:
+      eth0: {network: lan, addresses: [10.0.0.1/24]}
+      vx0: {addresses: [10.9.0.1/24], vxlan: {id: 42, remote: 10.0.0.2}}
+      mv0: {addresses: [10.0.0.11/24], macvlan: {dev: eth0}}
+      g: {vxlan: {id: 7, group: 239.1.1.1, dev: eth0}}
+  B:
+    interfaces:
+      eth0: {network: lan, addresses: [10.0.0.2/24]}
+      vx0: {addresses: [10.9.0.2/24], vxlan: {id: 42, remote: 10.0.0.1}}
+      g: {vxlan: {id: 7, group: 239.1.1.1, dev: eth0}}
+      far: {vxlan: {id: 9, remote: 10.0.0.3}}
+  C: {interfaces: {eth0: {network: lan, addresses: [10.0.0.3/24]}, g: {vxlan: {id: 7, group: 239.1.1.1, dev: eth0}}}}
+"""
+
+
+def test_tunnels_come_after_all_else_and_macvlans_stand_at_their_hosts():
+    assert drawing(TUNNELS) == [
+        "lan",
+        "├─ A:eth0 10.0.0.1/24   macvlan mv0 10.0.0.11/24 on eth0",
+        "├─ B:eth0 10.0.0.2/24   vxlan 9 far to 10.0.0.3",
+        "└─ C:eth0 10.0.0.3/24",
+        "",
+        "A:vx0 10.9.0.1/24 ══ B:vx0 10.9.0.2/24   vxlan 42",
+        "A:g, B:g, C:g   vxlan 7 over 239.1.1.1",
+    ]
+
+
+def test_tunnels_are_edges_in_every_style():
+    drawn = shape(loads(TUNNELS)[0])
+    flowchart, graph = list(mermaid(drawn)), list(dot(drawn))
+    assert '  h1 -.-|"vxlan 42 · vx0 10.9.0.1/24 · vx0 10.9.0.2/24"| h2' in flowchart
+    assert '  v2(["vxlan 7 over 239.1.1.1"])' in flowchart
+    assert sum(line.endswith("| v2") for line in flowchart) == 3
+    assert sum("style=dashed" in line for line in graph) == 1 + 1 + 3
+    told = plain(drawn)
+    assert told["nodes"][0]["interfaces"]["mv0"] == ["10.0.0.11/24"]
+    assert told["nodes"][-1] == {"kind": "vxlan", "name": "vxlan 7 over 239.1.1.1"}
+    assert [edge["ends"] for edge in told["edges"] if edge["kind"] == "vxlan"] == [
+        ["A:vx0", "B:vx0"],
+        *([f"{host}:g", "vxlan 7 over 239.1.1.1"] for host in "ABC"),
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import kernel_needs
@@ -25,7 +26,9 @@ hosts:
     services:
       talk: {command: [sh, -c, "echo hello $$; exec sleep 1000"], ready: {log: hello}}
       other: {command: [sh, -c, "printf unfinished; exec sleep 1000"], ready: {log: unfinished}}
-  quiet: {services: {mute: {command: [sleep, "1000"]}}}
+  quiet:
+    services: {mute: {command: [sleep, "1000"]}}
+    policy_rules: [{family: ipv6, tos: 16, table: 7, priority: 32766}, {to: 10.0.0.0/8, type: prohibit, priority: 0}]
   B:
     interfaces: {eth0: {network: lan, addresses: [10.0.0.2/24]}, eth1: {addresses: [10.9.0.2/24, "fd09::2/64"]}}
     policy_rules: [{from: 10.0.0.0/24, table: 7, priority: 100}, {fwmark: 0x10/0xf0, table: 7, priority: 101}]
@@ -97,6 +100,25 @@ def test_show_reads_well():
         line.startswith("0 ip edge in tcp dport 9") for line in lines
     )
     assert any(line.startswith("talk ready, process ") for line in lines)
+    begin = lines.index("quiet")
+    quiet = lines[begin : lines.index("", begin)]
+    assert [line for line in quiet if line.startswith(("0: ", "32766: "))] == [
+        "0: from all to 10.0.0.0/8 prohibit",
+        "32766: ipv6 from all tos 0x10 lookup 7",
+    ]
+
+
+def test_show_says_which_signal_ended_a_service(tmp_path):
+    file = tmp_path / "gone.yaml"
+    file.write_text("name: gone\nhosts: {A: {services: {gone: {command: [sh, -c, 'kill -9 $$']}}}}\n")
+    try:
+        assert netemu("up", str(file)).returncode == 0
+        end = time.monotonic() + 20
+        while "gone  ready" in (told := netemu("show", "gone").stdout):
+            assert time.monotonic() < end
+        assert "    gone  failed, killed by signal 9 (Killed)\n" in told
+    finally:
+        netemu("down", "gone")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,31 @@ def test_two_that_take_one_lab_down_at_once_both_succeed(plain):
     assert all(code == 0 or "not up" in text or "not ready" in text for code, text in zip(codes, said, strict=True))
 
 
+def test_a_lab_that_is_held_outside_of_a_host_is_told_as_that_on_it(plain):
+    """A host sees the machine's /run, and the lab's own processes only."""
+    assert netemu("up", plain).returncode == 0
+    for asked in ("show", "down"):
+        done = netemu("exec", "plain", "A", "--", *NETEMU, asked, "plain")
+        assert done.returncode == 2
+        assert "lab plain is held by a process that can't be seen here" in done.stderr
+    assert netemu("exec", "plain", "A", "--", *NETEMU, "ls").returncode == 0
+
+
+def test_a_lab_that_is_still_coming_up_can_be_taken_down(tmp_path):
+    service = "services: {never: {command: [sleep, inf], ready: {tcp: 1, within: 10min}}}"
+    file = tmp_path / "slow.yaml"
+    file.write_text(PLAIN.replace("A: {", f"A: {{{service}, "))
+    with subprocess.Popen([*NETEMU, "up", str(file)], stderr=subprocess.PIPE, text=True) as coming_up:
+        while "never" not in "".join(str(path) for path in BASE.glob("plain/*")):  # its folder: the service is started
+            assert coming_up.poll() is None
+            time.sleep(0.02)
+        assert json.loads(netemu("ls", "--json").stdout)[0]["state"] == "not ready"
+        done = netemu("down", "plain")
+        assert (done.returncode, done.stdout.split(" (")[0], done.stderr) == (0, "plain is down", "")
+        assert coming_up.wait(timeout=10) != 0
+    assert left() == []
+
+
 def test_a_name_that_is_wrong_is_met_with_the_one_that_was_meant(plain):
     assert netemu("up", plain, "--name", "plainest").returncode == 0
     says = {
@@ -189,16 +215,49 @@ def test_bash_takes_the_completion_script():
     assert (done.returncode, "netemu" in done.stdout) == (0, True), done.stderr
 
 
+SERVED = "services: {sleeper: {command: [sleep, '99']}}"
+
+
+def test_bash_completes_what_has_a_colon_in_it_and_files(plain, tmp_path):
+    """It parts words at colons, and puts a completion in the place of what is behind the last one."""
+    served = tmp_path / "served.yaml"
+    served.write_text(PLAIN.replace("A: {", f"A: {{{SERVED}, "))
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "node.yml").touch()
+    assert netemu("up", str(served)).returncode == 0
+    (tmp_path / "netemu").write_text(f'#!/bin/sh\nexec {sys.executable} -m netemu "$@"\n')
+    (tmp_path / "netemu").chmod(0o755)
+
+    def replies(line: str) -> list[str]:
+        asked = f"COMP_LINE='{line}' COMP_POINT={len(line)}; _netemu_completion netemu; "
+        script = netemu("completion", "bash").stdout + asked + "printf '%s\\n' \"${COMPREPLY[@]}\""
+        path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["bash", "--norc", "-c", script], capture_output=True, text=True, check=False, env=path, cwd=tmp_path
+        )
+        assert done.stderr == ""
+        return done.stdout.split()
+
+    assert replies("netemu link plain A:") == ["eth0"]
+    assert replies("netemu link plain A:e") == ["eth0"]
+    assert replies("netemu link plain ") == ["A:eth0", "B:eth0"]
+    assert replies("netemu restart plain A:s") == ["sleeper"]
+    assert replies("netemu restart plain ") == ["A", "B"]
+    assert replies("netemu logs plain A ") == ["sleeper"]
+    assert replies("netemu up no") == ["nodeport", "node.yml"]
+
+
 def test_files_for_which_there_is_no_place_are_told_by_line_before_anything_is_built(tmp_path):
     file = tmp_path / "placed.yaml"
     file.write_text(
         "name: placed\nhosts:\n  a:\n    files:\n      /etc: x\n"
-        "  b:\n    files:\n      /etc/passwd/x: x\n      /etc/new/x: x\n"
+        "  b:\n    files:\n      /etc/passwd/x: x\n      /etc/new/x: x\n      /etc/mtab: x\n"
     )
     done = netemu("up", str(file))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         f"netemu: {file}:5: hosts.a.files./etc: host a: /etc is a folder: a file can't be placed over it",
         f"{file}:8: hosts.b.files./etc/passwd/x: host b: /etc/passwd is no folder",
+        f"{file}:10: hosts.b.files./etc/mtab: host b: /etc/mtab leads into /proc: no file can be placed there",
     ]
     assert "placed" not in netemu("ls").stdout

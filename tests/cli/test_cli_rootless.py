@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -94,19 +96,19 @@ def test_an_ordinary_users_hosts_have_files_at_new_places(user):
 def test_files_have_a_place_in_a_folder_with_the_machines_own_mounts_below_it(user):
     """As /etc of a container has them: there they can't be parted from it, nor that be overlaid."""
     (user.folder / "named").write_text("of the machine\n")
-    subprocess.run(["mount", "--bind", str(user.folder / "named"), "/etc/hostname"], check=True)
+    subprocess.run(["mount", "--bind", str(user.folder / "named"), "/etc/profile"], check=True)
     try:
         file = user.folder / "files.yaml"
         file.write_text("name: filed\nhosts: {A: {files: {/etc/new: of etc, /etc/deeper/still: deeper}}}\n")
         done = user.netemu("up", str(file))
         assert done.returncode == 0, done.stderr
-        shown = "cat /etc/new /etc/deeper/still /etc/hostname; getent passwd nobody >&2; touch /etc/mine; hostname"
+        shown = "cat /etc/new /etc/deeper/still /etc/profile; getent passwd nobody >&2; touch /etc/mine; hostname"
         done = user.netemu("exec", "filed", "A", "--", "sh", "-c", shown)
         assert done.stdout == "of etcdeeperof the machine\nA\n", done.stderr
         assert done.stderr.startswith("nobody:")
         assert user.netemu("down", "filed").returncode == 0
     finally:
-        subprocess.run(["umount", "/etc/hostname"], check=True)
+        subprocess.run(["umount", "/etc/profile"], check=True)
     assert not Path("/etc/mine").exists()
 
 
@@ -152,7 +154,7 @@ def test_an_ordinary_users_stopped_supervisor_is_listed_so_and_ended(user, plain
     os.kill(lab["pid"], signal.SIGSTOP)
     assert until(lambda: json.loads(user.netemu("ls", "--json").stdout)[0]["state"] == "stopped")
     done = user.netemu("exec", "plain", "A", "--", "true")
-    assert (done.returncode, f"kill -CONT {lab['pid']} brings it back" in done.stderr) == (4, True)
+    assert (done.returncode, f"kill -CONT {lab['pid']} lets it go on" in done.stderr) == (2, True)
     assert user.netemu("down", "plain").returncode == 0
     assert until(lambda: not user.processes()), user.processes()
     assert until(lambda: not user.state), user.state
@@ -323,3 +325,29 @@ def test_doctor_names_the_sysctl_that_forbids_user_namespaces(user):
     assert (users["there"], users["needed"]) == (False, True)
     assert users["remedy"].startswith("sudo sysctl -w user.max_user_namespaces=")
     assert told["nf_tables"]["detail"].startswith("not tried")
+
+
+NONE_LEFT = 'echo 0 > /proc/sys/user/max_net_namespaces; exec "$@"'
+
+
+def test_doctor_blames_no_kernel_for_what_it_could_not_try():
+    """In a user namespace of our own whose own sysctl allows no network namespaces."""
+    command = ["unshare", "-U", "-r", "-n", "-m", "sh", "-c", NONE_LEFT, "sh", sys.executable, "-m", "netemu", "doctor"]
+    as_json = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    in_words = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (as_json.returncode, in_words.returncode) == (4, 4), as_json.stderr
+    told = {feature["name"]: feature for feature in json.loads(as_json.stdout)["features"]}
+    spaces = told["network namespaces"]
+    assert (spaces["there"], spaces["tried"], "user.max_net_namespaces" in spaces["detail"]) == (False, True, True)
+    assert {told[name]["tried"] for name in ("nf_tables", "veth", "overlay", "nft trace events")} == {False}
+    assert "modprobe" not in "".join(feature["remedy"] for feature in told.values())
+    assert re.search(r"(?m)^untried  veth +there is no network namespace to try it in$", in_words.stdout)
+
+
+def test_an_ordinary_users_host_writes_its_own_sysctls_alone(user, plain):
+    assert user.netemu("up", plain).returncode == 0
+    script = "echo 1 > /proc/sys/net/ipv4/ip_forward; grep ' /proc/sys ' /proc/mounts"
+    done = user.netemu("exec", "plain", "A", "--", "sh", "-ec", script)
+    assert user.netemu("down", "plain").returncode == 0
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[3].split(",")[0] == "ro"

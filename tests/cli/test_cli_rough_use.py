@@ -197,6 +197,36 @@ def test_a_stopped_exec_does_not_keep_the_lab_up(up):
         assert running.wait(10) == 137
 
 
+def test_a_stopped_lab_is_told_to_be_that_and_goes_on_where_it_was(up):
+    holder = json.loads(shell("netemu ls --json").stdout)[0]["pid"]
+    os.kill(holder, signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        asked = shell("netemu exec nodeport A -- true")
+        listed = shell("netemu ls")
+        assert time.monotonic() - start < 10
+    finally:
+        os.kill(holder, signal.SIGCONT)
+    assert (asked.returncode, asked.stdout) == (2, "")
+    assert f"the process that holds lab nodeport is stopped: kill -CONT {holder} lets it go on" in asked.stderr
+    assert "nodeport  stopped" in listed.stdout
+    assert shell("netemu exec nodeport A -- true").returncode == 0
+
+
+def test_a_stopped_lab_can_be_taken_down_and_leaves_nothing():
+    assert shell("netemu up nodeport").returncode == 0
+    holder = json.loads(shell("netemu ls --json").stdout)[0]["pid"]
+    os.kill(holder, signal.SIGSTOP)
+    start = time.monotonic()
+    down = shell("netemu down nodeport")
+    assert (down.returncode, time.monotonic() - start < 10) == (0, True), down.stderr
+    assert shell("netemu ls").stdout == "no lab is up\n"
+    until = time.monotonic() + 2
+    while left() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert left() == []
+
+
 def test_an_odd_request_is_the_askers_trouble_alone(up):
     for odd in (b"[]", b"not json", b'{"do": "dance"}', b""):
         with socket.socket(socket.AF_UNIX) as sock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import errno
 import fcntl
 import socket
@@ -240,6 +241,41 @@ async def test_a_rate_holds_back_what_is_sent_and_taken_away_no_longer_does(pair
     assert qdisc_of(left, "eth0") is None
     with pytest.raises(RefusedError):
         await left.unshape("eth0")
+
+
+def passed(left, right):
+    """How many of 300 short datagrams, sent at once, come through."""
+    with left.net.entered():
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with right.net.entered():
+        receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sender, receiver:
+        receiver.bind(("192.0.2.2", 9))
+        receiver.settimeout(1)
+        for number in range(300):
+            sender.sendto(number.to_bytes(2), ("192.0.2.2", 9))
+        count = 0
+        with contextlib.suppress(TimeoutError):
+            while receiver.recv(2):
+                count += 1
+        return count
+
+
+async def test_a_queue_holds_so_many_packets_however_short_they_are(pair):
+    """Beside those that the full bucket lets through at once: two frames, 3,028 bytes, of datagrams in 44."""
+    left, right = pair
+    round_trip(left, right)  # its neighbour is known
+    kinds = {}
+    for queue in (10, None, 20, 10):
+        await left.shape("eth0", Shape(rate=100_000, queue=queue))
+        (kinds[queue],) = {
+            entry["kind"]
+            for entry in inventory.read_qdiscs(left, left.names())
+            if entry["ifname"] == "eth0" and not entry["root"]
+        }
+    assert kinds == {10: "pfifo", None: "bfifo", 20: "pfifo"}
+    at_once, in_time = 3028 // 44 + 1, 15
+    assert 10 <= passed(left, right) <= at_once + 10 + in_time
 
 
 async def test_a_delay_is_applied_and_replaced_or_its_lack_is_said_by_name(pair):

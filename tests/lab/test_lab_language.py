@@ -76,6 +76,24 @@ async def reaches(one, other, address: str) -> None:
         assert await asyncio.wait_for(loop.sock_recv(receiver, 100), 10) == b"hello"
 
 
+async def test_a_gateway_behind_an_interface_without_a_subnet_is_reached_as_a_route_says():
+    """As Calico's pods have it; whichever route is written first, and again when the interface was down."""
+    routes = [
+        *({"to": "default", "via": "169.254.1.1"}, {"to": "169.254.1.1/32", "dev": "eth0"}),
+        *({"to": "::/0", "via": "fd99::1"}, {"to": "fd99::1/128", "dev": "eth0"}),
+    ]
+    pod = {"interfaces": {"eth0": {"addresses": ["10.1.0.1/32", "fd01::1/128"]}}, "routes": routes}
+    hosts = {"A": pod, "B": {"interfaces": {"eth0": {"addresses": ["169.254.1.1/32", "fd99::1/128"]}}}}
+    document = {"name": "calico", "hosts": hosts, "links": [{"endpoints": ["A:eth0", "B:eth0"]}]}
+    async with Lab(document) as lab:
+        there = [await said(lab, "A", "ip", family, "route", "show", "default") for family in ("-4", "-6")]
+        assert [text.split(" dev ")[0] for text in there] == ["default via 169.254.1.1", "default via fd99::1"]
+        assert lab.linkage is not None
+        await lab.linkage.set_down(("A", "eth0"))
+        await lab.linkage.set_up(("A", "eth0"))
+        assert [await said(lab, "A", "ip", family, "route", "show", "default") for family in ("-4", "-6")] == there
+
+
 async def test_routes_of_every_kind_are_the_kernels(lab):
     main = await said(lab, "A", "ip", "route")
     assert "blackhole 10.7.0.0/16" in main

@@ -144,6 +144,22 @@ async def test_a_sysctl_that_the_kernel_does_not_have_is_told_with_its_line():
         await up(text)
 
 
+async def test_a_sysctl_of_the_whole_machine_is_told_as_that():
+    text = TWO.replace("  B:\n", "  B:\n    sysctls: {net.netfilter.nf_conntrack_max: 1000}\n")
+    with pytest.raises(TopologyError, match=r"two.yaml:7: .*nf_conntrack_max = 1000: it is the whole machine's"):
+        await up(text)
+
+
+async def test_the_sysctls_of_an_interface_with_a_dot_in_its_name_are_written_either_way():
+    """As sysctl(8) has them."""
+    first = {"net.ipv4.conf.eth0/7.rp_filter": 2, "net/ipv4/conf/eth0.7/arp_ignore": "3"}
+    made = {"addresses": ["10.0.0.1/24"]}
+    hosts = {"A": {"interfaces": {"eth0.7": made}, "sysctls": first}, "B": {"interfaces": {"eth0": {}}}}
+    async with Lab({"name": "dots", "hosts": hosts, "links": [{"endpoints": ["A:eth0.7", "B:eth0"]}]}) as lab:
+        own = "/proc/sys/net/ipv4/conf/eth0.7/"
+        assert (await lab["A"].run("cat", f"{own}rp_filter", f"{own}arp_ignore")).stdout == "2\n3\n"
+
+
 async def test_a_lab_that_is_named_appears_to_ip_netns_and_gives_its_name_back():
     topology, _ = loads(TWO)
     async with Lab(topology, named=True) as lab:

@@ -48,6 +48,28 @@ async def test_a_program_that_can_not_be_started_is_told(lab):
         await lab["A"].start("no-such")
 
 
+async def test_a_host_says_its_own_name_everywhere(lab):
+    command = ("sh", "-c", "hostname; uname -n; cat /etc/hostname /proc/sys/kernel/hostname")
+    assert (await lab["B"].run(*command)).stdout == "B\n" * 4
+
+
+async def test_a_name_that_the_topology_places_is_that():
+    hosts = {"A": {"files": {"/etc/hostname": "placed\n"}}}
+    async with Lab(Topology.model_validate({"name": "one", "hosts": hosts})) as lab:
+        assert (await lab["A"].run("cat", "/etc/hostname")).stdout == "placed\n"
+
+
+async def test_no_command_at_all_is_told(lab):
+    for run in (lab["A"].run, lab["A"].start):
+        with pytest.raises(UsageError, match="host A: no command was given"):
+            await run()
+
+
+async def test_a_commands_input_is_bytes_or_a_text(lab):
+    assert (await lab["A"].run("cat", input="grüße")).stdout == "grüße"
+    assert (await lab["A"].run("cat", input=b"bytes")).stdout == "bytes"
+
+
 async def test_a_process_has_the_limits_of_whoever_has_the_lab(lab):
     import resource
 

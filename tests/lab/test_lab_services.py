@@ -9,6 +9,7 @@ import time
 import pytest
 
 from netemu import Lab, ServiceError, UsageError
+from netemu.lab.show import shown
 from netemu.topology.load import loads
 
 WITHIN = 20.0
@@ -43,10 +44,14 @@ UNIX = "import socket as s, time; a = s.socket(1, 1); a.bind('FOLDER/served'); a
         (["python3", "-m", "http.server", "80"], {"tcp": 80}),
         (["python3", "-c", UDP], {"udp": 53}),
         (["python3", "-c", UNIX], {"unix": "FOLDER/served"}),
+        (["python3", "-c", UNIX.replace("FOLDER/", "")], {"unix": "served"}),
+        (["python3", "-c", UNIX.replace("FOLDER/", "./")], {"unix": "served"}),
+        (["python3", "-c", UNIX.replace("FOLDER/", "\\0")], {"unix": "@served"}),
+        (["sh", "-c", "sleep 0.2; touch x; sleep 99"], {"command": ["test", "-e", "x"]}),
         (["sh", "-c", "sleep 0.2; touch FOLDER/x; sleep 99"], {"command": ["test", "-e", "FOLDER/x"]}),
         (["sh", "-c", "echo up; sleep 0.2; echo now ready to serve; sleep 99"], {"log": "ready to [a-z]+"}),
     ],
-    ids=["tcp", "udp", "unix", "command", "log"],
+    ids=["tcp", "udp", "unix", "own unix", "dotted unix", "abstract unix", "own command", "command", "log"],
 )
 async def test_a_service_is_ready_in_each_way_that_there_is(command, ready, tmp_path):
     text = json.dumps({"command": command, "ready": ready}).replace("FOLDER", str(tmp_path))
@@ -60,13 +65,34 @@ async def test_a_service_is_ready_in_each_way_that_there_is(command, ready, tmp_
     ("ready", "told"),
     [
         ("{log: never, within: 200ms}", "no line of its output matches 'never'"),
-        ("{unix: /no/such, within: 200ms}", "nothing listens on unix /no/such"),
+        ("{unix: /no/such, within: 200ms}", "nothing listens on the unix socket /no/such"),
         ("{command: [sh, -c, exit 1], within: 200ms}", "sh -c exit 1 does not exit 0"),
     ],
 )
 async def test_a_service_that_does_not_get_ready_is_told_with_what_lacks(ready, told):
     with pytest.raises(ServiceError, match=f"service web on A was not ready within 200ms: {told}"):
         async with lab_of(f"web: {{command: [sleep, '99'], ready: {ready}}}"):
+            pass
+
+
+async def test_a_socket_of_the_same_relative_name_elsewhere_makes_no_service_ready():
+    """The kernel tells a relative path as it was bound, whoever bound it: here the other one did, and is ready."""
+    bound = json.dumps({"command": ["python3", "-c", UNIX.replace("FOLDER/", "")], "ready": {"unix": "served"}})
+    with pytest.raises(ServiceError, match="service lazy on A was not ready within 200ms: nothing listens on the unix"):
+        async with lab_of(
+            f"busy: {bound}",
+            "lazy: {command: [sleep, '99'], after: [busy], ready: {unix: served, within: 200ms}}",
+        ):
+            pass
+
+
+async def test_an_expression_that_takes_too_long_is_told_and_the_lab_goes_on_meanwhile():
+    """Its time is exponential: 60 letters would take years."""
+    text = json.dumps(
+        {"command": ["sh", "-c", f"echo {'a' * 60}; sleep 99"], "ready": {"log": "^(a+)+b", "within": "60min"}}
+    )
+    with pytest.raises(ServiceError, match=r"services.web.ready.log: '\^\(a\+\)\+b' takes too long on a line"):
+        async with asyncio.timeout(WITHIN), lab_of(f"web: {text}"):
             pass
 
 
@@ -127,6 +153,20 @@ async def test_a_service_that_ends_over_and_over_is_said_to_be_restarting():
         await until(waiting)
 
 
+async def test_services_are_not_started_again_where_process_1_has_ended():
+    """Nothing can be: the kernel ended every process of the lab with it."""
+    async with lab_of(
+        "web: {command: [sleep, '99'], restart: always}", "loop: {command: [nproc], restart: always}"
+    ) as lab:
+        lab.pids.process.kill()
+        await until(lambda: all_failed(lab))
+        assert "process 1 has ended" in (await shown(lab, ["A"]))["hosts"]["A"]["remarks"][-1]
+
+
+async def all_failed(lab: Lab) -> bool:
+    return {state.state for state in lab.services.states()} <= {"failed", "ended"}
+
+
 async def test_a_killed_service_is_ready_again_without_anybody_asking():
     service = 'web: {command: [python3, -m, http.server, "80"], ready: {tcp: 80}, restart: always}'
     async with lab_of(service) as lab:
@@ -154,6 +194,13 @@ async def test_services_can_be_restarted_by_hand():
         assert lab.services.states()[1].pid != before["other"]
         with pytest.raises(UsageError, match="host A has no service 'ftp': there are web, other"):
             await lab.restart("A", "ftp")
+
+
+async def test_restarts_of_one_service_at_once_take_turns():
+    slow = "slow: {command: [sh, -c, 'sleep 0.1; echo up; sleep 99'], ready: {log: up}}"
+    async with lab_of(slow, "other: {command: [sleep, '99']}") as lab:
+        await asyncio.gather(*(lab.restart("A", name) for name in ("slow", None, "slow", "other", "slow")))
+        assert [state.state for state in lab.services.states()] == ["ready", "ready"]
 
 
 async def test_what_was_ready_once_is_waited_for_no_more():

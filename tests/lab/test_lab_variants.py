@@ -54,6 +54,16 @@ async def test_each_plain_name_is_of_the_labs_backend_and_others_stay(backend, m
 
 
 @pytest.mark.parametrize("backend", SAYS)
+async def test_rules_for_nft_that_begin_with_a_flush_leave_those_for_iptables(backend):
+    """As Debian's own /etc/nftables.conf begins."""
+    rules, flush = "*filter\n-A {0} -p tcp -j ACCEPT\nCOMMIT\n", "flush ruleset\ntable ip own {}\n"
+    async with lab(backend, iptables=rules.format("INPUT"), ip6tables=rules.format("OUTPUT"), nft=flush) as one:
+        assert "-A INPUT -p tcp" in (await one["A"].run("iptables-save")).stdout
+        assert "-A OUTPUT -p tcp" in (await one["A"].run("ip6tables-save")).stdout
+        assert "table ip own" in (await one["A"].run("nft", "list", "tables")).stdout
+
+
+@pytest.mark.parametrize("backend", SAYS)
 async def test_a_rule_added_by_the_plain_name_is_of_the_backend_in_show(backend):
     rules = "*filter\n-A INPUT -p tcp -j ACCEPT\nCOMMIT\n"
     async with lab(backend, iptables=rules) as one:

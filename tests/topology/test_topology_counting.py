@@ -79,6 +79,8 @@ def test_a_count_is_a_whole_number_within_bounds(count):
         ("{n/2}", "'{n/2}' is no sum"),
         ("{n//(n-n)}", "is no sum"),
         ("{n n}", "'{n n}' is no sum"),
+        ("{n:1000d}", "'{n:1000d}' is too wide: 999 digits are the most"),
+        (f"{{n:{'9' * 5000}d}}", "is too wide"),
         ("{n*99999999999}", "is 99999999999 for the host numbered 1"),
     ],
 )

@@ -162,6 +162,9 @@ def test_a_shape_that_can_not_be_is_refused(arguments, says):
     assert str(caught.value) == says
     with pytest.raises(UsageError, match="fanout"):
         generate("tree", 3, fanout=0)
+    for size in ("5", 5.0, True, None):
+        with pytest.raises(UsageError, match=f"{size!r} is no size: a whole number is due"):
+            generate("star", size)
     with pytest.raises(UsageError, match="neither"):
         generate("tree", 3, ipv4=False)
 

@@ -124,7 +124,7 @@ BROKEN = {
         "via: 10.7.0.1",
         16,
         "hosts.B.routes[0].via",
-        "10.7.0.1 is in no network of host 'B'",
+        "10.7.0.1 is in no network of host 'B': a route to it by its interface is one, {to: 10.7.0.1/32, dev: …}",
     ),
     "route that goes nowhere": (", via: 10.0.0.1", "", 16, "hosts.B.routes[0]", "give via, dev or both"),
     "traffic from no host": ("from: A", "from: Z", 23, "traffic[0].from", "no host 'Z': there are A, B"),

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from netemu.errors import TopologyError
-from netemu.topology.model import Host, Interface, Ready, Route, Service, Topology
+from netemu.topology.model import Host, Interface, PolicyRule, Ready, Route, Service, Topology
 from netemu.topology.schema import schema
 from netemu.topology.strict import of_shape
 
@@ -65,8 +65,12 @@ def test_a_name_and_hosts_can_not_be_blank(section):
         (Interface, {"mtu": 65536}),
         (Interface, {"mac": "02:00:00:00:00:0"}),
         (Host, {"sysctls": {"kernel.panic": 1}}),
-        (Host, {"sysctls": {"net/ipv4/ip_forward": 1}}),
+        (Host, {"sysctls": {"net/../kernel/panic": 1}}),
         (Host, {"sysctls": {"net..ip_forward": 1}}),
+        (Host, {"sysctls": {"net.ipv4.ip_forward": ""}}),
+        (Host, {"environment": {"A": "x\0y"}}),
+        (Service, {"command": ["echo", "x\0y"]}),
+        (PolicyRule, {"tos": 3, "table": 100}),
         (Topology, {"name": "x", "hosts": {}}),
     ],
 )

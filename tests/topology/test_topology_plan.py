@@ -154,9 +154,9 @@ def test_rules_are_given_to_the_tools_exactly_as_written():
     topology = pair(iptables="*nat\n COMMIT\n", ip6tables="*raw\nCOMMIT", nft="table ip t {}\n")
     loaded = [(step.host, step.tool, step.text, step.path[-1]) for step in of(LoadRules, topology)]
     assert loaded == [
+        ("A", "nft", "table ip t {}\n", "nft"),
         ("A", "iptables", "*nat\n COMMIT\n", "iptables"),
         ("A", "ip6tables", "*raw\nCOMMIT", "ip6tables"),
-        ("A", "nft", "table ip t {}\n", "nft"),
     ]
 
 

@@ -31,7 +31,7 @@ def test_a_size_is_bytes_in_units_of_1024(text, found):
 @pytest.mark.parametrize(
     ("read", "text"),
     [
-        *((share, text) for text in ("1", "101%", "-1%", "1 %", "%", "")),
+        *((share, text) for text in ("1", "101%", "-1%", "1 %", "%", "", "\N{ARABIC-INDIC DIGIT ONE}%")),
         *((bits_per_second, text) for text in ("1000", "1mb", "1Mbit", "0bit", "7bit", "1mbps", "")),
         *((packets, text) for text in ("5", "0packets", "1.5packets", "5packetss", "")),
         *((size, text) for text in ("8", "8MB", "8mib", "0B", "-1B", "8 MiB", "1025GiB", "0.1B", "")),

@@ -44,6 +44,25 @@ def test_a_lab_that_fits_has_no_faults():
     assert found(lab()) == []
 
 
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("A", "1"), "'1' would be read as an address, not as a name: put a letter first"),
+        (("A", "0x1f"), "'0x1f' would be read as an address, not as a name: put a letter first"),
+        (("A", "localhost"), "'localhost' is every host itself: choose another name"),
+        (("A", "Ip6-Loopback"), "'Ip6-Loopback' is every host itself: choose another name"),
+        (("node-b", "Node-B"), "'Node-B' and 'node-b' are one name to who looks it up: case is not seen"),
+    ],
+)
+def test_a_host_is_found_by_its_name(names, says):
+    topology = lab(hosts={name: {} for name in names}, links=[], traffic=[])
+    assert found(topology) == [(f"hosts.{names[1]}", says)]
+
+
+def test_names_that_only_begin_as_an_address_are_names():
+    assert found(lab(hosts={"1a": {}, "0xg": {}, "10-1": {}}, links=[], traffic=[])) == []
+
+
 def test_segments_are_networks_by_name_and_links_by_number():
     assert segments(lab()) == {"lan": [("A", "eth0"), ("B", "eth0")], "link 0": [("B", "to-c"), ("C", "to-b")]}
 
@@ -166,11 +185,19 @@ def test_an_interface_on_an_unknown_network_is_told_which_there_are():
     assert ("hosts.A.interfaces.eth0.network", "no network 'lan': there are wan, dmz") in problems
 
 
+UNREACHED = "is in no network of host 'A': a route to it by its interface is one, "
+
+
 @pytest.mark.parametrize(
     ("route", "key", "says"),
     [
-        ({"to": "default", "via": "10.9.0.1"}, "via", "10.9.0.1 is in no network of host 'A'"),
-        ({"to": "default", "via": "fd01::1"}, "via", "fd01::1 is in no network of host 'A'"),
+        ({"to": "default", "via": "10.9.0.1"}, "via", f"10.9.0.1 {UNREACHED}{{to: 10.9.0.1/32, dev: …}}"),
+        ({"to": "default", "via": "fd01::1"}, "via", f"fd01::1 {UNREACHED}{{to: fd01::1/128, dev: …}}"),
+        (
+            {"to": "default", "via": "fe80::1"},
+            "via",
+            "fe80::1 is a link's own: give dev as well, the interface behind which it is",
+        ),
         ({"to": "fd01::/64", "via": "10.0.0.2"}, "via", "10.0.0.2 can't be the way to fd01::/64: another IP version"),
         ({"to": "default", "dev": "eth7"}, "dev", "no interface 'eth7' on host 'A'"),
     ],
@@ -191,6 +218,14 @@ def test_a_route_must_lead_out_of_its_host(route, key, says):
 def test_a_route_that_leads_out_of_its_host_fits(route):
     hosts = {"A": {"interfaces": on_lan("10.0.0.1/24"), "routes": [route]}, "B": {"interfaces": on_lan("10.0.0.2/24")}}
     assert found(lab(hosts=hosts, links=[])) == []
+
+
+def test_ways_of_an_ipv6_route_have_gateways():
+    """fib6_config and ip6_route_multipath_add in net/ipv6/route.c."""
+    route = {"to": "fd09::/64", "nexthops": [{"via": "fd00::2"}, {"dev": "eth0"}]}
+    hosts = {"A": {"interfaces": on_lan("fd00::1/64"), "routes": [route]}, "B": {"interfaces": on_lan("fd00::2/64")}}
+    says = "an IPv6 route's nexthops need via: the kernel takes no interface alone"
+    assert found(lab(hosts=hosts, links=[])) == [("hosts.A.routes[0].nexthops[1]", says)]
 
 
 def test_traffic_comes_from_a_host():

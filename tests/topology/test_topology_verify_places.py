@@ -74,7 +74,7 @@ def test_a_file_that_can_not_be_placed_is_told(files, key, says):
         (
             [{"to": "default", "nexthops": [{"via": "10.0.0.2"}, {"via": "10.7.0.2"}]}],
             "[0].nexthops[1].via",
-            "10.7.0.2 is in no network of host 'A'",
+            "10.7.0.2 is in no network of host 'A': a route to it by its interface is one, {to: 10.7.0.2/32, dev: …}",
         ),
         ([{"to": "default", "nexthops": [{"dev": "eth5"}]}], "[0].nexthops[0].dev", "no interface 'eth5' on host 'A'"),
         (

@@ -43,6 +43,35 @@ def place_files(files: Sequence[Sequence[str]], kept: str) -> None:
             mount(source, target, flags=MS_BIND)
 
 
+def own_folders(folders: Sequence[str], kept: str, lab: str) -> None:
+    """Give the host folders of its own, in memory and empty, whatever the machine has there.
+
+    `kept` is as for `place_files`; the folder `lab`, where services run, stays in sight. Raises OSError.
+    """
+    for number, folder in enumerate(map(os.path.realpath, folders)):
+        if not os.path.isdir(folder):
+            _make_own(_nearest_folder(folder), f"{kept}.{number}")
+            os.makedirs(folder)
+        here, seen = os.stat(folder), os.open(lab, os.O_PATH)
+        try:
+            _tmpfs(folder, here)
+            if is_below(lab, folder):
+                os.makedirs(lab, mode=0o700)
+                mount(f"/proc/self/fd/{seen}", lab, flags=MS_BIND | MS_REC)
+        finally:
+            os.close(seen)
+
+
+def _tmpfs(folder: str, like: os.stat_result) -> None:
+    mode = f"mode={stat.S_IMODE(like.st_mode):o}"
+    try:
+        mount("tmpfs", folder, "tmpfs", options=f"{mode},uid={like.st_uid},gid={like.st_gid}")
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # whose it is has no number in the user namespace of an ordinary user's lab
+            raise
+        mount("tmpfs", folder, "tmpfs", options=mode)
+
+
 def cover_name(source: str, name: str) -> None:
     """Lay a file over a name itself, be it a symlink: what that leads to stays as it is. Raises OSError."""
     there = os.open(name, os.O_PATH | os.O_NOFOLLOW)
@@ -94,7 +123,7 @@ def _overlay(folder: str, kept: str) -> None:
             raise
     os.chmod(f"{kept}/upper", stat.S_IMODE(here.st_mode))
     os.chdir(folder)
-    with Covering(folder):
+    with Covering(folder, also=os.path.dirname(kept)):  # where services run, and where others look for their sockets
         mount("overlay", folder, "overlay", options=f"lowerdir=.,upperdir={kept}/upper,workdir={kept}/work")
     os.chdir("/")
 

@@ -8,10 +8,14 @@ from .calls import MS_BIND, MS_REC, mount
 
 
 class Covering:
-    """Inside the `with`, something is mounted over `folder`; afterwards what was mounted below is put back there."""
+    """Inside the `with`, something is mounted over `folder`; afterwards what was mounted below is put back there.
 
-    def __init__(self, folder: str) -> None:
-        self._kept = [(path, os.open(path, os.O_PATH)) for path in mounted_below(folder)]
+    So is the folder `also`, if it lies below.
+    """
+
+    def __init__(self, folder: str, also: str = "") -> None:
+        paths = [*mounted_below(folder), *([also] if is_below(also, folder) else [])]
+        self._kept = [(path, os.open(path, os.O_PATH)) for path in paths]
 
     def __enter__(self) -> None:
         pass

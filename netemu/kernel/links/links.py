@@ -196,9 +196,13 @@ class Links:
     def shape(self, name: str, shape: Shape) -> Request:
         """Have all that an interface sends delayed, lost, held to a rate, …; in the place of any earlier shape."""
         module = f"sch_{shape.kind}"
-        body = qdisc.root(self.index[name], shape, self._mtu(name))
+        index, mtu = self.index[name], self._mtu(name)
         hints = {errno.ENOENT: f"this kernel has no {module}"}
-        return self._ask(f"{shape.kind} on {name}", rt.NEW_QDISC, body, rt.CREATE | rt.REPLACE, hints)
+        what, flags = f"{shape.kind} on {name}", rt.CREATE | rt.REPLACE
+        root = self._ask(what, rt.NEW_QDISC, qdisc.root(index, shape, mtu), flags, hints)
+        if shape.kind == qdisc.TBF:
+            self._ask(f"queue on {name}", rt.NEW_QDISC, qdisc.queue(index, shape, mtu), flags)
+        return root
 
     def unshape(self, name: str) -> Request:
         """Let an interface send as a plain one again. Refused (ENOENT) where it has no shape."""

@@ -19,6 +19,8 @@ _ETHERNET_HEADER = 14
 _LONGEST_WAIT = 0.05
 """Seconds of its rate that a token bucket's queue holds unless told otherwise."""
 _ETHERNET = 1
+_BUCKET = 1 << 16
+"""The handle 1: of a token bucket, whose class 1:1 its queue is in; what the kernel chooses begins at 8000:."""
 _MOST = 0xFFFFFFFF
 
 
@@ -43,9 +45,22 @@ class Shape:
 
 
 def root(index: int, shape: Shape, mtu: int) -> bytes:
-    """The interface's own queueing discipline, in the place of what is there, of any kind (so without a handle)."""
-    options = _tbf(shape, mtu + _ETHERNET_HEADER) if shape.kind == TBF else _netem(shape)
-    return _HEAD.pack(0, index, 0, _ROOT, 0) + text(_KIND, shape.kind) + attribute(_OPTIONS, options)
+    """The interface's own queueing discipline, in the place of what is there, of any kind."""
+    if shape.kind == TBF:
+        handle, options = _BUCKET, _tbf(shape, mtu + _ETHERNET_HEADER)
+    else:
+        handle, options = 0, _netem(shape)
+    return _HEAD.pack(0, index, handle, _ROOT, 0) + text(_KIND, shape.kind) + attribute(_OPTIONS, options)
+
+
+def queue(index: int, shape: Shape, mtu: int) -> bytes:
+    """What waits in a token bucket: so many packets, where that is asked for, else so many bytes.
+
+    A bucket's own queue counts bytes only, in which 250 short packets wait where ten long ones are asked for.
+    """
+    kind = "bfifo" if shape.queue is None else "pfifo"
+    options = struct.pack("=I", _limit(shape, mtu + _ETHERNET_HEADER))
+    return _HEAD.pack(0, index, 0, _BUCKET + 1, 0) + text(_KIND, kind) + attribute(_OPTIONS, options)
 
 
 def no_root(index: int) -> bytes:
@@ -83,15 +98,24 @@ def _netem(shape: Shape) -> bytes:
 
 
 def _tbf(shape: Shape, frame: int) -> bytes:
-    """A bucket of 4 ms of the rate, which is the timer's step on slow kernels, and of two frames at least."""
+    """A bucket of 4 ms of the rate, which is the timer's step on slow kernels, and of two frames at least.
+
+    The kernel hands its limit on to the queue in it, packets to one of packets (fifo_set_limit in sch_fifo.c).
+    """
     whole = max(1, (shape.rate or 0) // 8)
     burst = min(_MOST, max(whole // 250, 2 * frame))
-    queue = shape.queue * frame if shape.queue is not None else max(int(whole * _LONGEST_WAIT), 10 * frame)
     rate = struct.pack("=BBHhHI", 0, _ETHERNET, 0, 0, 0, min(whole, _MOST))
     return b"".join(
         (
-            attribute(_PARAMETERS, rate + bytes(12) + struct.pack("=III", min(queue, _MOST), 0, 0)),
+            attribute(_PARAMETERS, rate + bytes(12) + struct.pack("=III", _limit(shape, frame), 0, 0)),
             attribute(_BURST, struct.pack("=I", burst)),
             attribute(_TBF_RATE64, struct.pack("=Q", whole)) if whole > _MOST else b"",
         )
     )
+
+
+def _limit(shape: Shape, frame: int) -> int:
+    """How much waits in a token bucket at most: packets where `queue` says so, else bytes."""
+    if shape.queue is not None:
+        return shape.queue
+    return min(_MOST, max(int((shape.rate or 0) // 8 * _LONGEST_WAIT), 10 * frame))

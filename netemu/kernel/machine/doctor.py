@@ -39,13 +39,17 @@ _ENOUGH = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One thing that labs may need: whether it is there, whether every lab needs it, and what brings it."""
+    """One thing that labs may need: whether it is there, whether every lab needs it, and what brings it.
+
+    One that was not `tried` may be there or not.
+    """
 
     name: str
     there: bool
     needed: bool
     detail: str = ""
     remedy: str = ""
+    tried: bool = True
 
 
 def probe() -> list[Feature]:
@@ -59,14 +63,19 @@ def probe() -> list[Feature]:
         able = True
     except PrivilegeError:
         rootless, able = True, False
-    from netemu.kernel.machine.probes import PROBES, Probe  # what starts threads waits until that is done
+    from netemu.kernel.machine.probes import PROBES, SCRATCH, Probe  # what starts threads waits until that is done
 
     found = [*(_tool(*what) for what in _TOOLS), _libpcap()]
     found.append(_root(rootless, able))
     found.append(Feature("user namespaces", users.there, rootless, users.detail, users.remedy))
     found += [_other_users(), _buffers()] if rootless and able else []
     probes = {**PROBES, "nft trace events": Probe(_trace, needed=True, module="nf_tables")}
-    return found + [_kernel(name, each, able) for name, each in probes.items()]
+    why_not = "" if able else "needs root or a user namespace"
+    for name, each in probes.items():
+        found.append(_kernel(name, each, why_not))
+        if name == SCRATCH and not found[-1].there:
+            why_not = why_not or "there is no network namespace to try it in"
+    return found
 
 
 def _root(rootless: bool, able: bool) -> Feature:
@@ -131,9 +140,9 @@ def _buffers() -> Feature:
     )
 
 
-def _kernel(name: str, each: Probe, able: bool) -> Feature:
-    if not able:
-        return Feature(name, there=False, needed=each.needed, detail="not tried: needs root or a user namespace")
+def _kernel(name: str, each: Probe, why_not: str) -> Feature:
+    if why_not:
+        return Feature(name, there=False, needed=each.needed, detail=f"not tried: {why_not}", tried=False)
     from netemu.kernel.machine.probes import try_in_scratch
 
     try:

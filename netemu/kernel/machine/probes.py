@@ -175,8 +175,9 @@ def _legacy(tool: Literal["iptables", "ip6tables"]) -> Callable[[NetworkNamespac
     return attempt
 
 
+SCRATCH = "network namespaces"
 PROBES: Mapping[str, Probe] = {
-    "network namespaces": Probe(lambda _: "made and freed", needed=True),
+    SCRATCH: Probe(lambda _: "made and freed", needed=True),
     "process, mount and host name namespaces": Probe(_namespaces, needed=True),
     "nf_tables": Probe(try_nft, needed=True, module="nf_tables"),
     "conntrack events": Probe(_conntrack_events, needed=True, module="nf_conntrack_netlink"),
@@ -205,4 +206,4 @@ PROBES: Mapping[str, Probe] = {
     "ip_vs": Probe(_ip_vs, module="ip_vs", why="IPVS that a lab's own commands set up"),
     "overlay": Probe(_overlay, module="overlay", why="files of hosts at new places"),
 }
-"""By name. What is not needed by every lab says what it is for."""
+"""By name; what all others are tried in comes first. What is not needed by every lab says what it is for."""

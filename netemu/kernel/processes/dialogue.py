@@ -54,6 +54,11 @@ class Dialogue:
         self.say({**message, "id": self._last}, descriptors)
         return await asked
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is said any more, by either side."""
+        return self.sock.fileno() < 0
+
     def close(self) -> None:
         """Say no more: for process 1 the lab is gone then. Once is enough, twice does no harm."""
         if self.sock.fileno() < 0:

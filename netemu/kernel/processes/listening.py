@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Literal
 
 from netemu.kernel.spaces.namespace import NetworkNamespace
@@ -48,21 +49,41 @@ class Listening:
             os.close(self.files.pop())
 
 
-async def until_unix(net: NetworkNamespace, path: str) -> None:
-    """Return once somebody listens on a unix socket of this path (or has bound one for datagrams)."""
-    with net.entered():
-        fd = os.open("/proc/thread-self/net/unix", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        while not any(_serves(line.split(maxsplit=7), path) for line in _read(fd).splitlines()[1:]):  # noqa: ASYNC110
+class UnixListening:
+    """Whether somebody listens on a unix socket of one path, or has bound one for datagrams; `close` when done.
+
+    The kernel tells a path as it was bound: one in `folder` may be relative, and has to be there too, as others may say
+    the same of theirs. One that begins with @ is abstract.
+    """
+
+    def __init__(self, net: NetworkNamespace, path: str, folder: Path) -> None:
+        self._whole = path.startswith(("/", "@"))
+        self._place = folder / path
+        self._names = {path} if self._whole else {os.path.normpath(path), os.path.normpath(self._place)}
+        with net.entered():
+            self._fd = os.open("/proc/thread-self/net/unix", os.O_RDONLY | os.O_CLOEXEC)
+
+    def there(self) -> bool:
+        """Whether somebody does right now."""
+        if not self._whole and not self._place.is_socket():
+            return False
+        return any(self._serves(line.split(maxsplit=7)) for line in _read(self._fd).splitlines()[1:])
+
+    async def until(self) -> None:
+        """Return once somebody does."""
+        while not self.there():  # noqa: ASYNC110  there is no event to wait on, see above
             await asyncio.sleep(_BETWEEN_LOOKS)
-    finally:
-        os.close(fd)
 
+    def close(self) -> None:
+        """Close the file; once is enough, twice does no harm."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
-def _serves(fields: list[str], path: str) -> bool:
-    """Whether a line of /proc/net/unix is a socket there that listens, or is for datagrams (net/unix/af_unix.c)."""
-    accepts = len(fields) > 7 and (int(fields[3], 16) & _ACCEPTS or fields[4] == _DATAGRAMS)
-    return bool(accepts) and fields[7] == path
+    def _serves(self, fields: list[str]) -> bool:
+        """Whether a line of /proc/net/unix is such a socket (net/unix/af_unix.c)."""
+        accepts = len(fields) > 7 and (int(fields[3], 16) & _ACCEPTS or fields[4] == _DATAGRAMS)
+        return bool(accepts) and (fields[7] in self._names or os.path.normpath(fields[7]) in self._names)
 
 
 def _read(fd: int) -> str:

@@ -9,8 +9,12 @@ from typing import IO
 def memory_file(content: bytes = b"") -> IO[bytes]:
     """An unnamed file in memory, at its start."""
     file = os.fdopen(os.memfd_create("netemu", os.MFD_CLOEXEC), "w+b", buffering=0)
-    file.write(content)
-    file.seek(0)
+    try:
+        file.write(content)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
     return file
 
 

@@ -46,6 +46,11 @@ class PidSpace:
         finally:
             theirs.close()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether process 1 is known to have ended, and every process of the lab with it: no other can be started."""
+        return self._dialogue.is_closed
+
     def remove_after(self, link: Path | None = None, target: str = "", folder: Path | None = None) -> None:
         """Have process 1 remove a symlink (if it still points to `target`) or a folder when the lab is gone."""
         thing = {"link": str(link), "target": target} if link is not None else {"folder": str(folder)}
@@ -60,13 +65,14 @@ class PidSpace:
         files: Sequence[tuple[Path, str]] = (),
         covers: Sequence[tuple[Path, str]] = (),
         programs: Sequence[tuple[Path, str]] = (),
+        empty: Sequence[str] = (),
     ) -> list[str]:
         """Make a host's place: its own mount and UTS namespace on the network namespace `net`. Once for each host.
 
         `names` becomes its /etc/hosts; `covers` are laid over files that the machine has, where it has them; `files`
         are others, each with where it is to be; what the host writes beside them is kept in folders whose paths begin
-        with `folder`; `programs` are laid over names, be they symlinks. Returns what the kernel refused, in words;
-        KernelError if a file can't be placed.
+        with `folder`; `programs` are laid over names, be they symlinks; `empty` are folders of its own.
+        Returns what the kernel refused, in words; KernelError if a file can't be placed.
         """
         request = {
             "do": "place",
@@ -75,6 +81,7 @@ class PidSpace:
             "names": str(names),
             "covers": [(str(source), target) for source, target in covers],
             "files": [(str(source), target) for source, target in files],
+            "empty": list(empty),
             "programs": [(str(source), name) for source, name in programs],
         }
         answer, _ = await self._ask(host, request, [net])

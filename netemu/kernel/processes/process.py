@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from netemu.errors import UsageError
@@ -50,11 +51,13 @@ async def run_on(
     input: bytes = b"",
     environment: Mapping[str, str] | None = None,
     user: str | None = None,
+    folder: Path | None = None,
 ) -> Completed:
-    """Run a process on a host that has its place, to its end; else as `run`."""
+    """Run a process on a host that has its place, in `folder`, to its end; else as `run`."""
     with memory_file(input) as stdin, memory_file() as stdout, memory_file() as stderr:
         streams = (stdin.fileno(), stdout.fileno(), stderr.fileno())
-        async with await pids.start(command, streams, host=host, environment=environment, user=user) as process:
+        started = await pids.start(command, streams, host=host, environment=environment, user=user, folder=folder)
+        async with started as process:
             code = await process.wait()
         return Completed(tuple(command), code, text_of(stdout), text_of(stderr))
 

@@ -12,6 +12,7 @@ from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.spaces.syscalls import detached_mount
 
 _RENEWED = 32
+_SWAPPED = str.maketrans("./", "/.")
 
 
 class ProcView:
@@ -19,7 +20,8 @@ class ProcView:
 
     The names of all namespaces' sysctls are in one chain of the kernel's name cache, which each look-up walks through
     (proc_sys_compare in fs/proc/proc_sysctl.c): with a thousand namespaces a write takes ten times as long. A new /proc
-    has no names cached; this one is renewed every now and then. Where there can be none, the machine's own serves.
+    has no names cached; this one is renewed every now and then. The machine's own serves for the first few, as letting
+    go of one takes the kernel a millisecond, and where there can be none.
     """
 
     def __init__(self) -> None:
@@ -34,7 +36,7 @@ class ProcView:
 
     def write(self, net: NetworkNamespace, values: Iterable[tuple[str, str, bool]], *, inside: bool = False) -> None:
         """As `write_sysctls`."""
-        if self._used % _RENEWED == 0:
+        if self._used and self._used % _RENEWED == 0:
             self._close()
             try:
                 self._fd = detached_mount("proc")
@@ -88,8 +90,12 @@ def write_sysctls(
                         f"host {net.name}: this kernel has no sysctl {name} for a network namespace"
                     ) from error
             except OSError as error:
-                raise KernelError(f"host {net.name}: sysctl {name} = {value}: {error.strerror}") from error
+                why = error.strerror
+                if isinstance(error, PermissionError):
+                    why = "it is the whole machine's, or read-only: no namespace can set it"
+                raise KernelError(f"host {net.name}: sysctl {name} = {value}: {why}") from error
 
 
 def _path(name: str) -> str:
-    return "/proc/sys/" + name.replace(".", "/")
+    """A name's file; a slash in it stands for a dot, as in net.ipv4.conf.eth0/100.rp_filter (sysctl(8))."""
+    return "/proc/sys/" + name.translate(_SWAPPED)

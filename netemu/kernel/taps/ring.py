@@ -36,10 +36,12 @@ SIZE = _BLOCKS * _BLOCK
 """Bytes of a ring: 58,000 short frames, or 64 blocks handed over early."""
 _ROOMY = SIZE // 4
 """Bytes of a ring that has room for what may come while it is left alone."""
-_PATIENCE, _CROWDED = 0.06, 4
-"""Seconds for which a ring of this size may be left alone, and the part of it that is not to fill up meanwhile."""
 HAND_OVER = 5
 """Milliseconds after which a begun block is handed over: 64 of them are 0.3 s in which nobody has to take any."""
+_PATIENCE = 0.12
+"""Seconds for which a ring of this size may be left alone: 24 blocks, handed over for their age alone."""
+_CROWDED, _MOST = 1 / 4, 5 / 8
+"""Parts of a ring: not to fill up, beside what is handed over for its age, while it is left alone; and in any case."""
 _FIRST = 12
 """Words of a block before its first frame, where nobody has room of their own there (BLK_HDR_LEN, af_packet.c)."""
 _HEADS = [BLOCK_FRAMES, BLOCK_LENGTH, _FIRST]
@@ -76,6 +78,7 @@ class Ring:
         self._lock = threading.Lock()
         self._next = 0
         self._lost = 0
+        self._looked = 0.0
         self._roomy = size >= _ROOMY
         self.patience = _PATIENCE if self._roomy else PACE
         self.watched = b""
@@ -97,6 +100,7 @@ class Ring:
                 set_option(self.sock, _RX_RING, request)
                 mapped = mmap.mmap(self.sock.fileno(), size)
                 self._map, self._array = mapped, np.frombuffer(mapped, np.uint8)
+                self._flat = memoryview(mapped).cast("I")
                 self._words = self._array.view(np.uint32).reshape(self.blocks, self.block // 4)
                 bind(self.sock, self.what.interface)
             except OSError as error:
@@ -117,8 +121,9 @@ class Ring:
         with self._lock:
             if self._map is None:
                 return False
-            ahead = (self._next + self.blocks // _CROWDED) % self.blocks
-            return bool(self._words[ahead, BLOCK_STATUS] & _FULL)
+            aged = (time.monotonic() - self._looked) * 1000 / HAND_OVER
+            ahead = (self._next + int(min(self.blocks * _CROWDED + aged, self.blocks * _MOST))) % self.blocks
+            return bool(self._flat[ahead * self.block // 4 + BLOCK_STATUS] & _FULL)
 
     def drain(self) -> None:
         """Take all that came before this call: waits, some milliseconds, until the begun block is handed over."""
@@ -163,6 +168,7 @@ class Ring:
         with self._lock:
             mapped, self._map = self._map, None
             if mapped is not None:
+                self._flat.release()
                 del self._words, self._array
                 mapped.close()
             self.sock.close()
@@ -170,6 +176,7 @@ class Ring:
     def _receive(self) -> bool:
         if self._map is None:
             return False
+        self._looked = time.monotonic()
         taken, full = 0, self._full()
         while full:
             for begin, end in _groups(self._words[self._next : self._next + full, BLOCK_FRAMES].tolist()):

@@ -7,6 +7,7 @@ computed before somebody asks. tests/record_checksums_plain.py says the same of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -37,6 +38,36 @@ class Checksums(NamedTuple):
 
     ip: Column
     carried: Column
+
+
+class OnDemand:
+    """Checksums of so many rows, computed when somebody asks: some thousands by each `part(begin, end)`, and kept."""
+
+    def __init__(self, rows: int, part: Callable[[int, int], Checksums]) -> None:
+        self._rows = rows
+        self._compute = part
+        self._kept: dict[int, Checksums] = {}
+
+    def of(self, rows: Column) -> Checksums:
+        """Those of many rows."""
+        ip, carried = np.full(len(rows), NONE, np.uint8), np.full(len(rows), NONE, np.uint8)
+        parts = rows // AT_ONCE
+        for part in np.unique(parts).tolist():
+            here = np.flatnonzero(parts == part)
+            ip[here], carried[here] = (column[rows[here] - part * AT_ONCE] for column in self._part(part))
+        return Checksums(ip, carried)
+
+    def one(self, row: int) -> tuple[int, int]:
+        """Those of one row."""
+        part, place = divmod(row, AT_ONCE)
+        found = self._part(part)
+        return int(found.ip[place]), int(found.carried[place])
+
+    def _part(self, part: int) -> Checksums:
+        if part not in self._kept:
+            begin = part * AT_ONCE
+            self._kept[part] = self._compute(begin, min(begin + AT_ONCE, self._rows))
+        return self._kept[part]
 
 
 def frame_checksums(data: Column, starts: Column, ends: Column, status: Column) -> Checksums:

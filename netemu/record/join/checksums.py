@@ -1,4 +1,4 @@
-"""Checksums of a record's sightings, computed when they are asked for: of frames some thousands at once, then kept."""
+"""Checksums of a record's sightings, computed when they are asked for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from netemu.record.capture import HostCapture
-from netemu.record.decode.checksums import LOOKED_AT, NONE, UNKNOWN, Checksums, frame_checksums, header_checksums
-from netemu.record.decode.rows import AT_ONCE, Column, windows
+from netemu.record.decode.checksums import (
+    LOOKED_AT,
+    NONE,
+    UNKNOWN,
+    Checksums,
+    OnDemand,
+    frame_checksums,
+    header_checksums,
+)
+from netemu.record.decode.rows import Column, windows
 
 _ATTRIBUTE = 4
 """Bytes of a netlink attribute's head, with its length in the machine's own order."""
 
 
-class RecordChecksums:
+class RecordChecksums(OnDemand):
     """Rows are those of Sightings: the frames of all hosts, host by host, then what hooks saw.
 
     `frame` numbers each row's frame in its host's capture, `frames` and `hooks` are how many rows of either kind each
@@ -30,43 +38,24 @@ class RecordChecksums:
         network: Column,
         proto: Column,
     ) -> None:
+        super().__init__(sum(frames) + len(network), self._computed)
         self._captures = captures
         self._ends = np.cumsum([0, *frames])
         self._frame = frame
         self._hooks_end = np.cumsum([0, *hooks])
         self._network, self._proto = network, proto
-        self._kept: dict[int, Checksums] = {}
 
-    def of(self, rows: Column) -> Checksums:
-        """What is known of each row's checksums, by decode/checksums.py's WORDS."""
-        ip, carried = np.full(len(rows), NONE, np.uint8), np.full(len(rows), NONE, np.uint8)
-        parts = rows // AT_ONCE
-        for part in np.unique(parts).tolist():
-            here = np.flatnonzero(parts == part)
-            ip[here], carried[here] = (column[rows[here] - part * AT_ONCE] for column in self._part(part))
-        return Checksums(ip, carried)
-
-    def one(self, row: int) -> tuple[int, int]:
-        """The same of one row."""
-        part, place = divmod(row, AT_ONCE)
-        found = self._part(part)
-        return int(found.ip[place]), int(found.carried[place])
-
-    def _part(self, part: int) -> Checksums:
-        if part not in self._kept:
-            begin, wires = part * AT_ONCE, int(self._ends[-1])
-            end = min(begin + AT_ONCE, wires + len(self._network))
-            several = []
-            for place, capture in enumerate(self._captures):
-                first, last = max(begin, int(self._ends[place])), min(end, int(self._ends[place + 1]))
-                if first < last:
-                    frames, frame = capture.frames, self._frame[first:last]
-                    starts, ends = frames.offset[:-1][frame], frames.offset[1:][frame]
-                    several.append(frame_checksums(frames.data, starts, ends, frames.status[frame]))
-            if end > wires:
-                several.append(self._at_hooks(max(begin - wires, 0), end - wires))
-            self._kept[part] = Checksums(*(np.concatenate(each) for each in zip(*several, strict=True)))
-        return self._kept[part]
+    def _computed(self, begin: int, end: int) -> Checksums:
+        wires, several = int(self._ends[-1]), []
+        for place, capture in enumerate(self._captures):
+            first, last = max(begin, int(self._ends[place])), min(end, int(self._ends[place + 1]))
+            if first < last:
+                frames, frame = capture.frames, self._frame[first:last]
+                starts, ends = frames.offset[:-1][frame], frames.offset[1:][frame]
+                several.append(frame_checksums(frames.data, starts, ends, frames.status[frame]))
+        if end > wires:
+            several.append(self._at_hooks(max(begin - wires, 0), end - wires))
+        return Checksums(*(np.concatenate(each) for each in zip(*several, strict=True)))
 
     def _at_hooks(self, begin: int, end: int) -> Checksums:
         found = [np.empty(0, np.uint8)]
