@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -39,8 +40,19 @@ def own_uid() -> tuple[int, socket.socket]:
         except OSError:
             claim.close()
             continue
-        return uid, claim
+        if not _has_processes(uid):
+            return uid, claim
+        claim.close()
     raise RuntimeError(f"all users from {UIDS[0]} to {UIDS[-1]} are taken")
+
+
+def _has_processes(uid: int) -> bool:
+    """Whether a process is a user's, as one that a run which was killed left behind."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if process.stat().st_uid == uid:
+                return True
+    return False
 
 
 @dataclass

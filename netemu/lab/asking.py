@@ -31,6 +31,7 @@ LOOK = 1.0
 """Seconds after which it is seen whether a lab that has not answered is stopped."""
 PIECE = 65536
 CREDENTIALS = struct.Struct("3i")
+_TIMEVAL = struct.Struct("ll")
 
 
 def ask(
@@ -47,7 +48,7 @@ def ask(
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(within)
         try:
-            pid, process = _connect(sock, name)
+            pid, process = _connect(sock, name, within)
         except UsageError:
             if down and _ended_on_its_way(name):
                 return {}, []
@@ -75,11 +76,10 @@ def ask(
         raise
 
 
-def _connect(sock: socket.socket, name: str) -> tuple[int, int]:
+def _connect(sock: socket.socket, name: str, within: float) -> tuple[int, int]:
     """Connect to a lab's supervisor: its number, and a descriptor of it. Raises UsageError, PrivilegeError."""
     try:
-        with short_path(base() / name) as folder:
-            sock.connect(f"{folder}/{SOCKET}")
+        _call(sock, name, within)
         pid, _, _ = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
         if not pid:
             outside = "outside of this PID namespace: ask for it there"
@@ -89,6 +89,43 @@ def _connect(sock: socket.socket, name: str) -> tuple[int, int]:
         raise PrivilegeError(f"lab {name} is another user's: run it with sudo") from error
     except (FileNotFoundError, ConnectionError, ProcessLookupError) as error:
         raise UsageError(f"lab {name} is not ready: it is still coming up, or going down") from error
+
+
+def _call(sock: socket.socket, name: str, within: float) -> None:
+    """Connect, once there is room where many ask at once. Raises StoppedError, UsageError if there never is, OSError.
+
+    The kernel waits for room only where the socket blocks, and then as long as it may take to send (EAGAIN in
+    connect(2), unix_stream_connect in net/unix/af_unix.c).
+    """
+    until = time.monotonic() + within
+    sock.settimeout(None)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(0, round(min(LOOK, within) * 1e6) - 1))
+    while True:
+        try:
+            with short_path(base() / name) as folder:
+                sock.connect(f"{folder}/{SOCKET}")
+        except BlockingIOError as error:
+            _require_holder_running(name)
+            if time.monotonic() >= until:
+                raise UsageError(f"lab {name} has no room for more that ask it: try again later") from error
+        else:
+            sock.settimeout(within)
+            return
+
+
+def _require_holder_running(name: str) -> None:
+    """Raises StoppedError if the process that holds a lab is stopped."""
+    found = holder(name)
+    if found is not None:
+        try:
+            _require_running(name, _number(found))
+        finally:
+            os.close(found)
+
+
+def _number(process: int) -> int:
+    """The number of a process, by its descriptor."""
+    return int(Path(f"/proc/self/fdinfo/{process}").read_text(encoding="ascii").partition("Pid:")[2].split()[0])
 
 
 @contextlib.contextmanager
@@ -193,5 +230,5 @@ def _ended_on_its_way(name: str) -> bool:
 
 def _until_gone(process: int) -> None:
     if not select.select([process], [], [], ANSWER_WITHIN)[0]:
-        pid = Path(f"/proc/self/fdinfo/{process}").read_text(encoding="ascii").partition("Pid:")[2].split()[0]
+        pid = _number(process)
         raise NetemuError(f"process {pid} does not end; kill -9 {pid} frees everything it holds")

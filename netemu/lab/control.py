@@ -5,7 +5,8 @@ and `facts` are answered whatever it is, so that a lab can always be found and e
 connection, is `{"netemu": 1, "answer": {…}}`, with descriptors where the request asks for them, or
 `{"netemu": 1, "error": {"kind": "UsageError", "message": …}}`. `down` has no answer but the end of the connection.
 
-Each connection is served by itself: a peer that is slow, silent, or breaks off keeps no other waiting. The socket has
+Each connection is served by itself: a peer that is slow, silent, or breaks off keeps no other waiting; what one asked
+that went before its turn came is not done, but for `down`. The socket has
 mode 0600 in a folder of mode 0700, and the peer's credentials must be the supervisor's own user.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import socket
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,8 @@ class ControlServer:
                 kept = True
                 self._asked_down.set()
                 return
+            if _has_gone(peer):
+                return  # it was told that nothing came of it, as while this process was stopped
             await _send(peer, *await self._answer(request))
         except (OSError, TypeError, ValueError, RecursionError):
             pass  # a broken request or connection is the asker's trouble, not the lab's
@@ -137,6 +141,13 @@ async def _read_request(peer: socket.socket) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise TypeError("a request is an object")
     return request
+
+
+def _has_gone(peer: socket.socket) -> bool:
+    """Whether the other side has closed its end, and so waits for no answer."""
+    poll = select.poll()
+    poll.register(peer, 0)  # POLLHUP is told unasked
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 async def _send(peer: socket.socket, told: dict[str, Any], answer: Answer) -> None:

@@ -1,7 +1,8 @@
 """What a lab leaves when its holder and its process 1 were both killed: its state folder, and names that lead nowhere.
 
 Nothing is removed that is not provably a dead lab's of this user: the folder has our name, layout, owner and mode, its
-lock is free, and nothing is mounted in it; a name is one that such a folder's `names` file lists with its target, or
+lock is free, and nothing is mounted in it (a folder that is empty, without a lock, has been so for longer than any lab
+takes to get one, and nothing holds it); a name is one that such a folder's `names` file lists with its target, or
 one in the base folder that leads to such a folder. Namespaces, interfaces and processes are never left: the kernel
 freed them with their holder.
 """
@@ -13,6 +14,8 @@ import os
 import re
 import shutil
 import stat
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +25,8 @@ from netemu.lab.folder import ALIVE, PREFIX, base, base_locked, is_owned, noted_
 
 _FOLDER = re.compile(re.escape(PREFIX) + r"[a-z0-9_]{8}")
 """A lab's state folder, as folder.py names it."""
+LOCKED_WITHIN = 60.0
+"""Seconds in which a lab that made its folder has locked it, if it ever does: it takes less than a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ def wipe(*, dry_run: bool = False) -> list[Leftover]:
             for name in (entry for entry in entries if entry.is_symlink() and _leads_nowhere(entry, found)):
                 found.append(Leftover("name", str(name)))
                 if not dry_run:
-                    name.unlink()
+                    name.unlink(missing_ok=True)
     except PermissionError as error:
         raise PrivilegeError("only root can see what labs left: run it with sudo") from error
     return found
@@ -59,7 +64,7 @@ def wipe_name(name: str) -> None:
     with base_locked():
         if link.is_symlink() and _is_dead(folder := Path(os.readlink(link))):
             _remove(folder)
-            link.unlink()
+            link.unlink(missing_ok=True)
 
 
 def _remains(folder: Path) -> list[Leftover]:
@@ -67,26 +72,39 @@ def _remains(folder: Path) -> list[Leftover]:
 
 
 def _remove(folder: Path) -> None:
-    for link in noted_names(folder):
-        link.unlink()
-    for entry in list(folder.iterdir()):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        elif entry.name != ALIVE:
-            entry.unlink()
-    shutil.rmtree(folder)  # its lock goes last: where something else can't be removed, it is known for a lab's still
+    """Remove a dead lab's folder, and the names that it lists. What is gone by now its process 1 has removed."""
+    with suppress(FileNotFoundError):
+        for link in noted_names(folder):
+            link.unlink(missing_ok=True)
+        for entry in list(folder.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != ALIVE:
+                entry.unlink(missing_ok=True)
+        shutil.rmtree(
+            folder
+        )  # its lock goes last: where something else can't be removed, it is still known for a lab's
 
 
 def _leads_nowhere(link: Path, found: list[Leftover]) -> bool:
     """Whether a lab's name leads to a folder that is dead, or gone."""
-    target = Path(os.readlink(link))
+    try:
+        target = Path(os.readlink(link))
+    except FileNotFoundError:
+        return False  # its lab has just gone
     if not is_owned(link) or target.parent != base() or not _FOLDER.fullmatch(target.name):
         return False
     return not os.path.lexists(target) or Leftover("folder", str(target)) in found
 
 
 def _is_dead(folder: Path) -> bool:
-    """Whether this is a lab's state folder, ours, and its lab is gone."""
+    """Whether this is a lab's state folder, ours, and its lab is gone but has left it."""
+    with suppress(FileNotFoundError):  # it goes with its lab just now
+        return _is_left(folder)
+    return False
+
+
+def _is_left(folder: Path) -> bool:
     if folder.parent != base() or not _FOLDER.fullmatch(folder.name) or not is_owned(folder):
         return False
     found = folder.lstat()
@@ -95,7 +113,7 @@ def _is_dead(folder: Path) -> bool:
     try:
         alive = os.open(folder / ALIVE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return not os.listdir(folder)  # killed between making the folder and its lock
+        return _was_left_empty(folder)
     except OSError:
         return False
     try:
@@ -104,6 +122,20 @@ def _is_dead(folder: Path) -> bool:
         return False
     finally:
         os.close(alive)
+    return True
+
+
+def _was_left_empty(folder: Path) -> bool:
+    """Whether a folder was left between being made and having its lock: for long, and by nothing that still has it."""
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.listdir(here) or time.time() - os.fstat(here).st_ctime < LOCKED_WITHIN:
+            return False
+        fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(here)
     return True
 
 

@@ -213,6 +213,22 @@ def test_restart_gives_a_service_a_new_process_and_leaves_the_others_alone():
     assert (after["talk"] != before["talk"], after["other"]) == (True, before["other"])
 
 
+def test_a_service_that_fails_has_one_exit_code_when_it_is_started_and_when_it_is_restarted(tmp_path):
+    """That of its topology, as `up` has it; and the same words."""
+    file, spoilt = tmp_path / "fragile.yaml", tmp_path / "spoilt"
+    file.write_text(
+        "name: fragile\nhosts: {A: {services: {web: {command: [sh, -c, 'test ! -e FILE && exec sleep 600'],"
+        " ready: {command: [test, '!', -e, FILE]}}}}}\n".replace("FILE", str(spoilt))
+    )
+    assert netemu("up", str(file)).returncode == 0
+    spoilt.touch()
+    restarted = netemu("restart", "fragile", "A")
+    assert netemu("down", "fragile").returncode == 0
+    started = netemu("up", str(file))
+    assert "service web on A ended with exit code 1" in started.stderr
+    assert (restarted.returncode, restarted.stderr) == (started.returncode, started.stderr)
+
+
 def qdisc(host: str, interface: str) -> str:
     return netemu("exec", "life", host, "--", "tc", "qdisc", "show", "dev", interface).stdout
 

@@ -148,6 +148,18 @@ def test_a_killed_supervisor_of_an_ordinary_user_leaves_nothing(user, plain):
     assert user.netemu("down", "plain").returncode == 0
 
 
+def test_an_ordinary_users_stopped_supervisor_is_listed_so_and_ended(user, plain):
+    assert user.netemu("up", plain).returncode == 0
+    (lab,) = json.loads(user.netemu("ls", "--json").stdout)
+    os.kill(lab["pid"], signal.SIGSTOP)
+    assert until(lambda: json.loads(user.netemu("ls", "--json").stdout)[0]["state"] == "stopped")
+    done = user.netemu("exec", "plain", "A", "--", "true")
+    assert (done.returncode, f"kill -CONT {lab['pid']} lets it go on" in done.stderr) == (2, True)
+    assert user.netemu("down", "plain").returncode == 0
+    assert until(lambda: not user.processes()), user.processes()
+    assert until(lambda: not user.state), user.state
+
+
 def test_a_library_user_may_have_imported_numpy_before_it_makes_a_lab(user):
     program = """
 import asyncio, numpy

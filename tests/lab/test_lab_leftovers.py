@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from netemu import Lab, Leftover, wipe
+from netemu.lab import leftovers
 from netemu.lab.folder import BASE, NETNS, LabFolder, names_up
 from netemu.lab.leftovers import wipe_name
 from netemu.topology.load import loads
@@ -113,14 +116,51 @@ def test_a_list_that_names_what_no_lab_makes_removes_nothing(tmp_path, noted):
         (NETNS / name).unlink()
 
 
-def test_a_folder_that_was_left_before_it_had_its_lock_is_wiped_if_it_is_empty():
+def test_a_folder_that_was_left_before_it_had_its_lock_is_wiped_if_it_is_empty_and_old(monkeypatch):
     empty, full = BASE / ".lab-abcdefgh", BASE / ".lab-ijklmnop"
     for folder in (empty, full):
         folder.mkdir(mode=0o700)
     (full / "somebody's").touch()
+    assert wipe() == [], "they may be of labs that are being made"
+    monkeypatch.setattr(leftovers, "LOCKED_WITHIN", 0.0)
+    held = os.open(empty, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    assert wipe() == [], "somebody holds it"
+    os.close(held)
     assert wipe() == [Leftover("folder", str(empty))]
     (full / "somebody's").unlink()
     full.rmdir()
+
+
+def test_labs_that_come_up_while_others_wipe_are_left_alone():
+    """Wiping runs over and over, here and for real, from before each lab has its folder until it is up."""
+    stop = threading.Event()
+    found: list[Leftover] = []
+
+    def wipe_on() -> None:
+        while not stop.is_set():
+            found.extend(wipe())
+
+    wiping = threading.Thread(target=wipe_on)
+    wiping.start()
+    try:
+        for _ in range(5):
+            asyncio.run(comes_up_whole())
+        for _ in range(200):
+            folder = LabFolder(SimpleNamespace(remove_after=lambda **_: None))
+            assert (folder.path / "alive").exists()
+            folder.close()
+    finally:
+        stop.set()
+        wiping.join()
+    assert found == []
+
+
+async def comes_up_whole() -> None:
+    async with Lab(loads(TWO)[0], named=True) as lab:
+        assert names_up() == ["two"]
+        assert lab.folder is not None
+        assert (BASE / "two").resolve() == lab.folder.path
 
 
 ODD = {
