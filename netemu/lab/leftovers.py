@@ -81,9 +81,7 @@ def _remove(folder: Path) -> None:
                 shutil.rmtree(entry)
             elif entry.name != ALIVE:
                 entry.unlink(missing_ok=True)
-        shutil.rmtree(
-            folder
-        )  # its lock goes last: where something else can't be removed, it is still known for a lab's
+        shutil.rmtree(folder)  # its lock last: where something else can't be removed, it is still known for a lab's
 
 
 def _leads_nowhere(link: Path, found: list[Leftover]) -> bool:
