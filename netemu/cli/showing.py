@@ -17,6 +17,10 @@ from netemu.cli.held import named
 
 _KERNELS = {(0, "local"), (32766, "main"), (32767, "default")}
 """The policy rules that every host has (fib_default_rules_init in net/ipv4/fib_rules.c): priority and table."""
+_GAP = 2
+"""Spaces between two columns, at least."""
+_NAME, _STATE = 10, 8
+"""Widths of columns, unless a word is longer."""
 
 
 def show(lab: str, hosts: list[str], as_json: bool) -> None:
@@ -39,9 +43,10 @@ def show(lab: str, hosts: list[str], as_json: bool) -> None:
 
 
 def _host(host: dict[str, Any]) -> Iterator[Text]:
-    for each in host["interfaces"]:
-        if each["ifname"] != "lo":
-            yield from _interface(each)
+    wired = [each for each in host["interfaces"] if each["ifname"] != "lo"]
+    widths = tuple(max((len(word(each)) for each in wired), default=0) for word in (_name, _state))
+    for each in wired:
+        yield from _interface(each, *widths)
     for title, lines in (
         ("routes", [_route(route) for route in host["routes"]]),
         ("policy rules", [_policy(rule) for rule in host["policy_rules"] if not _every_hosts(rule)]),
@@ -56,16 +61,26 @@ def _host(host: dict[str, Any]) -> Iterator[Text]:
             yield from (Text(f"    {line}") for line in lines)
 
 
-def _interface(each: dict[str, Any]) -> Iterator[Text]:
-    state = each.get("operstate", "").lower() if each["up"] else "down"
+def _name(each: dict[str, Any]) -> str:
+    return str(each["ifname"])
+
+
+def _state(each: dict[str, Any]) -> str:
+    return str(each.get("operstate", "")).lower() if each["up"] else "down"
+
+
+def _interface(each: dict[str, Any], names: int, states: int) -> Iterator[Text]:
+    """Its line, and one for each way that does something to packets; `names` and `states` are the widest words."""
+    state = _state(each)
     addresses = [f"{address['local']}/{address['prefixlen']}" for address in each["addresses"]]
-    head = ((f"  {each['ifname']:<8}  ", "bold"), (f"{state:<6}  ", "green" if state == "up" else "yellow"))
+    name, colour = max(names + _GAP, _NAME), "green" if state == "up" else "yellow"
+    head = ((f"  {_name(each):<{name}}", "bold"), (f"{state:<{max(states + _GAP, _STATE)}}", colour))
     yield Text.assemble(*head, f"{each.get('address', '')}  mtu {each.get('mtu')}  {', '.join(addresses)}".rstrip())
     for way, properties in each["properties"].items():
         yield Text(
-            f"            {way}: {told_properties(properties)}   ({each['qdisc']})"
+            f"{'':<{name + 2}}{way}: {told_properties(properties)}   ({each['qdisc']})"
             if way == "out"
-            else f"            {way}: {told_properties(properties)}"
+            else f"{'':<{name + 2}}{way}: {told_properties(properties)}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -119,6 +120,20 @@ def test_show_says_which_signal_ended_a_service(tmp_path):
         assert "    gone  failed, killed by signal 9 (Killed)\n" in told
     finally:
         netemu("down", "gone")
+
+
+def test_show_keeps_columns_apart_however_long_a_word_is():
+    long = "abcdefghijklmno"
+    make = f"ip link add {long} type veth peer name other; ip link set {long} up"
+    assert netemu("exec", "life", "B", "--", "sh", "-c", make).returncode == 0
+    try:
+        end = time.monotonic() + 5
+        while "lowerlayerdown" not in (text := netemu("show", "life").stdout):  # the kernel tells it when it has time
+            assert time.monotonic() < end, text
+        (line,) = [line for line in text.splitlines() if long in line]
+        assert re.match(rf"  {long} {{2,}}lowerlayerdown {{2,}}[0-9a-f:]{{17}}  mtu 1500", line), line
+    finally:
+        assert netemu("exec", "life", "B", "--", "ip", "link", "delete", long).returncode == 0
 
 
 @pytest.mark.parametrize(
