@@ -176,6 +176,16 @@ def _unused() -> Path:
     return path
 
 
+def holder_of(link: Path) -> str:
+    """What has a name for `ip netns`, in words: a lab that is up, a namespace that is no lab's, or nothing any more."""
+    for name in names_up():
+        if link in noted_names(base() / name):
+            return f"lab {name}'s"
+    if link.is_symlink() and not link.exists():
+        return "a dead lab's: netemu wipe"
+    return "another namespace's, which no lab made"
+
+
 def names_up() -> list[str]:
     """The names of the labs that are up, sorted."""
     try:

@@ -22,7 +22,7 @@ from netemu.errors import UsageError
 from netemu.kernel.processes.pidspace import PidSpace
 from netemu.kernel.spaces.userspace import enter_user_namespace
 from netemu.lab.build import Builder
-from netemu.lab.folder import BASE, NETNS, LabFolder, base
+from netemu.lab.folder import BASE, NETNS, LabFolder, base, holder_of
 from netemu.lab.host import Host
 from netemu.lab.leftovers import wipe_name
 from netemu.lab.limits import limit_reached
@@ -96,7 +96,7 @@ class Lab:
         self.recorder = Recorder(taps, tracing)
         self.services = Services(self.source)
         self.linkage: Linkage | None = None
-        self._unnamed: dict[str, Path] = {}
+        self._unnamed: dict[str, str] = {}
         self._stack = AsyncExitStack()
         self._recording: Record | None = None
         self._taps_from_start = record or bool(self.topology.traffic or self.topology.expect)
@@ -167,7 +167,7 @@ class Lab:
             try:
                 link.symlink_to(target)
             except FileExistsError:  # somebody else's namespace has that name; the lab does not need its own
-                self._unnamed[host] = link
+                self._unnamed[host] = f"{link} is {holder_of(link)}"
 
     def _give_folder_back(self) -> None:
         if self.folder is not None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 from netemu.lab.host import Host
 from netemu.lab.services import ServiceState
 
 
 def remarks(
-    lab: str | None, hosts: Iterable[Host], services: Iterable[ServiceState], unnamed: Mapping[str, Path]
+    lab: str | None, hosts: Iterable[Host], services: Iterable[ServiceState], unnamed: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """A sentence each; `lab` is its name, if commands know it; `unnamed` are the names that hosts could not have."""
+    """A sentence each; `lab` is its name, if commands know it; `unnamed` says of hosts without a name who has it."""
     found = [f"host {host.name}: {remark}" for host in hosts for remark in host.remarks]
     found += _failed(lab, services)
-    found += [f"ip netns does not know host {host}: {name} is another's" for host, name in unnamed.items()]
+    found += [f"ip netns does not know host {host}: {why}" for host, why in unnamed.items()]
     return tuple(found)
 
 

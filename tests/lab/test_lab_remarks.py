@@ -66,10 +66,26 @@ async def test_a_host_whose_name_for_ip_netns_another_has_is_told(topology):
         Lab(topology, named=True) as second,
     ):
         assert first.remarks() == ()
-        assert second.remarks()[-1] == f"ip netns does not know host b-c: {NETNS}/remarked-b-c is another's"
+        whose = "lab remarked-b's"
+        assert second.remarks()[-1] == f"ip netns does not know host b-c: {NETNS}/remarked-b-c is {whose}"
         theirs = os.stat(f"{NETNS}/remarked-b-c")
         assert theirs.st_ino == os.fstat(first["c"].net.fd).st_ino
     assert not os.path.lexists(NETNS / "remarked-b-c")
+
+
+@pytest.mark.parametrize(
+    ("target", "whose"),
+    [("/no/such", "a dead lab's: netemu wipe"), ("/proc/self/ns/net", "another namespace's, which no lab made")],
+)
+async def test_a_name_that_no_lab_has_is_told_for_what_it_is(topology, target: str, whose: str):
+    name = NETNS / "remarked-b-c"
+    name.symlink_to(target)
+    try:
+        async with Lab(topology, named=True) as lab:
+            assert lab.remarks()[-1] == f"ip netns does not know host b-c: {name} is {whose}"
+        assert name.is_symlink(), "it is not the lab's"
+    finally:
+        name.unlink()
 
 
 def netemu(*arguments: str) -> subprocess.CompletedProcess[str]:
