@@ -59,17 +59,20 @@ def _files(host_name: str, host: Host) -> Iterator[Fault]:
 
 
 def _folders(host_name: str, host: Host) -> Iterator[Fault]:
-    seen: dict[str, str] = {}
-    for index, name in enumerate(host.tmpfs):
+    places = ["/" + "/".join(part for part in name.split("/") if part not in ("", ".")) for name in host.tmpfs]
+    for index, place in enumerate(places):
         path: Path = ("hosts", host_name, "tmpfs", index)
-        place = "/" + "/".join(part for part in name.split("/") if part not in ("", "."))
+        above = next(
+            (name for name, other in zip(host.tmpfs, places, strict=True) if place.startswith(f"{other}/")), None
+        )
         if ".." in place.split("/"):
             yield Fault(path, "write its place without '..'")
         elif place == "/" or any(place == root or place.startswith(f"{root}/") for root in THE_KERNELS):
             yield Fault(path, f"{place} can't be empty: no process would run")
-        elif other := next((other for other in seen if f"{place}/".startswith(f"{other}/")), None):
-            yield Fault(path, f"is {seen[other]} once more" if other == place else f"is in {seen[other]}, an empty one")
-        seen.setdefault(place, name)
+        elif place in places[:index]:
+            yield Fault(path, f"is {host.tmpfs[places.index(place)]} once more")
+        elif above is not None:
+            yield Fault(path, f"is in {above}, an empty one")
 
 
 def _cycles(waits: Mapping[ServiceKey, list[tuple[ServiceKey, Path]]]) -> Iterator[Fault]:

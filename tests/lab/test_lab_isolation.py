@@ -85,6 +85,7 @@ async def brought_up(text: str) -> None:
         ("[/]", "hosts.A.tmpfs[0]: "),
         ("[/tmp, /tmp/]", "hosts.A.tmpfs[1]: "),
         ("[/run, /run/frr]", "hosts.A.tmpfs[1]: is in /run, an empty one"),
+        ("[/run/frr, /run]", "hosts.A.tmpfs[0]: is in /run, an empty one"),
         ("[/etc/passwd]", "hosts.A.tmpfs[0]: host A: /etc/passwd is no folder"),
         ("[tmp]", "hosts.A.tmpfs[0]: "),
     ],
