@@ -10,6 +10,7 @@ import click
 
 from netemu import UsageError
 from netemu.cli.held import named
+from netemu.cli.output import Output
 
 
 def logs(lab: str, host: str | None, service: str | None, follow: bool) -> None:
@@ -19,6 +20,8 @@ def logs(lab: str, host: str | None, service: str | None, follow: bool) -> None:
     pieces = held.logs(host or None, one, follow=follow)
     rest: dict[str, bytes] = {}
     for name, piece in pieces:
+        if Output.reader_gone:
+            return
         *lines, rest[name] = (rest.get(name, b"") + piece).split(b"\n")
         if not piece:
             whole = f"{host}:{name}" if host else name

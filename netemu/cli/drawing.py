@@ -6,7 +6,7 @@ import json
 
 import click
 
-from netemu import HeldLab, NetemuError, Topology, labs_up
+from netemu import HeldLab, NetemuError, StoppedError, Topology, labs_up
 from netemu.cli.diagram import STYLES
 from netemu.cli.given import given, is_text
 from netemu.cli.shape import plain, shape
@@ -37,6 +37,8 @@ def meant(lab: str) -> Topology:
         try:
             if lab in labs_up():
                 return HeldLab(lab).topology()
+        except StoppedError:
+            raise
         except NetemuError:
             pass  # another user's, or going down
     return given(lab)[0]

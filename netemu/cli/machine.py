@@ -40,4 +40,4 @@ def wipe_(dry_run: bool, as_json: bool) -> None:
     for leftover in found:
         click.echo(f"{'found' if dry_run else 'removed'}  {leftover.path}")
     if not found:
-        click.echo("nothing is left of any lab")
+        click.echo("no lab that was killed has left anything")

@@ -14,7 +14,12 @@ class OutputError(OSError):
 
 
 class Output(io.FileIO):
-    """The descriptor 1. A reader that went is BrokenPipeError, as ever; all else is OutputError."""
+    """The descriptor 1. What a reader that went is sent goes nowhere, so that a command's exit code is what it is.
+
+    All else that goes wrong is OutputError.
+    """
+
+    reader_gone = False
 
     def __init__(self) -> None:
         super().__init__(1, "w", closefd=False)
@@ -24,7 +29,8 @@ class Output(io.FileIO):
         try:
             return super().write(data)
         except BrokenPipeError:
-            raise
+            Output.reader_gone = True
+            return len(data)
         except OSError as error:
             raise OutputError(error.errno, error.strerror) from error
 

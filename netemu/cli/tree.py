@@ -63,12 +63,15 @@ def _node(end: End) -> _Node:
 
 
 def _start(nodes: list[_Node], around: dict[_Node, list[tuple[End, End]]]) -> _Node:
-    """Where to begin: at the node with most edges; at an end, where all is one line longer than two edges."""
+    """Where to begin: at the node with most edges; at an end, where all is one line longer than two edges.
+
+    A network is no end of a wire: where one has two members on a line, it is begun with.
+    """
     most = max(nodes, key=lambda node: len(around[node]))
     ends = [node for node in nodes if len(around[node]) == 1]
     if len(around[most]) > 2 or not ends or all(_node(far) in ends for _, far in around[most]):
         return most
-    return ends[0]
+    return next((node for node in nodes if node[0] == "network" and len(around[node]) > 1), ends[0])
 
 
 def _spanning(

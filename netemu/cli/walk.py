@@ -163,8 +163,16 @@ class Walk:
         if not alike:
             return
         told: list[str] = []
+        errors = [(journey.id, like.id) for journey, like in alike if journey.error is not None]
+        for like in dict.fromkeys(like for _, like in errors):
+            ids = [journey for journey, other in errors if other == like]
+            told.append(f"{_count(len(ids), 'error')} more as {self._name_of(like)}")
         for direction, one, many in (("original", "request", "requests"), ("reply", "reply", "replies")):
-            mine = [(journey.nth, like.nth) for journey, like in alike if journey.direction == direction]
+            mine = [
+                (journey.nth, like.nth)
+                for journey, like in alike
+                if journey.direction == direction and journey.error is None
+            ]
             for like in dict.fromkeys(like for _, like in mine):
                 numbers = [nth for nth, other in mine if other == like]
                 span = _spans(numbers)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import struct
@@ -19,7 +18,8 @@ from typing import Any
 
 from netemu import errors
 from netemu.errors import NetemuError, PrivilegeError, Problem, StoppedError, TopologyError, UsageError
-from netemu.lab.folder import BASE, base, holder, is_alive, names_up
+from netemu.kernel.spaces.descriptors import readable
+from netemu.lab.folder import BASE, base, holder, is_alive, is_commands, names_up
 from netemu.topology.library import shipped
 from netemu.topology.naming import hint
 
@@ -184,7 +184,7 @@ def _dialogue(
 
 def _until_readable(sock: socket.socket, within: float, look: Callable[[], None]) -> None:
     until = time.monotonic() + within
-    while not select.select([sock], [], [], min(LOOK, within))[0]:
+    while not readable(sock.fileno(), within=min(LOOK, within)):
         look()
         if time.monotonic() >= until:
             raise TimeoutError
@@ -219,6 +219,8 @@ def _ended_on_its_way(name: str) -> bool:
     if found is None:
         return False
     try:
+        if not is_commands(name):
+            raise UsageError(f"lab {name} is held by process {_number(found)}, a program of its own: end that")
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(found, signal.SIGTERM)
             signal.pidfd_send_signal(found, signal.SIGCONT)  # it may be stopped
@@ -229,6 +231,6 @@ def _ended_on_its_way(name: str) -> bool:
 
 
 def _until_gone(process: int) -> None:
-    if not select.select([process], [], [], ANSWER_WITHIN)[0]:
+    if not readable(process, within=ANSWER_WITHIN):
         pid = _number(process)
         raise NetemuError(f"process {pid} does not end; kill -9 {pid} frees everything it holds")

@@ -34,6 +34,7 @@ NETNS = Path("/run/netns")
 _ENTER = stat.S_IWUSR | stat.S_IXUSR
 PREFIX = ".lab-"
 ALIVE, NAMES = "alive", "names"
+_COMMANDS = " up"
 _LOCK = ".lock"
 
 
@@ -105,6 +106,9 @@ def _unfit(path: Path) -> str:
 class LabFolder:
     """One lab's folder; `close` removes it, and so does process 1 of the lab's PID namespace when the lab is gone."""
 
+    by_command = False
+    """Whether this process is there for its lab alone, as `netemu up` makes one: then others may end it."""
+
     def __init__(self, pids: PidSpace) -> None:
         _ensure_base()
         self._pids = pids
@@ -115,7 +119,7 @@ class LabFolder:
             self.path.mkdir(mode=0o700)
             self._alive = os.open(self.path / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._alive, fcntl.LOCK_EX)
-            os.write(self._alive, str(os.getpid()).encode())
+            os.write(self._alive, f"{os.getpid()}{_COMMANDS if self.by_command else ''}".encode())
 
     def claim(self, name: str) -> Path:
         """Take a lab's name; the symlink. Raises UsageError if a lab of that name is up."""
@@ -218,16 +222,25 @@ def holder(name: str) -> int | None:
     """A pidfd of the process that holds the lab of that name, up or on its way; None if that is not certain."""
     try:
         written = (base() / name / ALIVE).read_text(encoding="ascii")
-        pidfd = os.pidfd_open(int(written))
+        number = written.removesuffix(_COMMANDS)
+        pidfd = os.pidfd_open(int(number))
     except (OSError, ValueError):
         return None
     with suppress(OSError):
         alive = (base() / name / ALIVE).stat()
-        for entry in os.scandir(f"/proc/{written}/fd"):
+        for entry in os.scandir(f"/proc/{number}/fd"):
             if os.path.samestat(alive, os.stat(entry.path)):
                 return pidfd
     os.close(pidfd)
     return None
+
+
+def is_commands(name: str) -> bool:
+    """Whether the lab of that name, up or on its way, is held by a process that is there for it alone."""
+    try:
+        return (base() / name / ALIVE).read_text(encoding="ascii").endswith(_COMMANDS)
+    except (OSError, ValueError):
+        return False
 
 
 def _ensure_base() -> None:

@@ -103,7 +103,7 @@ class HeldLab:
         report = check_lab(topology, record)
         report.timing_ms.update(answer["timing_ms"])
         report.timing_ms["check"] = (time.perf_counter() - start) * 1000
-        return replace(report, remarks=tuple(answer["remarks"]))
+        return replace(report, remarks=tuple(answer.get("remarks", ())))
 
     def capture(
         self,

@@ -16,6 +16,7 @@ from netemu.kernel.links.links import Links
 from netemu.kernel.links.queues import waiting
 from netemu.kernel.machine.features import trace_carries_conntrack
 from netemu.kernel.rules.loading import read_rules, tracks
+from netemu.kernel.spaces.descriptors import low_numbers_taken
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.spaces.threads import side_by_side
 from netemu.kernel.taps.packet import What
@@ -35,6 +36,8 @@ PROOF_WITHIN = 2.0
 QUIET_WITHIN = 5.0
 """Seconds to wait until no link holds a packet back."""
 _THREADS = "netemu-taps"
+_MAPPED = 4
+"""Descriptors that a ring takes as it is opened, at most: its own, and one for each mapping (mmap.mmap)."""
 _LOOK_AGAIN, _SEND_AGAIN = 0.005, 0.1
 """Seconds until queues are looked at again, and until canaries that are missing are sent again."""
 
@@ -88,7 +91,8 @@ class Recorder:
         rings = [await self._open(net, links, size) for net, links in hosts]
         opening = [partial(ring.open, hand_over) for ring in rings]
         opening += [partial(taps.trace.open, self._events_of(taps.trace)) for taps in self.taps.values()]
-        await side_by_side(opening, _THREADS)
+        with low_numbers_taken(len(opening) * _MAPPED):
+            await side_by_side(opening, _THREADS)
         self.reader = Reader()
         for taps in self.taps.values():
             for source in taps.sources:

@@ -31,14 +31,8 @@ def _failed(lab: str | None, services: Iterable[ServiceState]) -> Iterator[str]:
 def _went(service: ServiceState) -> str:
     code, again = service.exit_code, service.restarts
     if code:
-        ended = f"was ended by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
+        ended = f"ended with exit code {code}"
+        if code < 0:
+            ended = f"was killed by signal {-code} ({signal.strsignal(-code)})"
         return f"{ended}, and is started again" if service.state == "restarting" else ended
     return f"was started again {'once' if again == 1 else f'{again} times'}" if again else ""
-
-
-def _signal(number: int) -> str:
-    """SIGKILL; signal 35 for one of those between the first and the last realtime signal, which have no names."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -100,7 +100,8 @@ class RunningService:
                     await asyncio.sleep(FIRST_PAUSE)
         except TimeoutError as error:
             assert ready is not None
-            raise self._problem(f"was not ready within {ready.within}: {missing(ready)}") from error
+            ended = f"; it was started {self.restarts + 1} times" if self.restarts else ""
+            raise self._problem(f"was not ready within {ready.within}: {missing(ready)}{ended}") from error
 
     async def stop(self) -> None:
         """End it, and start it no more."""

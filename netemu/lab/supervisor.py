@@ -18,6 +18,7 @@ from pathlib import Path
 
 from netemu.check.report import Report
 from netemu.lab.control import ControlServer
+from netemu.lab.folder import LabFolder
 from netemu.lab.lab import Lab
 from netemu.lab.progress import Tell
 from netemu.lab.requests import Held
@@ -45,6 +46,7 @@ def hold(topology: Topology, source: Source, present: Present, complain: Complai
         code = 70
         try:
             os.setsid()
+            LabFolder.by_command = True
             code = asyncio.run(_supervise(topology, source, theirs, present, progress))
         except BaseException as error:  # noqa: BLE001  whatever it is, this process ends here
             code = complain(error)
@@ -74,7 +76,8 @@ def _wait(child: int, news: socket.socket) -> int:
         said = news.recv(16)
         if said:
             return int(said)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) % 256
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return code if code >= 0 else 128 - code
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -138,6 +138,8 @@ class _Gone:
 
     def touches(self, path: Path) -> bool:
         """Whether a fault of a host may come of it."""
+        if len(path) < 3:
+            return False  # of the host's name
         host, keys = str(path[1]), set(path)
         if path[2] in ("nft", "files"):
             return False

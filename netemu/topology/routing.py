@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, WithJson
 from netemu.topology.strict import Strict
 from netemu.topology.values import Destination, HostAddress, InterfaceName, Subnet
 
+_MOST_TOS = 0x1E
 _MARK = re.compile(r"^(0x[0-9a-fA-F]+|\d+)(/(0x[0-9a-fA-F]+|\d+))?$")
 
 
@@ -127,6 +128,8 @@ class PolicyRule(Strict):
             raise ValueError("give table" if self.type == "lookup" else f"a {self.type} rule looks in no table")
         if self.tos is not None and self.tos & 3:
             raise ValueError(f"tos {self.tos}: its two lowest bits are ECN's (RFC 3168), no rule can select by them")
+        if self.tos is not None and self.tos > _MOST_TOS and self.version == 4:
+            raise ValueError(f"tos {self.tos}: of IPv4's the kernel takes none beyond {_MOST_TOS:#x} (IPTOS_TOS_MASK)")
         versions = {net.version for net in (self.source, self.to) if net is not None}
         if self.family is not None:
             versions.add(4 if self.family == "ipv4" else 6)

@@ -11,6 +11,8 @@ from netemu.topology.model import Host, Topology
 
 THE_KERNELS = ("/proc", "/sys", "/dev")
 """Folders in which no file can be placed."""
+_NEEDED = ("/", *THE_KERNELS, "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
+_SHARED = "/dev/shm"  # noqa: S108  a tmpfs on every machine, where two hosts' shared memory would meet
 ServiceKey = tuple[str, str]
 """A host and one of its services."""
 
@@ -67,8 +69,10 @@ def _folders(host_name: str, host: Host) -> Iterator[Fault]:
         )
         if ".." in place.split("/"):
             yield Fault(path, "write its place without '..'")
-        elif place == "/" or any(place == root or place.startswith(f"{root}/") for root in THE_KERNELS):
-            yield Fault(path, f"{place} can't be empty: no process would run")
+        elif place in _NEEDED:
+            yield Fault(path, f"{place} can't be empty: every process needs what is there")
+        elif place != _SHARED and any(place.startswith(f"{root}/") for root in THE_KERNELS):
+            yield Fault(path, f"{place} is the kernel's: it can't be empty")
         elif place in places[:index]:
             yield Fault(path, f"is {host.tmpfs[places.index(place)]} once more")
         elif above is not None:

@@ -52,6 +52,14 @@ def test_a_line_is_drawn_from_its_end_and_not_as_a_staircase():
     ]
 
 
+def test_a_network_between_two_is_no_end_of_a_wire():
+    hosts = (
+        "A: {interfaces: {e: {network: lan}}}, R: {interfaces: {l: {network: lan}, w: {}}}, B: {interfaces: {e: {}}}"
+    )
+    text = f"name: x\nnetworks: {{lan: {{}}}}\nhosts: {{{hosts}}}\nlinks: [{{endpoints: ['R:w', 'B:e']}}]"
+    assert drawing(text) == ["lan", "├─ A:e", "└─ R:l", "   R:w ── B:e"]
+
+
 def test_a_ring_is_walked_once_round():
     assert drawing(linked((1, 2), (2, 3), (3, 1))) == [
         "r1",

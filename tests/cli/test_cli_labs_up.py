@@ -162,9 +162,9 @@ def test_a_lab_that_is_up_can_be_drawn_by_its_name(plain):
 
 
 def test_wipe_removes_what_a_lab_left_that_was_killed_whole(plain):
-    assert netemu("wipe").stdout == "nothing is left of any lab\n"
+    assert netemu("wipe").stdout == "no lab that was killed has left anything\n"
     assert netemu("up", plain).returncode == 0
-    assert netemu("wipe").stdout == "nothing is left of any lab\n"
+    assert netemu("wipe").stdout == "no lab that was killed has left anything\n"
     (lab,) = json.loads(netemu("ls", "--json").stdout)
     fd = os.pidfd_open(lab["pid"])
     os.kill(lab["pid"], signal.SIGSTOP)  # so that it can't collect process 1

@@ -197,6 +197,21 @@ def test_a_stopped_exec_does_not_keep_the_lab_up(up):
         assert running.wait(10) == 137
 
 
+@pytest.mark.parametrize(
+    "command", ["generate star 2000", "doctor", "schema", "graph nodeport", "generate star 9 --json"]
+)
+def test_a_reader_that_has_seen_enough_is_no_failed_check(command):
+    done = shell(f"netemu {command} | true; echo ${{PIPESTATUS[0]}}")
+    whole = shell(f"netemu {command}")
+    assert (done.stdout, done.stderr) == (f"{whole.returncode}\n", whole.stderr)
+
+
+def test_a_verdict_stays_what_it_is_whoever_reads_it(tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text("name: bad\nhosts: {}\n")
+    assert shell(f"netemu validate --json {file} | true; echo ${{PIPESTATUS[0]}}").stdout == "2\n"
+
+
 def test_a_stopped_lab_is_told_to_be_that_and_goes_on_where_it_was(up):
     holder = json.loads(shell("netemu ls --json").stdout)[0]["pid"]
     os.kill(holder, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""What a host's root does on the host, the machine keeps nothing of."""
+"""What a host's root does on the host without meaning harm, the machine keeps nothing of."""
 
 from __future__ import annotations
 
@@ -57,6 +57,19 @@ hosts:
 """
 
 
+async def test_many_new_folders_of_one_parent_make_it_the_hosts_own_once():
+    """Each overlay binds again what is mounted below: were there one for each, they would double and double."""
+    folders = [f"/run/netemu-tests-{number}" for number in range(12)]
+    files = {f"{folder}/conf": folder for folder in folders}
+    async with Lab({"name": "own", "hosts": {"A": {"tmpfs": [*folders, "/dev/shm"], "files": files}}}) as lab:
+        mounts = (await lab["A"].run("cat", "/proc/self/mountinfo")).stdout.splitlines()
+        shown = (await lab["A"].run("sh", "-c", "cat /run/netemu-tests-*/conf; ls /dev/shm")).stdout
+    at = [line.split()[4] for line in mounts]
+    assert sorted(shown.split("/run/")[1:]) == sorted(folder.removeprefix("/run/") for folder in folders)
+    assert [at.count(folder) for folder in folders] == [1] * 12, "files are put straight into them"
+    assert at.count("/run") <= 2
+
+
 async def test_hosts_have_folders_of_their_own_and_the_machine_has_nothing_of_them():
     """The same path is bound in two labs; a new folder below /run leaves the services' own folders in sight."""
     topology, source = loads(OWN)
@@ -81,8 +94,9 @@ async def brought_up(text: str) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("[/proc/x]", "hosts.A.tmpfs[0]: /proc/x can't be empty"),
+        ("[/proc/x]", "hosts.A.tmpfs[0]: /proc/x is the kernel's: it can't be empty"),
         ("[/]", "hosts.A.tmpfs[0]: "),
+        ("[/usr]", "hosts.A.tmpfs[0]: /usr can't be empty: every process needs what is there"),
         ("[/tmp, /tmp/]", "hosts.A.tmpfs[1]: "),
         ("[/run, /run/frr]", "hosts.A.tmpfs[1]: is in /run, an empty one"),
         ("[/run/frr, /run]", "hosts.A.tmpfs[0]: is in /run, an empty one"),
@@ -105,9 +119,10 @@ async def test_a_user_whom_nobody_knows_is_told_before_anything_is_built():
 
 
 async def test_a_hosts_named_namespaces_are_its_own_and_go_with_it(lab):
-    before = sorted(Path("/run/netns").iterdir())
+    names = Path("/run/netns")
+    before = sorted(names.iterdir()) if names.exists() else []
     made = await lab["A"].run("sh", "-ec", "ip netns add inner; ip netns exec inner ip link show lo; ip netns list")
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines()[-1].split()[0] == "inner"
     assert "inner" not in (await lab["B"].run("ip", "netns", "list")).stdout
-    assert sorted(Path("/run/netns").iterdir()) == before
+    assert sorted(names.iterdir()) == before

@@ -49,7 +49,17 @@ async def test_services_that_failed_are_told_and_none_that_ended_as_they_should(
     assert fails == "service fails on A ended with exit code 3"
     name, how = killed.split(" on A ")
     assert name == "service killed"
-    assert how.startswith(("was ended by SIGKILL", "was started again "))
+    assert how.startswith(("was killed by signal 9 (Killed)", "was started again "))
+
+
+async def test_a_signal_without_a_name_is_told_by_its_number(tmp_path):
+    """Of the realtime signals only the first and the last have names (signal(7))."""
+    service = {"command": ["bash", "-c", "kill -40 $$"]}
+    async with Lab({"name": "realtime", "hosts": {"A": {"services": {"s": service}}}}) as lab:
+        async with asyncio.timeout(WITHIN):
+            while lab.services.states()[0].state != "failed":
+                await asyncio.sleep(0.005)
+        assert lab.remarks() == ("service s on A was killed by signal 40 (Real-time signal 6)",)
 
 
 async def test_a_lab_that_commands_know_says_where_the_logs_are(topology):

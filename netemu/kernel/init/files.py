@@ -16,23 +16,19 @@ from .mounts import Covering, is_below, mounted_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
-def place_files(files: Sequence[Sequence[str]], kept: str) -> None:
+def place_files(files: Sequence[Sequence[str]], kept: str, own: Sequence[str] = ()) -> None:
     """Place all files: for each where its content is, with its mode, and where it is to be.
 
-    `kept` is a path free for a folder in which what the host writes is kept.
+    `kept` is a path free for a folder in which what the host writes is kept; `own` are its own folders.
 
     Raises OSError that names what can't be had.
     """
     wanted = [(source, os.path.realpath(target)) for source, target in files]
     new = [(source, target) for source, target in wanted if not os.path.exists(target)]
-    own: list[str] = []
-    for base in sorted({_nearest_folder(target) for _, target in new}):
-        if not any(_reaches(other, base) for other in own):
-            own.append(base)
-            _make_own(base, f"{kept}.{len(own)}")
+    _make_all_own({_nearest_folder(target) for _, target in new}, kept, own)
     for source, target in wanted:
         if (source, target) in new:
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -48,10 +44,12 @@ def own_folders(folders: Sequence[str], kept: str, lab: str) -> None:
 
     `kept` is as for `place_files`; the folder `lab`, where services run, stays in sight. Raises OSError.
     """
-    for number, folder in enumerate(map(os.path.realpath, folders)):
-        if not os.path.isdir(folder):
-            _make_own(_nearest_folder(folder), f"{kept}.{number}")
-            os.makedirs(folder)
+    places = [os.path.realpath(folder) for folder in folders]
+    new = [place for place in places if not os.path.isdir(place)]
+    _make_all_own({_nearest_folder(place) for place in new}, kept)
+    for place in new:
+        os.makedirs(place)
+    for folder in places:
         here, seen = os.stat(folder), os.open(lab, os.O_PATH)
         try:
             _tmpfs(folder, here)
@@ -60,6 +58,15 @@ def own_folders(folders: Sequence[str], kept: str, lab: str) -> None:
                 mount(f"/proc/self/fd/{seen}", lab, flags=MS_BIND | MS_REC)
         finally:
             os.close(seen)
+
+
+def _make_all_own(folders: Iterable[str], kept: str, own: Sequence[str] = ()) -> None:
+    """Make folders the host's own, each once, though others lie in it; what is in `own` is that already."""
+    done = [os.path.realpath(folder) for folder in own]
+    for number, folder in enumerate(sorted(folders), 1):
+        if folder not in done and not any(_reaches(other, folder) for other in done):
+            done.append(folder)
+            _make_own(folder, f"{kept}.{number}")
 
 
 def _tmpfs(folder: str, like: os.stat_result) -> None:

@@ -76,7 +76,7 @@ def _furnish(request: Mapping[str, Any]) -> list[str]:
     for source, target in request["covers"]:
         if os.path.exists(target):
             furnished(f"{target} is the machine's", mount, source, os.path.realpath(target), None, MS_BIND)
-    place_files(request["files"], request["folder"])
+    place_files(request["files"], request["folder"], request["empty"])
     for source, name in request["programs"]:  # after what is overlaid: that would bring the symlinks back
         furnished(f"{name} is of the machine's choice", cover_name, source, name)
     return said

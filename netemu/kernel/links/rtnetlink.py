@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from netemu.errors import KernelError
+from netemu.kernel.spaces.descriptors import moved
 from netemu.kernel.spaces.namespace import NetworkNamespace
 
 NEW_LINK, DELETE_LINK, GET_LINK, SET_LINK = 16, 17, 18, 19
@@ -116,7 +117,8 @@ class Rtnetlink:
         self._sequence = 0
         self._queued: list[Request] = []
         with nullcontext() if inside else net.entered():
-            self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+            kind = (socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+            self.sock = moved(socket.socket(*kind))
         self.sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self.sock.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
 

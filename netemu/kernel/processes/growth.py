@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+from netemu.kernel.spaces.descriptors import readable
 
 _MODIFY, _MOVED, _DELETED = 0x2, 0x800, 0x400
 _EVENTS = 65536
@@ -32,7 +33,7 @@ class Growth:
         came just before the wait began would not.
         """
         with _woken_by_signals() as bell:
-            ready, _, _ = select.select([self._fd, end, bell], [], [])
+            ready = readable(self._fd, end, bell)
         if self._fd in ready:
             os.read(self._fd, _EVENTS)
         return end not in ready

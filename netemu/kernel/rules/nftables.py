@@ -11,6 +11,7 @@ from functools import cache
 
 from netemu.errors import KernelError, MachineError
 from netemu.kernel.packages import install_command
+from netemu.kernel.spaces.descriptors import FD_SETSIZE, a_low_number_is_left
 from netemu.kernel.spaces.namespace import NetworkNamespace
 
 _LIBRARY = "libnftables.so.1"
@@ -23,6 +24,12 @@ class Nftables:
     def __init__(self, net: NetworkNamespace) -> None:
         self.net = net
         self.library = _load()
+        self.context: int | None = None
+        if not a_low_number_is_left():
+            raise KernelError(
+                f"host {net.name}: this process holds so many files that none has a number below {FD_SETSIZE:,}, and"
+                " libnftables takes no other"
+            )
         with net.entered():
             self.context = self.library.nft_ctx_new(0)
         self.library.nft_ctx_buffer_output(self.context)

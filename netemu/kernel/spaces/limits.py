@@ -6,6 +6,7 @@ import os
 import resource
 
 from netemu.errors import KernelError
+from netemu.kernel.spaces.descriptors import FD_SETSIZE
 
 SPARE = 128
 """Descriptors left for all else: processes being started, tables being read, people asking."""
@@ -15,11 +16,12 @@ def require_descriptors(count: int) -> None:
     """Raise this process's own limit so that it can hold `count` more descriptors. KernelError if it may not."""
     needed = len(os.listdir("/proc/self/fd")) + count + SPARE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if needed <= soft or soft == resource.RLIM_INFINITY:
+    roomy = needed + (FD_SETSIZE if needed > FD_SETSIZE // 2 else 0)  # room for them beyond the low numbers
+    if roomy <= soft or soft == resource.RLIM_INFINITY:
         return
     if needed > hard != resource.RLIM_INFINITY:
         raise KernelError(
             f"this lab needs {needed:,} open files, and this process may have {hard:,}: raise the hard limit"
             f" (ulimit -Hn {needed}, or LimitNOFILE= of a systemd unit)"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (roomy if hard == resource.RLIM_INFINITY else min(roomy, hard), hard))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from netemu.errors import KernelError, PrivilegeError
+from netemu.kernel.spaces.descriptors import out_of_the_way
 from netemu.kernel.spaces.syscalls import CLONE_NEWNET, setns, unshare
 
 _OWN = "/proc/thread-self/ns/net"
@@ -40,7 +41,7 @@ class NetworkNamespace:
         """
         try:
             unshare(CLONE_NEWNET)
-            return cls(name, os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC))
+            return cls(name, out_of_the_way(os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)))
         except OSError as error:
             raise _namespace_error(error, name) from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 
 from netemu.kernel.init.calls import (
@@ -17,6 +16,7 @@ from netemu.kernel.init.calls import (
     setns,
     unshare,
 )
+from netemu.kernel.spaces.descriptors import readable
 
 __all__ = [
     "CLONE_NEWNET",
@@ -51,6 +51,6 @@ def detached_mount(kind: str) -> int:
 def die_with(parent: int) -> None:
     """From now on this process, just forked, is killed when its parent ends, whose pidfd this is; it is closed."""
     call("prctl", _PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if select.select([parent], [], [], 0)[0]:  # it ended before that
+    if readable(parent, within=0):  # it ended before that
         os.kill(os.getpid(), signal.SIGKILL)
     os.close(parent)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Self
 
 from netemu.errors import KernelError
@@ -75,15 +76,19 @@ def write_sysctls(
 
     `proc` is the descriptor of another /proc than the machine's; `inside` is whether the thread is in `net` already.
     """
-    with nullcontext() if inside else net.entered():
+    with ExitStack() as stack:
+        if not inside:
+            stack.enter_context(net.entered())
         for name, value, wanted in values:
-            path = _path(name) if proc is None else _path(name).removeprefix("/proc/")
             try:
-                fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
                 try:
-                    os.write(fd, value.encode())
-                finally:
-                    os.close(fd)
+                    _write(name, value, proc)
+                except OSError as error:
+                    if error.errno != errno.EROFS or proc is not None:
+                        raise
+                    proc = detached_mount("proc")  # a container's may be read-only, where its root may mount another
+                    stack.callback(os.close, proc)
+                    _write(name, value, proc)
             except FileNotFoundError as error:
                 if wanted:
                     raise KernelError(
@@ -91,9 +96,18 @@ def write_sysctls(
                     ) from error
             except OSError as error:
                 why = error.strerror
-                if isinstance(error, PermissionError):
+                if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                     why = "it is the whole machine's, or read-only: no namespace can set it"
                 raise KernelError(f"host {net.name}: sysctl {name} = {value}: {why}") from error
+
+
+def _write(name: str, value: str, proc: int | None) -> None:
+    path = _path(name) if proc is None else _path(name).removeprefix("/proc/")
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
 
 
 def _path(name: str) -> str:

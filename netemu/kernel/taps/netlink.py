@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netemu.errors import CaptureError
+from netemu.kernel.spaces.descriptors import moved
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.buffers import set_buffer
 from netemu.kernel.taps.outlet import LEAD, PLACE, Outlet, alike, end_of, first_ahead, gather, one_by_one, said, whole
@@ -41,7 +42,7 @@ _ON_ITS_WAY = 0.1
 def netfilter_socket(net: NetworkNamespace) -> socket.socket:
     """A NETLINK_NETFILTER socket that lives in `net`."""
     with net.entered():
-        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+        sock = moved(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER))
     sock.bind((0, 0))
     return sock
 

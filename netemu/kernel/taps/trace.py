@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from netemu.errors import CaptureError
 from netemu.kernel.rules.nftables import Nftables
+from netemu.kernel.spaces.descriptors import moved
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.netlink import GroupReader
 from netemu.kernel.taps.proof import Proof
@@ -130,7 +131,8 @@ class TraceTap(GroupReader):
             undo.callback(self.sock.close)
             try:
                 with net.entered():
-                    self.sender = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_RAW, CANARY_PROTOCOL))
+                    sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, CANARY_PROTOCOL)
+                self.sender = undo.enter_context(moved(sender))
             except OSError as error:
                 raise CaptureError(f"host {net.name}: no hook tap: {error.strerror}") from error
             self.nft = Nftables(net)

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Mapping
 
 from netemu.errors import CaptureError
+from netemu.kernel.spaces.descriptors import moved
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.packet import CANARY, FrameSource
 from netemu.kernel.taps.proof import Proof
@@ -35,7 +36,7 @@ def send_canary(sock: socket.socket, nonce: bytes, interface: str, everybody: bo
 def sending_socket(net: NetworkNamespace) -> socket.socket:
     """A packet socket that only sends."""
     with net.entered():
-        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        return moved(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
 
 
 def new_nonce() -> bytes:
