@@ -45,7 +45,9 @@ if pytest_asyncio is None:
     @pytest.fixture
     def lab() -> None:
         """A lab, if pytest-asyncio were there."""
-        raise pytest.UsageError("the lab fixture needs pytest-asyncio: in netemu's checkout, pip install '.[pytest]'")
+        raise pytest.UsageError(
+            "the lab fixture needs pytest-asyncio: in netemu's checkout, pip install -e '.[pytest]'"
+        )
 
 else:
 

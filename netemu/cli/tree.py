@@ -104,9 +104,14 @@ def _lines(start: _Node, branches: dict[_Node, list[_Branch]], drawn: Shape) -> 
     stack = [(branch, place) for branch, place in _placed(branches[start], "")]
     while stack:
         branch, (mark, below) = stack.pop(0)
-        yield Text.assemble((mark, "dim"), _line(branch, drawn))
-        if not branch.loop:
-            stack[:0] = _placed(branches[_node(branch.far)], below)
+        line = Text.assemble((mark, "dim"), _line(branch, drawn))
+        onward = [] if branch.loop else branches[_node(branch.far)]
+        if len(onward) == 1 and not branch.far.interface:  # a network between two is passed through on the same line
+            (branch,) = onward
+            line.append_text(Text.assemble((" ── ", "dim"), _line(branch, drawn)))
+            onward = [] if branch.loop else branches[_node(branch.far)]
+        yield line
+        stack[:0] = _placed(onward, below)
 
 
 def _placed(branches: list[_Branch], below: str) -> list[tuple[_Branch, tuple[str, str]]]:

@@ -10,6 +10,7 @@ progress     how far that is
 wiring       its namespaces, links, addresses and routes
 host         `Host`: run commands and open sockets on one host
 names        the /etc/hosts of a lab's hosts
+searching    where the programs of hosts are looked for
 resolving    whom their processes ask for other names: nobody, unless the topology says so
 services     a lab's services: started in their order, kept, started again
 readiness    how a service shows that it is ready

@@ -14,6 +14,7 @@ from typing import NoReturn
 from netemu.kernel.spaces.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, die_with, setns
 from netemu.kernel.spaces.userspace import join_user_namespace
 from netemu.lab.asking import ask
+from netemu.lab.searching import with_roots_programs
 from netemu.lab.terminal import Terminal, has_terminal
 
 NOT_FOUND, NOT_RUN = 127, 126
@@ -87,7 +88,7 @@ def _become(host: str, command: Sequence[str], environment: Mapping[str, str], d
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     for fd in descriptors:
         os.set_inheritable(fd, True)
-    whole = {**os.environ, **environment}
+    whole = {**with_roots_programs(os.environ), **environment}
     try:
         os.execvpe(command[0] or "/", list(command), whole)  # noqa: S606  no shell, as it should be
     except (OSError, ValueError) as error:

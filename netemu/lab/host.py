@@ -20,6 +20,7 @@ from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.packet import What
 from netemu.lab.names import Names
 from netemu.lab.resolving import Resolving
+from netemu.lab.searching import with_roots_programs
 from netemu.topology import model
 
 File = IO[bytes] | std.socket | int | None
@@ -141,7 +142,7 @@ class Host:
     ) -> dict[str, str]:
         """A process's environment: `base` (without its user's own, for another `user`), the host's own, and `more`."""
         kept = {key: value for key, value in base.items() if user is None or key not in LOGIN}
-        return kept | self.own_environment | dict(more or {})
+        return with_roots_programs(kept) | self.own_environment | dict(more or {})
 
     @property
     def own_environment(self) -> dict[str, str]:

@@ -60,6 +60,18 @@ def test_a_network_between_two_is_no_end_of_a_wire():
     assert drawing(text) == ["lan", "├─ A:e", "└─ R:l", "   R:w ── B:e"]
 
 
+def test_a_network_on_the_way_has_its_further_member_on_its_line():
+    ends = "a: {interfaces: {u: {network: u}, v: {network: v}}}, b: {interfaces: {u: {network: u}}}"
+    more = "c: {interfaces: {v: {network: v}}}, d: {interfaces: {v: {network: v}}}"
+    assert drawing(f"name: x\nnetworks: {{u: {{}}, v: {{}}}}\nhosts: {{{ends}, {more}}}") == [
+        "v",
+        "├─ a:v",
+        "│  a:u ── u ── b:u",
+        "├─ c:v",
+        "└─ d:v",
+    ]
+
+
 def test_a_ring_is_walked_once_round():
     assert drawing(linked((1, 2), (2, 3), (3, 1))) == [
         "r1",

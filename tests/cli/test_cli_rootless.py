@@ -327,6 +327,15 @@ def test_doctor_names_the_sysctl_that_forbids_user_namespaces(user):
     assert told["nf_tables"]["detail"].startswith("not tried")
 
 
+def test_an_ordinary_user_finds_roots_programs_on_its_hosts(user, plain):
+    """Debian's own PATH for users has no sbin; on a host they are root."""
+    assert user.netemu("up", plain).returncode == 0
+    user.environment["PATH"] = "/usr/local/bin:/usr/bin:/bin"
+    done = user.netemu("exec", "plain", "A", "--", "sysctl", "-n", "net.ipv4.ip_forward")
+    assert user.netemu("down", "plain").returncode == 0
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
 NONE_LEFT = 'echo 0 > /proc/sys/user/max_net_namespaces; exec "$@"'
 
 

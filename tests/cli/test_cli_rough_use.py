@@ -212,6 +212,62 @@ def test_a_verdict_stays_what_it_is_whoever_reads_it(tmp_path):
     assert shell(f"netemu validate --json {file} | true; echo ${{PIPESTATUS[0]}}").stdout == "2\n"
 
 
+READ_ONLY = """
+mount --make-rprivate / && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys &&
+netemu run nodeport --json
+"""
+
+
+def test_a_lab_is_up_where_a_container_has_a_read_only_proc_sys():
+    done = shell(f"unshare --mount bash -c '{READ_ONLY}'")
+    assert (done.returncode, json.loads(done.stdout)["verdict"]) == (0, "pass"), done.stderr
+
+
+def test_a_recorded_lab_of_two_hundred_hosts_leaves_libnftables_its_low_descriptors(tmp_path):
+    """It would end the process at a descriptor of 1,024."""
+    file = tmp_path / "star.yaml"
+    file.write_text(shell("netemu generate star 200 --traffic").stdout)
+    done = shell(f"netemu run {file} --json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["capture"]["lost"] == 0
+
+
+MANY_OPEN = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+import netemu
+print(netemu.HeldLab("nodeport").facts()["lab"])
+"""
+
+
+def test_a_program_with_many_open_files_asks_labs_too(up):
+    done = subprocess.run([sys.executable, "-c", MANY_OPEN], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("nodeport\n", "")
+
+
+OF_ITS_OWN = """
+import asyncio, netemu
+async def main():
+    async with netemu.Lab({"name": "held", "hosts": {"A": {}}}, named=True):
+        print("up", flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, input)
+asyncio.run(main())
+print("down", flush=True)
+"""
+
+
+def test_down_ends_no_program_that_has_a_lab_beside_other_things():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", OF_ITS_OWN], **pipes) as program:
+        assert program.stdout.readline() == "up\n"
+        down = shell("netemu down held")
+        assert down.returncode == 2
+        assert f"lab held is held by process {program.pid}, a program of its own: end that" in down.stderr
+        assert program.communicate("\n", timeout=20)[0] == "down\n"
+    assert program.returncode == 0
+
+
 def test_a_stopped_lab_is_told_to_be_that_and_goes_on_where_it_was(up):
     holder = json.loads(shell("netemu ls --json").stdout)[0]["pid"]
     os.kill(holder, signal.SIGSTOP)

@@ -79,6 +79,7 @@ hosts:
   A: {{{forwarding}{services}interfaces: {{eth0: {{{mtuu}}}, eth1: {{network: lan}}}}}}
   B: {{interfaces: {{eth0: {{network: nolan}}}}}}
   C: {{nft: "table inet netemu {{}}", interfaces: {{eth0: {{network: lan}}}}}}
+  localhost: {{}}
 links:
   - {{endpoints: ["A:eth0", "Z:eth0"]{link}}}
   - endpoints: ["A:eth9", "C:eth8"]
@@ -91,14 +92,15 @@ expect:
 """
 TOLD_WHATEVER = {
     "hosts.B.interfaces.eth0.network": "no network 'nolan': there are lan",
+    "hosts.localhost": "'localhost' is every host itself: choose another name",
     "hosts.C.nft": "the table 'inet netemu' is the taps' own: choose another name",
-    "links[0].endpoints[1]": "no host 'Z': there are A, B, C",
+    "links[0].endpoints[1]": "no host 'Z': there are A, B, C, localhost",
     "links[1].endpoints[0]": "no interface 'eth9' on host 'A': there are eth0, eth1",
     "links[1].endpoints[1]": "no interface 'eth8' on host 'C': there are eth0",
     "links[2].endpoints[0]": "A:eth0 is an end of links[0] already",
-    "traffic[0].from": "no host 'Y': there are A, B, C",
+    "traffic[0].from": "no host 'Y': there are A, B, C, localhost",
     "expect[0].at": "no interface 'eth7' on host 'A'",
-    "expect[1].at": "no host 'X': there are A, B, C",
+    "expect[1].at": "no host 'X': there are A, B, C, localhost",
     "expect[2].counter": "no host 'W'",
 }
 SLOTS = {

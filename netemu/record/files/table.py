@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 NEEDS_POLARS = (
-    "a data frame needs polars, of the extra 'frames': in netemu's checkout, .venv/bin/pip install '.[frames]'"
+    "a data frame needs polars, of the extra 'frames': in netemu's checkout, .venv/bin/pip install -e '.[frames]'"
     " (or by the pip of the environment that netemu was installed into)"
 )
 """PyPI's `netemu` is another project's: the extra is to be had of a checkout only."""

@@ -1,0 +1,97 @@
+"""Low numbers of descriptors are kept for what takes no others."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+
+import pytest
+
+from netemu.errors import KernelError
+from netemu.kernel.rules.nftables import Nftables
+from netemu.kernel.spaces.descriptors import (
+    FD_SETSIZE,
+    a_low_number_is_left,
+    low_numbers_taken,
+    moved,
+    out_of_the_way,
+    readable,
+)
+from netemu.kernel.spaces.namespace import NetworkNamespace
+
+
+@pytest.fixture
+def roomy():
+    """A limit beyond the low numbers."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[0] < 2 * FD_SETSIZE:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2 * FD_SETSIZE, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.fixture
+def narrow():
+    """A limit at the low numbers' end."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FD_SETSIZE, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def opened() -> int:
+    """The number of what is opened next."""
+    number = os.open(os.devnull, os.O_RDONLY)
+    os.close(number)
+    return number
+
+
+def test_a_descriptor_is_moved_and_its_number_free(roomy):
+    low = os.open("/dev/zero", os.O_RDONLY)
+    high = out_of_the_way(low)
+    try:
+        assert high >= FD_SETSIZE
+        assert not os.get_inheritable(high)
+        assert os.read(high, 2) == b"\0\0"
+        assert opened() == low
+    finally:
+        os.close(high)
+
+
+def test_a_descriptor_stays_where_there_is_no_room_beyond(narrow):
+    low = os.open(os.devnull, os.O_RDONLY)
+    assert out_of_the_way(low) == low
+    os.close(low)
+
+
+def test_a_moved_socket_is_the_same_socket(roomy):
+    ours, theirs = socket.socketpair()
+    with theirs, moved(ours) as sock:
+        assert (sock.fileno() >= FD_SETSIZE, sock.family, sock.type) == (True, socket.AF_UNIX, socket.SOCK_STREAM)
+        assert readable(sock.fileno(), within=0) == []
+        theirs.sendall(b"x")
+        assert readable(sock.fileno(), within=10) == [sock.fileno()]
+        assert sock.recv(9) == b"x"
+
+
+def test_what_would_take_the_low_numbers_up_gets_none_and_what_comes_later_does(roomy):
+    before = opened()
+    with low_numbers_taken(FD_SETSIZE):
+        assert opened() >= FD_SETSIZE
+        assert not a_low_number_is_left()
+    assert opened() == before
+    with low_numbers_taken(10):
+        assert opened() < FD_SETSIZE, "so few leave enough"
+
+
+def test_libnftables_is_not_given_a_number_that_it_would_abort_at(roomy):
+    net = NetworkNamespace.create("high")
+    try:
+        with low_numbers_taken(FD_SETSIZE), pytest.raises(KernelError, match="host high: .* number below 1,024"):
+            Nftables(net)
+        nft = Nftables(net)
+        nft.run("table ip x {\n}")
+        nft.close()
+    finally:
+        net.close()
