@@ -45,9 +45,7 @@ if pytest_asyncio is None:
     @pytest.fixture
     def lab() -> None:
         """A lab, if pytest-asyncio were there."""
-        raise pytest.UsageError(
-            "the lab fixture needs pytest-asyncio: in netemu's checkout, pip install -e '.[pytest]'"
-        )
+        raise pytest.UsageError("the lab fixture needs pytest-asyncio: pip install -e '.[pytest]' in netemu's checkout")
 
 else:
 

@@ -65,6 +65,7 @@ class Walk:
             f"{', '.join(_fewer(dict.fromkeys(host for host, _ in topology.members(network))))} on {network}"
             + (f" (sharded over {bridges[network]} bridges)" if network in bridges else "")
             for network in topology.networks
+            if topology.members(network)
         ]
         links = [" to ".join(link.endpoints) for link in topology.links]
         wired = "; ".join([*networks, *_fewer(links)])

@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import Literal, Protocol, Self
 
 from netemu.errors import UsageError
+from netemu.lab.stopping import stopping_signals
 
 Why = Literal["", "stopped", "reader", "lab"]
 PACE = 0.02
@@ -44,7 +45,7 @@ class Stream:
 
     def __enter__(self) -> Self:
         self._wakeup = signal.set_wakeup_fd(self._rope, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in stopping_signals():
             self._handlers[number] = signal.signal(number, _noted)
         return self
 

@@ -88,7 +88,7 @@ def test_what_would_take_the_low_numbers_up_gets_none_and_what_comes_later_does(
 def test_libnftables_is_not_given_a_number_that_it_would_abort_at(roomy):
     net = NetworkNamespace.create("high")
     try:
-        with low_numbers_taken(FD_SETSIZE), pytest.raises(KernelError, match="host high: .* number below 1,024"):
+        with low_numbers_taken(FD_SETSIZE), pytest.raises(KernelError, match=r"host high: .* number below 1,024"):
             Nftables(net)
         nft = Nftables(net)
         nft.run("table ip x {\n}")

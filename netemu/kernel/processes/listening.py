@@ -83,7 +83,9 @@ class UnixListening:
     def _serves(self, fields: list[str]) -> bool:
         """Whether a line of /proc/net/unix is such a socket (net/unix/af_unix.c)."""
         accepts = len(fields) > 7 and (int(fields[3], 16) & _ACCEPTS or fields[4] == _DATAGRAMS)
-        return bool(accepts) and (fields[7] in self._names or os.path.normpath(fields[7]) in self._names)
+        if not accepts:
+            return False
+        return fields[7] in self._names or (not self._whole and os.path.normpath(fields[7]) in self._names)
 
 
 def _read(fd: int) -> str:
