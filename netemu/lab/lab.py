@@ -130,7 +130,7 @@ class Lab:
 
     async def _build(self) -> None:
         enter_user_namespace()
-        self.recorder.how.prove(self._taps_source)
+        self.recorder.how.prove(self._taps_source, len(self.topology.hosts))
         steps = plan(self.topology)
         require_all(steps, self.source, taps=self._taps_from_start)
         require_users(self.topology, self.source)

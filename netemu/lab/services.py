@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import pwd
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 """What a service finds in its environment: the same whoever brings the lab up."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds before a service that ended is started again: twice as long each time."""
+GRACE = 2.0
+"""Seconds that a service has to end by itself, asked by SIGTERM, when it is restarted by hand."""
 _LINES_QUOTED = 3
 
 
@@ -60,6 +63,7 @@ class RunningService:
         """Held by who restarts it by hand: who comes meanwhile would kill what is just getting ready."""
         self.process: Process | None = None
         self.keeper: asyncio.Task[None] | None = None
+        self._ended_with: int | None = None
         self.folder = host.folder / f"{host.name}.{step.name}"
         user = step.service.user if step.service.user is not None else host.wanted.user
         self.user = str(user) if user is not None else None
@@ -100,18 +104,23 @@ class RunningService:
                     await asyncio.sleep(FIRST_PAUSE)
         except TimeoutError as error:
             assert ready is not None
-            ended = f"; it was started {self.restarts + 1} times" if self.restarts else ""
+            ended = f"; it ended {self.restarts} times, with exit code {self._ended_with}" if self.restarts else ""
             raise self._problem(f"was not ready within {ready.within}: {missing(ready)}{ended}") from error
 
     async def stop(self) -> None:
-        """End it, and start it no more."""
+        """End it, by SIGTERM first (tidying up takes its time), and start it no more."""
         if self.keeper is not None:
             self.keeper.cancel()
             await asyncio.gather(self.keeper, return_exceptions=True)
             self.keeper = None
         if self.process is not None:
-            self.process.kill()
-            await self.process.wait()
+            self.process.send_signal(signal.SIGTERM, group=True)
+            try:
+                async with asyncio.timeout(GRACE):
+                    await self.process.wait()
+            except TimeoutError:
+                self.process.kill()
+                await self.process.wait()
         self.ready.clear()
         self.state = "ended"
 
@@ -141,7 +150,7 @@ class RunningService:
                 await asyncio.gather(readiness, return_exceptions=True)
         if not self._again():
             raise self._problem(f"ended with exit code {process.returncode}")
-        self.restarts += 1
+        self.restarts, self._ended_with = self.restarts + 1, process.returncode
         return False
 
     def _must_be_known(self, readiness: asyncio.Future[None]) -> None:

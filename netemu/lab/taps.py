@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Self
 
 from netemu.errors import TopologyError, UsageError
+from netemu.kernel.spaces.limits import available_memory
 from netemu.kernel.taps.filters import LONGEST, compiled
 from netemu.kernel.taps.ring import HAND_OVER, SIZE
 from netemu.kernel.taps.store import MEMORY
@@ -92,12 +93,19 @@ class Taps:
         ring = None if said.ring is None else size(said.ring)
         return cls(said.filter, said.snap_length, ring, buffer, memory, folder)
 
-    def prove(self, source: Source | None = None) -> None:
-        """See whether the filter is one, and files can be made in the folder. Raises UsageError, MachineError.
+    def prove(self, source: Source | None = None, hosts: int = 1) -> None:
+        """See whether the filter is one, files can be made in the folder, and there is memory for the hosts' rings.
+
+        Raises UsageError, MachineError.
 
         Where all this was said by a topology, it is a TopologyError that says where in its `source`.
         """
-        for key, prove in (("filter", self._prove_filter), ("folder", self._prove_folder)):
+        proofs = (
+            ("filter", self._prove_filter),
+            ("folder", self._prove_folder),
+            ("ring", lambda: self._prove_ring(hosts)),
+        )
+        for key, prove in proofs:
             try:
                 prove()
             except UsageError as error:
@@ -108,6 +116,12 @@ class Taps:
     def _prove_filter(self) -> None:
         if self.filter:
             compiled(self.filter)
+
+    def _prove_ring(self, hosts: int) -> None:
+        """Rings are the kernel's memory: they can't be swapped out, and what ends others for it is the machine's."""
+        if self.ring is not None and 0 < (most := available_memory() // 2) < self.ring * hosts:
+            what = f"{hosts} rings of {self.ring:,} bytes" if hosts > 1 else f"a ring of {self.ring:,} bytes"
+            raise UsageError(f"taps: {what} would take more than half of this machine's free memory: {most:,} at most")
 
     def _prove_folder(self) -> None:
         if self.folder is not None:

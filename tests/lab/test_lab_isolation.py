@@ -81,6 +81,8 @@ async def test_hosts_have_folders_of_their_own_and_the_machine_has_nothing_of_th
             assert shown.stdout.split() == ["/run/netemu-tests/deep:", "conf", "/tmp:", "x", "mine"]
             mode = await each["A"].run("stat", "-c", "%a %u", "/tmp")
             assert mode.stdout == "1777 0\n"
+            by_others = await each["A"].run("touch", "/run/netemu-tests/deep/mine", user="nobody")
+            assert by_others.returncode == 0, by_others.stderr
         assert (await lab["B"].run("ls", "/run")).stdout.split()[-1] == "x"
     assert not [path for path in ("/tmp/x", "/run/x", "/run/netemu-tests") if Path(path).exists()]
 

@@ -86,6 +86,39 @@ async def test_a_socket_of_the_same_relative_name_elsewhere_makes_no_service_rea
             pass
 
 
+TIDY = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"tidied up\\n"), os._exit(0)))
+os.write(1, b"up\\n")
+while True: time.sleep(9)
+"""
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
+
+
+async def test_a_service_that_is_restarted_may_tidy_up():
+    service = json.dumps({"command": ["python3", "-c", TIDY], "ready": {"log": "up"}})
+    async with lab_of(f"web: {service}") as lab:
+        await lab.restart("A", "web")
+        (state,) = lab.services.states()
+        assert state.log.read_text() == "up\ntidied up\nup\n"
+
+
+async def test_a_service_that_does_not_end_when_asked_is_ended():
+    service = json.dumps({"command": ["python3", "-c", DEAF], "ready": {"log": "up"}})
+    async with lab_of(f"web: {service}") as lab:
+        first = lab.services.states()[0].pid
+        async with asyncio.timeout(WITHIN):
+            await lab.restart("A", "web")
+        assert lab.services.states()[0].pid != first
+
+
+async def test_a_service_that_keeps_ending_before_it_is_ready_is_told_with_how():
+    told = r"not ready within 1s: nothing listens on tcp 80; it ended \d+ times, with exit code 3"
+    with pytest.raises(ServiceError, match=told):
+        async with lab_of("web: {command: [sh, -c, exit 3], restart: always, ready: {tcp: 80, within: 1s}}"):
+            pass
+
+
 async def test_an_expression_that_takes_too_long_is_told_and_the_lab_goes_on_meanwhile():
     """Its time is exponential: 60 letters would take years."""
     text = json.dumps(

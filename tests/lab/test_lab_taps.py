@@ -50,6 +50,7 @@ def test_what_can_be_is_taken(tmp_path):
         (Taps(memory=1000, folder="/proc/self/status"), "taps can't keep files in the folder"),
         (Taps(folder="a\0b"), "taps can't keep files in the folder"),
         (Taps(filter="no filter"), "filter 'no filter'"),
+        (Taps(ring=1 << 40), "would take more than half of this machine's free memory"),
     ],
 )
 async def test_a_lab_is_not_built_that_could_not_be_recorded_so(taps, said):

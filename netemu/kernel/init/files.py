@@ -49,6 +49,7 @@ def own_folders(folders: Sequence[str], kept: str, lab: str) -> None:
     _make_all_own({_nearest_folder(place) for place in new}, kept)
     for place in new:
         os.makedirs(place)
+        os.chmod(place, 0o1777)  # noqa: S103  whoever the host's programs run as, as Docker has it
     for folder in places:
         here, seen = os.stat(folder), os.open(lab, os.O_PATH)
         try:

@@ -12,6 +12,13 @@ SPARE = 128
 """Descriptors left for all else: processes being started, tables being read, people asking."""
 
 
+def available_memory() -> int:
+    """Bytes of memory that can be had without swapping (MemAvailable in proc_meminfo(5)); 0 if that is not told."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        told = dict(line.split(":", 1) for line in file)
+    return int(told.get("MemAvailable", "0 kB").split()[0]) * 1024
+
+
 def require_descriptors(count: int) -> None:
     """Raise this process's own limit so that it can hold `count` more descriptors. KernelError if it may not."""
     needed = len(os.listdir("/proc/self/fd")) + count + SPARE
