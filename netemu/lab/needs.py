@@ -44,7 +44,10 @@ def require_places(topology: Topology, source: Source) -> None:
     problems = []
     for name, host in topology.hosts.items():
         wanted: list[tuple[str, Path]] = [(_why_no_file(target), ("files", target)) for target in host.files]
-        wanted += [(_why_no_folder(folder), ("tmpfs", index)) for index, folder in enumerate(host.tmpfs)]
+        wanted += [
+            (_why_no_folder(folder) or _leads_astray(folder), ("tmpfs", index))
+            for index, folder in enumerate(host.tmpfs)
+        ]
         problems += [source.problem(f"host {name}: {why}", ("hosts", name, *path)) for why, path in wanted if why]
     if problems:
         raise TopologyError(problems)
@@ -54,10 +57,7 @@ def _why_no_file(target: str) -> str:
     place = os.path.realpath(target)
     if os.path.isdir(place):
         return f"{place} is a folder: a file can't be placed over it"
-    if why := _why_no_folder(os.path.dirname(place)):
-        return why
-    root = next((root for root in THE_KERNELS if place.startswith(f"{root}/")), "")
-    return f"{target} leads into {root}: no file can be placed there" if root else ""
+    return _why_no_folder(os.path.dirname(place)) or _leads_astray(target)
 
 
 def _why_no_folder(folder: str) -> str:
@@ -65,3 +65,10 @@ def _why_no_folder(folder: str) -> str:
     while not os.path.lexists(place):
         place = os.path.dirname(place)
     return "" if os.path.isdir(place) else f"{place} is no folder"
+
+
+def _leads_astray(target: str) -> str:
+    """What is said of a link into a folder of the kernel's. What is there without a link was refused already."""
+    place = os.path.realpath(target)
+    root = next((root for root in THE_KERNELS if f"{place}/".startswith(f"{root}/") and place != target), "")
+    return f"{target} leads into {root}: nothing can be placed there" if root else ""

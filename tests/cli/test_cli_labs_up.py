@@ -258,6 +258,6 @@ def test_files_for_which_there_is_no_place_are_told_by_line_before_anything_is_b
     assert done.stderr.splitlines() == [
         f"netemu: {file}:5: hosts.a.files./etc: host a: /etc is a folder: a file can't be placed over it",
         f"{file}:8: hosts.b.files./etc/passwd/x: host b: /etc/passwd is no folder",
-        f"{file}:10: hosts.b.files./etc/mtab: host b: /etc/mtab leads into /proc: no file can be placed there",
+        f"{file}:10: hosts.b.files./etc/mtab: host b: /etc/mtab leads into /proc: nothing can be placed there",
     ]
     assert "placed" not in netemu("ls").stdout

@@ -102,6 +102,7 @@ async def brought_up(text: str) -> None:
         ("[/tmp, /tmp/]", "hosts.A.tmpfs[1]: "),
         ("[/run, /run/frr]", "hosts.A.tmpfs[1]: is in /run, an empty one"),
         ("[/run/frr, /run]", "hosts.A.tmpfs[0]: is in /run, an empty one"),
+        ("[/dev/fd]", "hosts.A.tmpfs[0]: /dev/fd is the kernel's"),
         ("[/etc/passwd]", "hosts.A.tmpfs[0]: host A: /etc/passwd is no folder"),
         ("[tmp]", "hosts.A.tmpfs[0]: "),
     ],
@@ -110,6 +111,13 @@ async def test_a_folder_for_which_there_is_no_place_is_told_before_anything_is_b
     with pytest.raises(TopologyError) as error:
         await brought_up(f"name: own\nhosts: {{A: {{tmpfs: {given}}}}}")
     assert told in str(error.value)
+
+
+async def test_a_link_into_the_kernels_folders_is_no_place_for_one(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("/proc")
+    with pytest.raises(TopologyError, match=f"{link} leads into /proc: nothing can be placed there"):
+        await brought_up(f"name: own\nhosts: {{A: {{tmpfs: [{link}]}}}}")
 
 
 async def test_a_user_whom_nobody_knows_is_told_before_anything_is_built():

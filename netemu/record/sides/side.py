@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netemu.record.decode.checksums import Checksums, OnDemand, frame_checksums
+from netemu.record.decode.checksums import Checksums, frame_checksums
 from netemu.record.decode.packets import MALFORMED, Packets
 from netemu.record.decode.rows import Column, mix, stable_order
 from netemu.record.join.fragments import is_later
@@ -38,7 +38,7 @@ class Side:
     flow: Column
     bit: Column
     first: Column
-    checksums: OnDemand
+    checksums: Checksums
     left_out: int = 0
 
     def __len__(self) -> int:
@@ -92,12 +92,8 @@ def _side(name: str, file: int, captured: Captured, rows: Column, most: int | No
     told = stable_order(flow * 2 + (_is_error(packets, kept) | is_later(packets.fragment)))
     first = told[np.flatnonzero(np.diff(flow[told], prepend=-1))]
     start, end = captured.start[rows], captured.end[rows]
-
-    def part(begin: int, until: int) -> Checksums:
-        unsaid = np.zeros(until - begin, np.uint8)
-        return frame_checksums(captured.data, start[begin:until], end[begin:until], unsaid)
-
-    checksums = OnDemand(len(rows), part)
+    # at once: later, all of the file's bytes would have to be kept for them
+    checksums = frame_checksums(captured.data, start, end, np.zeros(len(rows), np.uint8))
     return Side(name, file, packets, kept, captured.time_ns[rows], rows + 1, flow, bit, first, checksums, left_out)
 
 

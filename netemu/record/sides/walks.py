@@ -240,7 +240,7 @@ class Sides:
                 assert headers is not None
                 corrected = joined.clocks[side.file].offset_ns is not None
                 time_ns = int(joined.time_ns[place][row])
-                known = (CHECKSUM_WORDS[each] for each in side.checksums.one(row))
+                known = (CHECKSUM_WORDS[int(column[row])] for column in side.checksums)
                 found.append(SideSighting(side.name, int(side.number[row]), time_ns, headers, corrected, *known))
             elif (state := Missing(self.missing[number, place])) in WORDS:
                 absent.append((joined.sides[place].name, WORDS[state]))
