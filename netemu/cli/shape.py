@@ -111,12 +111,12 @@ def _addresses(interface: Any) -> tuple[str, ...]:
 
 def _tunnels(topology: Topology) -> Iterator[Tunnel]:
     """Each two ends of which one sends to an address of the other's host, and all ends of each multicast group."""
-    host_of = {
-        address.ip: name
-        for name, host in topology.hosts.items()
-        for interface in host.interfaces.values()
-        for address in interface.addresses
-    }
+    hosts_of: dict[Any, list[str]] = {}
+    for owner, about in topology.hosts.items():
+        for each in about.interfaces.values():
+            for address in each.addresses:
+                hosts_of.setdefault(address.ip, []).append(owner)
+    beside = _beside(topology)
     ends = [
         (name, interface, told.vxlan)
         for name, host in topology.hosts.items()
@@ -129,13 +129,25 @@ def _tunnels(topology: Topology) -> Iterator[Tunnel]:
         if vxlan.group is not None:
             mine = [(name, at) for name, at, other in alike if other.group == vxlan.group]
         else:
-            far = host_of.get(vxlan.remote) if vxlan.remote is not None else None
-            mine = [(host, interface), *((name, at) for name, at, _ in alike if name == far != host)]
+            far = {name for name in hosts_of.get(vxlan.remote, ()) if name != host}
+            far = far & beside[host] or far  # several tenants may have one address: it is meant where it is near
+            mine = [(host, interface), *((name, at) for name, at, _ in alike if name in far)][:2]
         if len(mine) > 1 and (these := frozenset(mine)) not in told:
             told.add(these)
             over = f" over {vxlan.group}" if vxlan.group is not None else ""
             found = tuple(_end(topology, *each) for each in mine)
             yield Tunnel(f"vxlan {vxlan.id}{over}", found, shared=vxlan.group is not None)
+
+
+def _beside(topology: Topology) -> dict[str, set[str]]:
+    """The hosts that share a network or a link with each."""
+    found: dict[str, set[str]] = {host: set() for host in topology.hosts}
+    together = [{host for host, _ in topology.members(network)} for network in topology.networks]
+    together += [{endpoint.split(":", 1)[0] for endpoint in link.endpoints} for link in topology.links]
+    for hosts in together:
+        for host in hosts:
+            found[host] |= hosts
+    return found
 
 
 def _about(whose: str, host: Any, drawn: set[str]) -> list[str]:

@@ -180,6 +180,20 @@ def test_tunnels_come_after_all_else_and_macvlans_stand_at_their_hosts():
     ]
 
 
+def test_tenants_with_the_same_addresses_have_tunnels_of_their_own():
+    hosts = {
+        host: {
+            "interfaces": {
+                "e": {"network": lan, "addresses": [f"10.0.0.{mine}/24"]},
+                "v": {"vxlan": {"id": 5, "remote": f"10.0.0.{other}"}},
+            }
+        }
+        for host, lan, mine, other in (("A", "l1", 1, 2), ("B", "l1", 2, 1), ("C", "l2", 1, 2), ("D", "l2", 2, 1))
+    }
+    drawn = shape(loads(json.dumps({"name": "tenants", "networks": {"l1": {}, "l2": {}}, "hosts": hosts}))[0])
+    assert [[end.name for end in tunnel.ends] for tunnel in drawn.tunnels] == [["A:v", "B:v"], ["C:v", "D:v"]]
+
+
 def test_tunnels_are_edges_in_every_style():
     drawn = shape(loads(TUNNELS)[0])
     flowchart, graph = list(mermaid(drawn)), list(dot(drawn))
