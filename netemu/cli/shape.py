@@ -8,6 +8,9 @@ from typing import Any
 
 from netemu import Topology
 
+_VXLAN_PORT = 4789
+"""IANA's, and the topology's own default."""
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -135,6 +138,7 @@ def _tunnels(topology: Topology) -> Iterator[Tunnel]:
         if len(mine) > 1 and (these := frozenset(mine)) not in told:
             told.add(these)
             over = f" over {vxlan.group}" if vxlan.group is not None else ""
+            over = over if vxlan.port == _VXLAN_PORT else f"{over} port {vxlan.port}"
             found = tuple(_end(topology, *each) for each in mine)
             yield Tunnel(f"vxlan {vxlan.id}{over}", found, shared=vxlan.group is not None)
 

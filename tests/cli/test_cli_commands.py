@@ -329,7 +329,8 @@ def test_a_signal_while_a_service_is_waited_for_ends_it_with_that_signals_code(t
     file.write_text(json.dumps({"name": "slow", "hosts": {"A": {"services": {"slow": service}}}}))
     as_usual = ["env", "--default-signal=HUP"]  # whatever started this suite
     with subprocess.Popen([*as_usual, *NETEMU, command, str(file)], stderr=subprocess.PIPE, text=True) as running:
-        while not began.exists():
+        end = time.monotonic() + 60
+        while not began.exists() and time.monotonic() < end:
             time.sleep(0.005)
         running.send_signal(number)
         _, said = running.communicate(timeout=20)
