@@ -109,5 +109,5 @@ def test_nothing_captured_is_an_empty_table_of_the_same_columns(scene: Scene):
 
 def test_without_polars_the_table_is_refused_with_what_installs_it(scene: Scene, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(UsageError, match=r"\.venv/bin/pip install '\.\[frames\]'"):
+    with pytest.raises(UsageError, match=r"\.venv/bin/pip install -e '\.\[frames\]'"):
         scene.record().frames_table()

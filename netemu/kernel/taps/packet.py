@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from netemu.errors import CaptureError, UsageError
-from netemu.kernel.spaces.descriptors import moved
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.filters import LONGEST, Filter, attach, compiled
 from netemu.record.frames import Frames
@@ -106,7 +105,7 @@ def unbound_socket(net: NetworkNamespace, what: What) -> socket.socket:
     program = what.program
     try:
         with net.entered():
-            sock = moved(socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0))
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         if program:
             attach(sock, program)
     except OSError as error:

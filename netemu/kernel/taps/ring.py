@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netemu.errors import CaptureError
+from netemu.kernel.spaces.descriptors import moved
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.blocks import BLOCK_FRAMES, BLOCK_LENGTH, BLOCK_STATUS, frames_of
 from netemu.kernel.taps.kept import Kept
@@ -73,7 +74,7 @@ class Ring:
         self.block = min(max(size // _BLOCKS, _SMALL_BLOCK), _BLOCK) if size >= 2 * _SMALL_BLOCK else mmap.PAGESIZE
         self.block -= self.block % mmap.PAGESIZE
         self.blocks = max(size // self.block, 2)
-        self.sock = unbound_socket(net, self.what)
+        self.sock = moved(unbound_socket(net, self.what))
         self._kept = Kept(room or Room(), MACS)
         self._lock = threading.Lock()
         self._next = 0
