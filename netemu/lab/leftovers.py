@@ -92,7 +92,9 @@ def _leads_nowhere(link: Path, found: list[Leftover]) -> bool:
         return False  # its lab has just gone
     if not is_owned(link) or target.parent != base() or not _FOLDER.fullmatch(target.name):
         return False
-    return not os.path.lexists(target) or Leftover("folder", str(target)) in found
+    if os.path.lexists(target):
+        return Leftover("folder", str(target)) in found
+    return os.path.lexists(link)  # a lab that goes just now takes its name away before its folder
 
 
 def _is_dead(folder: Path) -> bool:

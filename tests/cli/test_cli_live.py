@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from ordinary_user import user  # noqa: F401  a fixture
 from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
 from scapy.utils import PcapNgReader
 
 from netemu.record.files.pcapng import read
@@ -82,7 +83,9 @@ def test_a_capture_is_what_passed_with_counts_at_its_end(lab, number):
     assert (code, said) == (0, f"netemu: {len(packets)} packets, 0 lost\n")
     by = [sum(each.interface == number for each in packets) for number in (0, 1)]
     assert by[0] == 2 * by[1] >= 20, "each packet passes B's wire twice, and its hook once"
-    first = next(each for each in PcapNgReader(io.BytesIO(out)) if IP in each and each[TCP].flags == "S")
+    wire = (Ether(each.data) for each in packets if each.interface == 0)
+    first = next(each for each in wire if IP in each and each[TCP].flags == "S")
+    assert sum(IP in each for each in PcapNgReader(io.BytesIO(out))) == len(packets), "scapy reads them all"
     assert (first[IP].src, first[IP].dst, first[TCP].dport) == ("192.168.0.1", "192.168.0.2", 30000)
     dnated = next(IP(each.data) for each in packets if each.interface == 1)
     assert (dnated.dst, dnated.dport) == ("172.26.0.3", 8080)
