@@ -12,6 +12,7 @@ from netemu.errors import KernelError
 from netemu.kernel.rules.nftables import Nftables
 from netemu.kernel.spaces.descriptors import (
     FD_SETSIZE,
+    FEW,
     a_low_number_is_left,
     low_numbers_taken,
     moved,
@@ -47,7 +48,24 @@ def opened() -> int:
     return number
 
 
-def test_a_descriptor_is_moved_and_its_number_free(roomy):
+@pytest.fixture
+def crowded():
+    """The first few numbers are taken."""
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    while held[-1] < FEW:
+        held.append(os.dup(held[0]))
+    yield
+    for each in held:
+        os.close(each)
+
+
+def test_the_first_few_stay_where_they_are(roomy):
+    low = os.open(os.devnull, os.O_RDONLY)
+    assert out_of_the_way(low) == low < FEW
+    os.close(low)
+
+
+def test_a_descriptor_is_moved_and_its_number_free(roomy, crowded):
     low = os.open("/dev/zero", os.O_RDONLY)
     high = out_of_the_way(low)
     try:
@@ -59,13 +77,13 @@ def test_a_descriptor_is_moved_and_its_number_free(roomy):
         os.close(high)
 
 
-def test_a_descriptor_stays_where_there_is_no_room_beyond(narrow):
+def test_a_descriptor_stays_where_there_is_no_room_beyond(narrow, crowded):
     low = os.open(os.devnull, os.O_RDONLY)
     assert out_of_the_way(low) == low
     os.close(low)
 
 
-def test_a_moved_socket_is_the_same_socket(roomy):
+def test_a_moved_socket_is_the_same_socket(roomy, crowded):
     ours, theirs = socket.socketpair()
     with theirs, moved(ours) as sock:
         assert (sock.fileno() >= FD_SETSIZE, sock.family, sock.type) == (True, socket.AF_UNIX, socket.SOCK_STREAM)

@@ -17,8 +17,18 @@ FD_SETSIZE = 1024
 """Numbers that select(2) takes (bits/typesizes.h)."""
 
 
+FEW = 128
+"""Below this number nothing is moved: a larger table of descriptors takes the kernel an RCU grace period, which is as
+long as a small lab takes to come up (expand_fdtable in fs/file.c)."""
+
+
 def out_of_the_way(descriptor: int) -> int:
-    """Move a descriptor beyond the low numbers; its new number, or its old one where there is no room for it there."""
+    """Move a descriptor beyond the low numbers; its new number, or its old one where it is one of the first few.
+
+    So too where there is no room for it there.
+    """
+    if descriptor < FEW:
+        return descriptor
     try:
         moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FD_SETSIZE)
     except OSError:
