@@ -209,8 +209,16 @@ def is_alive(name: str) -> bool:
         return False
     except PermissionError as error:
         raise PrivilegeError(f"{base()} is not yours to read: run it with sudo") from error
+    return is_locked(fd)
+
+
+def is_locked(fd: int, lock: int = fcntl.LOCK_SH) -> bool:
+    """Whether another process's lock keeps us from ours of what is open there, which is closed.
+
+    Those who only look take a shared one, so that they don't see each other.
+    """
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, lock | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -228,8 +236,8 @@ def holder(name: str) -> int | None:
         return None
     with suppress(OSError):
         alive = (base() / name / ALIVE).stat()
-        for entry in os.scandir(f"/proc/{number}/fd"):
-            if os.path.samestat(alive, os.stat(entry.path)):
+        for entry in os.listdir(f"/proc/{number}/fd"):
+            if os.path.samestat(alive, os.stat(f"/proc/{number}/fd/{entry}")):
                 return pidfd
     os.close(pidfd)
     return None

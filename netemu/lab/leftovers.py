@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from netemu.errors import PrivilegeError
-from netemu.lab.folder import ALIVE, PREFIX, base, base_locked, is_owned, noted_names
+from netemu.lab.folder import ALIVE, PREFIX, base, base_locked, is_locked, is_owned, noted_names
 
 _FOLDER = re.compile(re.escape(PREFIX) + r"[a-z0-9_]{8}")
 """A lab's state folder, as folder.py names it."""
@@ -116,27 +116,15 @@ def _is_left(folder: Path) -> bool:
         return _was_left_empty(folder)
     except OSError:
         return False
-    try:
-        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(alive)
-    return True
+    return not is_locked(alive, fcntl.LOCK_EX)
 
 
 def _was_left_empty(folder: Path) -> bool:
     """Whether a folder was left between being made and having its lock: for long, and by nothing that still has it."""
-    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if os.listdir(here) or time.time() - os.fstat(here).st_ctime < LOCKED_WITHIN:
-            return False
-        fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if os.listdir(folder) or time.time() - folder.lstat().st_ctime < LOCKED_WITHIN:
         return False
-    finally:
-        os.close(here)
-    return True
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return not is_locked(here, fcntl.LOCK_EX)
 
 
 def _is_mounted_on(folder: Path) -> bool:

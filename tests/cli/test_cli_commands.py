@@ -331,7 +331,7 @@ def test_a_signal_while_a_service_is_waited_for_ends_it_with_that_signals_code(t
     with subprocess.Popen([*as_usual, *NETEMU, command, str(file)], stderr=subprocess.PIPE, text=True) as running:
         end = time.monotonic() + 60
         while not began.exists() and time.monotonic() < end:
-            time.sleep(0.005)
+            time.sleep(0.005)  # the service makes it, in a process that tells nobody else
         running.send_signal(number)
         _, said = running.communicate(timeout=20)
     assert (running.returncode, said.splitlines()[-1]) == (128 + number, f"netemu: {word}")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -128,11 +129,32 @@ def test_a_lab_that_is_still_coming_up_can_be_taken_down(tmp_path):
     with subprocess.Popen([*NETEMU, "up", str(file)], stderr=subprocess.PIPE, text=True) as coming_up:
         while "never" not in "".join(str(path) for path in BASE.glob("plain/*")):  # its folder: the service is started
             assert coming_up.poll() is None
-            time.sleep(0.02)
+            time.sleep(0.02)  # a lab on its way tells nobody how far it is, but its folder does
         assert json.loads(netemu("ls", "--json").stdout)[0]["state"] == "not ready"
         done = netemu("down", "plain")
         assert (done.returncode, done.stdout.split(" (")[0], done.stderr) == (0, "plain is down", "")
         assert coming_up.wait(timeout=10) != 0
+    assert left() == []
+
+
+def test_a_lab_that_was_stopped_on_its_way_can_be_taken_down_too(tmp_path):
+    """A stopped process takes SIGTERM only once it goes on."""
+    service = "services: {never: {command: [sleep, inf], ready: {tcp: 1, within: 10min}}}"
+    file = tmp_path / "slow.yaml"
+    file.write_text(PLAIN.replace("A: {", f"A: {{{service}, "))
+    with subprocess.Popen([*NETEMU, "up", str(file)], stderr=subprocess.PIPE, text=True) as coming_up:
+        while "never" not in "".join(str(path) for path in BASE.glob("plain/*")):
+            assert coming_up.poll() is None
+            time.sleep(0.02)  # as above
+        held = os.pidfd_open(int((BASE / "plain" / "alive").read_text().split()[0]))
+        signal.pidfd_send_signal(held, signal.SIGSTOP)
+        try:
+            done = netemu("down", "plain")
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+            os.close(held)
+    assert (done.returncode, done.stdout.split(" (")[0], done.stderr) == (0, "plain is down", "")
     assert left() == []
 
 

@@ -109,3 +109,21 @@ def test_what_was_told_to_have_failed_is_not_done_once_the_supervisor_goes_on(st
     done = shell(f"kill -CONT {stopped}; netemu link nodeport A:eth0 --json")
     assert json.loads(done.stdout)["state"] == "up"
     assert "state UP" in shell("netemu exec nodeport A -- ip link show eth0").stdout
+
+
+def test_a_stopped_lab_is_listed_as_that_and_can_be_used_once_it_goes_on(stopped):
+    assert "nodeport  stopped" in shell("netemu ls").stdout
+    asked = shell("netemu exec nodeport A -- true")
+    assert (asked.returncode, asked.stdout) == (2, "")
+    os.kill(stopped, signal.SIGCONT)
+    assert shell("netemu exec nodeport A -- true").returncode == 0
+
+
+def test_a_stopped_lab_can_be_taken_down_and_leaves_nothing(stopped):
+    down = shell("netemu down nodeport")
+    assert (down.returncode, down.stdout.split(" (")[0]) == (0, "nodeport is down"), down.stderr
+    assert shell("netemu ls").stdout == "no lab is up\n"
+    end = time.monotonic() + 2
+    while any(entry.name != ".lock" for entry in BASE.iterdir()):
+        assert time.monotonic() < end
+        time.sleep(0.01)  # what is killed is tidied up after by its process 1, which tells nobody

@@ -17,7 +17,7 @@ import pytest
 
 from netemu import Lab, Leftover, wipe
 from netemu.lab import leftovers
-from netemu.lab.folder import BASE, NETNS, LabFolder, names_up
+from netemu.lab.folder import BASE, NETNS, LabFolder, holder, names_up
 from netemu.lab.leftovers import wipe_name
 from netemu.topology.load import loads
 
@@ -216,3 +216,20 @@ def test_a_name_that_leads_to_a_folder_that_is_gone_goes_and_other_links_stay():
     (BASE / "other").symlink_to("/etc")
     assert wipe() == [Leftover("name", str(BASE / "gone"))]
     (BASE / "other").unlink()
+
+
+def test_a_holder_is_whoever_has_the_file_open_and_not_who_has_its_number_by_now():
+    """A number that is written down may be another process's by the time that it is read."""
+    folder = LabFolder(SimpleNamespace(remove_after=lambda **_: None))
+    folder.claim("held")
+    try:
+        mine = holder("held")
+        assert mine is not None
+        os.close(mine)
+        with subprocess.Popen(["sleep", "99"]) as other:
+            (folder.path / "alive").write_text(f"{other.pid} up")
+            found = holder("held")
+            other.kill()
+        assert found is None
+    finally:
+        folder.close()

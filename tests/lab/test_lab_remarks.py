@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def topology(tmp_path) -> Path:
 async def ended(lab: Lab) -> None:
     async with asyncio.timeout(WITHIN):
         while {one.name for one in lab.services.states() if one.exit_code or one.restarts} != {"fails", "killed"}:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # an end is a service's own to see: no event tells of it
 
 
 async def test_services_that_failed_are_told_and_none_that_ended_as_they_should(topology):
@@ -58,7 +59,7 @@ async def test_a_signal_without_a_name_is_told_by_its_number(tmp_path):
     async with Lab({"name": "realtime", "hosts": {"A": {"services": {"s": service}}}}) as lab:
         async with asyncio.timeout(WITHIN):
             while lab.services.states()[0].state != "failed":
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.005)  # as above
         assert lab.remarks() == ("service s on A was killed by signal 40 (Real-time signal 6)",)
 
 
@@ -107,7 +108,9 @@ def test_up_and_check_tell_it_in_words_and_as_json(topology):
         first = netemu("up", str(topology))
         assert (first.returncode, "nothing to check" in first.stdout) == (0, True), first.stderr
         states: set[str] = set()
+        end = time.monotonic() + 60
         while not {"failed", "restarting"} <= states:
+            assert time.monotonic() < end, states
             hosts = json.loads(netemu("show", "remarked", "--json").stdout)["hosts"]
             states = {service["state"] for service in hosts["A"]["services"]}
         as_json = json.loads(netemu("check", "remarked", "--json").stdout)["remarks"]

@@ -80,6 +80,7 @@ class Ring:
         self._next = 0
         self._lost = 0
         self._looked = 0.0
+        self._hand_over = HAND_OVER
         self._roomy = size >= _ROOMY
         self.patience = _PATIENCE if self._roomy else PACE
         self.watched = b""
@@ -96,6 +97,7 @@ class Ring:
         with self._lock:
             if self.sock.fileno() < 0:
                 return  # it was closed meanwhile
+            self._hand_over = hand_over
             try:
                 set_option(self.sock, _VERSION, struct.pack("=i", _V3))
                 set_option(self.sock, _RX_RING, request)
@@ -122,7 +124,7 @@ class Ring:
         with self._lock:
             if self._map is None:
                 return False
-            aged = (time.monotonic() - self._looked) * 1000 / HAND_OVER
+            aged = (time.monotonic() - self._looked) * 1000 / self._hand_over
             ahead = (self._next + int(min(self.blocks * _CROWDED + aged, self.blocks * _MOST))) % self.blocks
             return bool(self._flat[ahead * self.block // 4 + BLOCK_STATUS] & _FULL)
 
