@@ -29,7 +29,8 @@ _TRIES = 5
 _APART = ("name", "description", "backend", "record")
 """Keys on which nothing else of a topology depends."""
 _BY_THEMSELVES = {
-    *("forwarding", "sysctls", "iptables", "ip6tables", "nft", "files", "services", "environment", "user", "trace")
+    *("forwarding", "sysctls", "iptables", "ip6tables", "nft", "files", "tmpfs"),
+    *("services", "environment", "user", "trace"),
 }
 """Keys of a host on which nothing else in it depends, but for services that name others."""
 _LISTS = ("links", "traffic", "expect")
@@ -141,7 +142,7 @@ class _Gone:
         if len(path) < 3:
             return False  # of the host's name
         host, keys = str(path[1]), set(path)
-        if path[2] in ("nft", "files"):
+        if path[2] in ("nft", "files", "tmpfs"):
             return False
         if path[2] == "services":
             return "after" in keys and self._lacks_service(*service_key(host, self._text(path)))

@@ -43,8 +43,13 @@ def service_key(host: str, text: str) -> ServiceKey:
     return (before, after) if colon else (host, text)
 
 
+def _plain(name: str) -> str:
+    """A place without what means nothing in it: `/a//./b/` is `/a/b`."""
+    return "/" + "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
 def _files(host_name: str, host: Host) -> Iterator[Fault]:
-    plain = {name: "/" + "/".join(part for part in name.split("/") if part not in ("", ".")) for name in host.files}
+    plain = {name: _plain(name) for name in host.files}
     first = {place: name for name, place in reversed(plain.items())}
     folders = sorted(first)
     for name, place in plain.items():
@@ -61,7 +66,7 @@ def _files(host_name: str, host: Host) -> Iterator[Fault]:
 
 
 def _folders(host_name: str, host: Host) -> Iterator[Fault]:
-    places = ["/" + "/".join(part for part in name.split("/") if part not in ("", ".")) for name in host.tmpfs]
+    places = [_plain(name) for name in host.tmpfs]
     for index, place in enumerate(places):
         path: Path = ("hosts", host_name, "tmpfs", index)
         above = next(

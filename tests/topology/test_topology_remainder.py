@@ -76,7 +76,7 @@ WITH_SLOTS = """\
 name: slots{whole}
 networks: {{lan: {{{lan}}}}}
 hosts:
-  A: {{{forwarding}{services}interfaces: {{eth0: {{{mtuu}}}, eth1: {{network: lan}}}}}}
+  A: {{{forwarding}{tmpfs}{services}interfaces: {{eth0: {{{mtuu}}}, eth1: {{network: lan}}}}}}
   B: {{interfaces: {{eth0: {{network: nolan}}}}}}
   C: {{nft: "table inet netemu {{}}", interfaces: {{eth0: {{network: lan}}}}}}
   localhost: {{}}
@@ -108,6 +108,7 @@ SLOTS = {
     "lan": ("", "foo: 3"),
     "forwarding": ("", "forwarding: 3, "),
     "mtuu": ("", "mtuu: 3"),
+    "tmpfs": ("", "tmpfs: 3, "),
     "services": ("", "services: {web: {commnd: 3}}, "),
     "link": ("", ", delay: 10"),
     "links": ("", "\n  - {endpoints: 3}"),
