@@ -7,7 +7,7 @@ import sys
 from typing import Literal
 
 from netemu import HeldLab, Report, Topology, UsageError, hold, report_json, run_once
-from netemu.cli.complaint import complain, discard_output
+from netemu.cli.complaint import complain
 from netemu.cli.console import console, printed
 from netemu.cli.drawing import meant
 from netemu.cli.given import given
@@ -34,8 +34,6 @@ def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, mo
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        discard_output()  # whoever read has seen enough
     except OutputError as error:
         code = complain(error)
         return report.exit_code or code

@@ -21,8 +21,7 @@ def doctor(as_json: bool) -> int:
     for feature in found:
         mark = "ok" if feature.there else "untried" if not feature.tried else "MISSING" if feature.needed else "absent"
         remedy = f"; {feature.remedy}" if feature.remedy else ""
-        detail = feature.detail if feature.tried else feature.detail.removeprefix("not tried: ")
-        click.echo(f"{mark:<8} {feature.name:<{width}}  {detail}{remedy}")
+        click.echo(f"{mark:<8} {feature.name:<{width}}  {feature.detail}{remedy}")
     return code
 
 

@@ -12,7 +12,7 @@ import click
 
 from netemu import Interrupted
 from netemu.cli import asking, building, recording, tending
-from netemu.cli.complaint import complain, discard_output
+from netemu.cli.complaint import complain
 from netemu.cli.output import OutputError, guarded
 from netemu.cli.sections import Sections
 
@@ -47,8 +47,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except OutputError as error:
         told = complain(error)
         code = code or told
-    except BrokenPipeError:
-        discard_output()
     except BaseException as error:  # noqa: BLE001  no traceback at a user, whatever it is
         _be_left_alone()
         code = complain(KeyboardInterrupt() if isinstance(error, click.Abort) else error)

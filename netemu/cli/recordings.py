@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO
 
 from netemu import CaptureError, Record, Report, Topology, UsageError, check_lab
-from netemu.cli.complaint import discard_output
 from netemu.cli.output import refuse_terminal
 
 STDOUT = "-"
@@ -102,8 +101,5 @@ def _opened(file: str) -> Iterator[IO[bytes]]:
         with Kept(file).written() as out:
             yield out
         return
-    try:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        discard_output()  # whoever read has seen enough
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()

@@ -142,7 +142,7 @@ def _buffers() -> Feature:
 
 def _kernel(name: str, each: Probe, why_not: str) -> Feature:
     if why_not:
-        return Feature(name, there=False, needed=each.needed, detail=f"not tried: {why_not}", tried=False)
+        return Feature(name, there=False, needed=each.needed, detail=why_not, tried=False)
     from netemu.kernel.machine.probes import try_in_scratch
 
     try:
