@@ -8,11 +8,12 @@ kind. So each packet of a kind gets the verdict of any other.
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Any
 
 import numpy as np
 
 from netemu.record.decode.packets import Packets
-from netemu.record.decode.rows import Column, is_constant, mix, ranges, spread
+from netemu.record.decode.rows import AT_ONCE, Column, is_constant, mix, ranges, spread
 from netemu.record.join.fragments import is_later
 from netemu.record.journeys import Chosen, Journeys
 from netemu.topology.expectation import PacketExpectation
@@ -22,35 +23,48 @@ from netemu.topology.values import Endpoint
 
 def kinds(expectation: PacketExpectation, selected: Chosen) -> Column:
     """A number for each selected packet; those with equal numbers are alike to this expectation."""
-    journeys = selected.journeys
-    laid, seen = journeys.laid, journeys.seen
-    points, arranged = journeys.point_at, selected.arranged
+    journeys, arranged = selected.journeys, selected.arranged
     places = selected.places if arranged is None else selected.places[arranged]
-    count = laid.offset[1:][places] - laid.offset[:-1][places]
     if expectation.path is None:
         wanted = Point.parse(str(expectation.at))
-        asked = np.array([point == wanted for point in seen.points], np.bool_)
+        asked = np.array([point == wanted for point in journeys.seen.points], np.bool_)
     else:
-        asked = np.array([point.stage is None for point in seen.points], np.bool_)
-    if len(places) == len(laid):
-        only = np.flatnonzero(asked)
-        position = np.flatnonzero(points == only[0] if len(only) == 1 else asked[points])
-        packet = _whose(position, laid.offset[:-1], count)
-    else:
-        position = ranges(laid.offset[:-1][places], count)
-        there = np.flatnonzero(asked[points[position]])
-        position, packet = position[there], _whose(there, np.cumsum(count) - count, count)
-    row = laid.rows[position]
-    if expectation.path is not None:
-        told = [points[position], is_later(seen.packets.fragment[row])]
-    else:
-        told = _told(expectation, selected.journeys, position, row, position == laid.offset[:-1][places][packet])
-    found = _summed(_mixed(told, len(row)), packet, len(places))
+        asked = np.array([point.stage is None for point in journeys.seen.points], np.bool_)
+    usual: dict[int, Any] = {}
+    found = np.empty(len(places), np.uint64)
+    for begin in range(0, len(places), AT_ONCE):
+        some = slice(begin, begin + AT_ONCE)
+        found[some] = _kinds(expectation, journeys, asked, places[some], usual)
     if arranged is None:
         return found
     in_order = np.empty_like(found)
     in_order[arranged] = found
     return in_order
+
+
+def _kinds(
+    expectation: PacketExpectation, journeys: Journeys, asked: Column, places: Column, usual: dict[int, Any]
+) -> Column:
+    """The same of some packets, in order; of each point, whether it is `asked` about."""
+    laid, seen, points = journeys.laid, journeys.seen, journeys.point_at
+    begins = laid.offset[:-1][places]
+    count = laid.offset[1:][places] - begins
+    if places[-1] - places[0] + 1 == len(places):
+        here = points[begins[0] : begins[-1] + count[-1]]
+        only = np.flatnonzero(asked)
+        there = np.flatnonzero(here == only[0] if len(only) == 1 else asked[here])
+        position = there + begins[0]
+    else:
+        position = ranges(begins, count)
+        there = np.flatnonzero(asked[points[position]])
+        position = position[there]
+    packet = _whose(there, np.cumsum(count) - count, count)
+    row = laid.rows[position]
+    if expectation.path is not None:
+        told = [points[position], is_later(seen.packets.fragment[row])]
+    else:
+        told = _told(expectation, journeys, position, row, position == begins[packet])
+    return _summed(_mixed(told, len(row), usual), packet, len(places))
 
 
 def _whose(place: Column, begins: Column, count: Column) -> Column:
@@ -78,11 +92,14 @@ def _told(
     return told
 
 
-def _mixed(told: list[Column], rows: int) -> Column:
-    """A number for each row, of all columns; what is the same in all rows tells none apart."""
+def _mixed(told: list[Column], rows: int, usual: dict[int, Any]) -> Column:
+    """A number for each row, of all columns; what is the `usual` value in all rows tells none apart.
+
+    A column's first value ever is its usual one.
+    """
     number = np.zeros(rows, np.uint64)
     for place, column in enumerate(told):
-        if rows and (column != column[0]).any():
+        if rows and (column != usual.setdefault(place, column[0])).any():
             number = mix(number ^ column.astype(np.uint64), place)
     return number
 

@@ -181,10 +181,7 @@ class Journeys(Askable[Journey]):
     @cached_property
     def row_before(self) -> Column:
         """The row of the sighting before each one in `laid.rows`; its own where it is its journey's first."""
-        laid = self.laid
-        first = np.zeros(len(laid.rows), np.bool_)
-        first[laid.offset[:-1]] = True
-        return laid.rows_before(np.arange(len(laid.rows)), first)
+        return self.laid.all_rows_before()
 
     @cached_property
     def order(self) -> Order:

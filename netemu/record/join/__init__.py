@@ -12,6 +12,7 @@ fragment_timers  how long hosts wait for them
 loopback         a broadcast's or multicast's copy for its own host
 wires            which frames are of the same packet on a wire
 ties             which sightings are of the same packet, in a host and on a wire
+nodes            what journeys are made of, and what leads to what
 forest           from ties to journeys: each start's tree, laid out as one run of sightings
 order            packets told apart by order alone, retransmissions, duplicates
 quoting          what ICMP errors quote, as numbers

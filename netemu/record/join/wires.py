@@ -1,8 +1,9 @@
 """Which frames are of the same packet on a wire: those that left, and equal ones that came in elsewhere.
 
-Nearly all frames are told by their bytes alone: one left, and it came in once at a member. They are paired at a stroke.
-What is left (equal frames that left more than once, or came more than once to a member) is paired in order of time, and
-order.py says what that proves.
+Nearly all frames are told by their bytes alone: one left, and it came in once at a member. Where a segment lost none
+and mixed none, its ends saw the same frames in the same order, and nothing has to be looked for; all others are paired
+at a stroke. What is left (equal frames that left more than once, or came more than once to a member) is paired in order
+of time, and order.py says what that proves.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from netemu.record.join.sightings import Sightings
 
 Member = tuple[str, str]
 """A (host, interface)."""
+
+_POINTS_LOOKED_FOR = 8
+"""At most, of a host: four interfaces, two ways each."""
+_SOME = (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,16 @@ def join_wires(seen: Sightings, segments: Segments) -> tuple[Column, Column, Col
 
     Then the rows of those that are not told by their bytes alone.
     """
-    order, code = arranged(segments.codes(seen, slice(None)))
+    in_step = _in_step(seen, segments)
+    by_bytes = _told_apart(seen, segments, in_step.rest)
+    senders, receivers = (np.concatenate([*some, more]) for some, more in zip(in_step.pairs, by_bytes, strict=False))
+    return senders, receivers, by_bytes[2]
+
+
+def _told_apart(seen: Sightings, segments: Segments, rows: Column | None) -> tuple[Column, Column, Column]:
+    """The same of some rows alone, or of all, whatever their order."""
+    order, code = arranged(segments.codes(seen, slice(None) if rows is None else rows))
+    order = order if rows is None else rows[order]
     begins = np.ones(len(order), np.bool_)
     begins[1:] = code[1:] != code[:-1]
     first = np.flatnonzero(begins)
@@ -76,6 +90,67 @@ def join_wires(seen: Sightings, segments: Segments) -> tuple[Column, Column, Col
     odd = np.sort(order[np.repeat(~plain, size)])
     more = _join_in_turn(seen, segments, loops, odd)
     return np.concatenate([senders, more[0]]), np.concatenate([receivers, more[1]]), odd
+
+
+@dataclass(frozen=True, slots=True)
+class _InStep:
+    """Pairs of frames (senders, receivers: columns to be put one after another), and the rows of `rest`; None: all."""
+
+    pairs: tuple[list[Column], list[Column]]
+    rest: Column | None
+
+
+def _in_step(seen: Sightings, segments: Segments) -> _InStep:
+    """Segments where each frame left once, and whoever got any of a sender's got them all, in order, and no others."""
+    pairs, done = (list[Column](), list[Column]()), np.zeros(len(seen.points), np.bool_)
+    rows_at = _rows_of_points(seen)
+    on: dict[int, list[int]] = {}
+    for point, segment in enumerate(segments.segment.tolist()):
+        if len(rows_at.get(point, _SOME)):
+            on.setdefault(segment, []).append(point)
+    for points in on.values():
+        followed = _followed(seen, segments, rows_at, points) if rows_at.keys() >= set(points) else None
+        if followed is None:
+            continue
+        done[points] = True
+        for out, others in followed.items():
+            if others:
+                pairs[0].append(np.repeat(rows_at[out], len(others)))
+                pairs[1].append(np.stack([rows_at[other] for other in others], axis=1).reshape(-1))
+    return _InStep(pairs, np.flatnonzero(~done[seen.point[: seen.wires]]) if done.any() else None)
+
+
+def _followed(
+    seen: Sightings, segments: Segments, rows_at: Mapping[int, Column], points: list[int]
+) -> dict[int, list[int]] | None:
+    """Of each point where frames of a segment left, those where they came in; None where that is not all there was."""
+    found: dict[int, list[int]] = {point: [] for point in points if seen.points[point].way == "out"}
+    for point in sorted(set(points) - set(found), key=lambda point: int(rows_at[point][0])):
+        senders = [out for out in found if segments.member[out] != segments.member[point]]
+        if segments.loops[point] or len(senders) != 1 or len(rows_at[senders[0]]) != len(rows_at[point]):
+            return None
+        found[senders[0]].append(point)
+    for out, others in found.items():
+        left = seen.digest[rows_at[out]]
+        if not all(np.array_equal(left, seen.digest[rows_at[other]]) for other in others):
+            return None
+    all_left = np.sort(np.concatenate([seen.digest[:0], *(seen.digest[rows_at[out]] for out in found)]))
+    return None if (all_left[1:] == all_left[:-1]).any() else found
+
+
+def _rows_of_points(seen: Sightings) -> dict[int, Column]:
+    """The rows of each wire point's frames, but of hosts that have many: to look for each of those would take long."""
+    mine: dict[str, list[int]] = {}
+    for number, point in enumerate(seen.points):
+        if point.stage is None:
+            mine.setdefault(point.host, []).append(number)
+    found: dict[int, Column] = {}
+    edges = np.searchsorted(seen.host_of_frames(), np.arange(len(seen.hosts) + 1))
+    for host, first, end in zip(seen.hosts, edges[:-1], edges[1:], strict=True):
+        numbers = mine.get(host, [])
+        for number in numbers if len(numbers) <= _POINTS_LOOKED_FOR else []:
+            found[number] = np.flatnonzero(seen.point[first:end] == number) + first
+    return found
 
 
 def _of_member(member: Column, loops: Column) -> Column:
