@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, SupportsIndex, Unpack, overload
+from typing import SupportsIndex, Unpack, overload
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from netemu.record.decode.rows import Column, ranges, stable_order
 from netemu.record.join.ends import ENDS, End, damaged, why_ended
 from netemu.record.join.forest import Laid, lay_out
 from netemu.record.join.order import Order, order, retransmissions
-from netemu.record.join.passes import HostPasses, read_passes
+from netemu.record.join.passes import read_passes
 from netemu.record.join.quotes import Quote, Quotes, read_quotes
 from netemu.record.join.rewrites import Rewrite, matched, rewrites, walked
 from netemu.record.join.ties import Ties, tie
@@ -357,16 +357,11 @@ def _equal(one: object, other: object) -> bool:
 
 def journeys(captures: Sequence[HostCapture], segment_of: Mapping[Member, str]) -> Journeys:
     """Join all captures' sightings; `segment_of` tells which segment a (host, interface) is on."""
-    return joined_journeys(captures, [read_passes(capture) for capture in captures], segment_of)
+    ties = tie(captures, [read_passes(capture) for capture in captures], segment_of)
+    return joined_journeys(captures, ties, segment_of)
 
 
-def joined_journeys(
-    captures: Sequence[HostCapture],
-    passes: Sequence[HostPasses],
-    segment_of: Mapping[Member, str],
-    topology: Mapping[str, Any] | None = None,
-) -> Journeys:
-    """The same, of passes that were read already; `topology` is what was built, where that is known."""
-    ties = tie(captures, passes, segment_of, topology)
+def joined_journeys(captures: Sequence[HostCapture], ties: Ties, segment_of: Mapping[Member, str]) -> Journeys:
+    """The same, of sightings that are tied already."""
     laid = lay_out(ties, min((capture.until_ns for capture in captures if capture.until_ns), default=0))
     return Journeys(ties, laid, read_quotes(captures, laid, ties.sightings), segment_of)

@@ -25,6 +25,7 @@ from netemu.record.files.table import NEEDS_POLARS, table
 from netemu.record.flows import Flow, Flows, entries_of, join_flows
 from netemu.record.join.legacy import settle
 from netemu.record.join.passes import HostPasses, read_passes
+from netemu.record.join.ties import tie
 from netemu.record.join.turn import RuleTurn
 from netemu.record.join.wires import Member
 from netemu.record.journeys import Journey, Journeys, joined_journeys
@@ -187,8 +188,11 @@ def build_record(
     `lab` is the lab's name, `topology` what was built (`topology.built`), for who reads it later.
     """
     settled = [settle(capture, read_passes(capture)) for capture in captures]
-    passes = [each for each, _ in settled]
-    found = joined_journeys(captures, passes, segment_of, topology)
+    uncertain = {each.host: _uncertain(capture, each) for capture, (each, _) in zip(captures, settled, strict=True)}
+    could_match = {each.host: matchable for each, matchable in settled if matchable}
+    ties = tie(captures, [each for each, _ in settled], segment_of, topology)
+    del settled  # a large record's passes go before journeys and flows take as much memory
+    found = joined_journeys(captures, ties, segment_of)
     flows = join_flows(found, entries_of(captures))
     found.numbered = True
     link = LinkColumns(captures)
@@ -199,9 +203,9 @@ def build_record(
         [tap for capture in captures for tap in capture.health],
         {capture.host: capture.rules_after.rules for capture in captures},
         {capture.host: capture.rules_after.packets_since(capture.rules_before) for capture in captures},
-        {each.host: _uncertain(capture, each) for capture, each in zip(captures, passes, strict=True)},
+        uncertain,
         frozenset(capture.host for capture in captures if capture.rules_before.legacy or capture.rules_after.legacy),
-        {each.host: matchable for each, matchable in settled if matchable},
+        could_match,
         sum(len(capture.frames) for capture in captures) + int((found.laid.rows >= found.seen.wires).sum()),
         Raw(tuple(captures), segment_of, tuple(exchanges), lab, topology),
         ConntrackEvents.of(captures),
