@@ -32,6 +32,9 @@ INSTALL_MININET = "apt-get install -y --no-install-recommends mininet bridge-uti
 UP_AIM, DOWN_AIM, FLOOR_AIM, MININET_AIM = 2.0, 1.0, 2.0, 0.1
 """Milliseconds a host up and down, and how many times the floor and Mininet, a lab may take."""
 
+SMALL, SMALL_RUNS = 100, 5
+"""Labs of so many hosts at most are measured so many times as often: of a few milliseconds, chance is a large part."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -44,6 +47,11 @@ class Case:
     def label(self) -> str:
         """How the table calls it."""
         return f"{self.shape} of {self.hosts:,}"
+
+    @property
+    def often(self) -> int:
+        """How many times it is measured in each run."""
+        return SMALL_RUNS if self.hosts <= SMALL else 1
 
 
 @dataclass
@@ -142,7 +150,10 @@ def mininet_installed() -> bool:
 def table(measured: Sequence[Measured], runs: int) -> Table:
     """A row for each case."""
     grid = Table(
-        box=None, pad_edge=False, title=f"scripts/bench bring-up: medians of {runs} runs", title_justify="left"
+        box=None,
+        pad_edge=False,
+        title=f"scripts/bench bring-up: medians of {runs} runs, of {runs * SMALL_RUNS} for up to {SMALL} hosts",
+        title_justify="left",
     )
     for name in ("", "up ms", "a host", "down ms", "a host", "MiB", "fds", "floor ms", "ratio", "Mininet ms", "ratio"):
         grid.add_column(name, justify="left" if not name else "right")
@@ -171,7 +182,9 @@ def table(measured: Sequence[Measured], runs: int) -> Table:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--hosts", default="10,100,500,1000", show_default=True, help="Sizes of the stars.")
 @click.option("--routers", default=200, show_default=True, help="Length of the line of routers; 0 for none.")
-@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="How often each is measured.")
+@click.option(
+    "--runs", type=click.IntRange(min=1), default=3, show_default=True, help="How often; small labs five times so."
+)
 @click.option(
     "--mininet-most", default=1000, show_default=True, help="The largest star Mininet builds (once); 0: none."
 )
@@ -193,7 +206,7 @@ def bench(hosts: str, routers: int, runs: int, mininet_most: int, mininet_within
     cases = [Case("star", size) for size in sizes] + ([Case("line", routers)] if routers else [])
     with_mininet = mininet_installed()
     measured = [Measured(case) for case in cases]
-    turns = [(turn, each) for turn in range(runs) for each in measured]
+    turns = [(turn, each) for turn in range(runs * SMALL_RUNS) for each in measured if turn < runs * each.case.often]
     for turn, each in track(turns, "measuring", console=Console(stderr=True), transient=True, disable=as_json):
         wanted = with_mininet and turn == 0 and each.case.shape == "star" and each.case.hosts <= mininet_most
         measure(each.case, each, mininet_within if wanted else 0)
