@@ -93,14 +93,11 @@ def _told(
 
 
 def _mixed(told: list[Column], rows: int, usual: dict[int, Any]) -> Column:
-    """A number for each row, of all columns; what is the `usual` value in all rows tells none apart.
-
-    A column's first value ever is its usual one.
-    """
+    """A number for each row, of all columns; a column's `usual` value, its first one ever, adds nothing to it."""
     number = np.zeros(rows, np.uint64)
     for place, column in enumerate(told):
-        if rows and (column != usual.setdefault(place, column[0])).any():
-            number = mix(number ^ column.astype(np.uint64), place)
+        if rows and (other := column != usual.setdefault(place, column[0])).any():
+            number = np.where(other, mix(number ^ column.astype(np.uint64), place), number)
     return number
 
 

@@ -13,6 +13,7 @@ from record_packets import udp
 from record_scene import Scene
 from record_scenes import any_captures
 
+from netemu.check import alike
 from netemu.check.alike import kinds
 from netemu.check.explain import Surroundings
 from netemu.check.packets import check_packets
@@ -82,8 +83,10 @@ def test_selectors_select_the_same(which: str):
     assert mine.journeys == theirs.journeys
 
 
-def test_a_later_fragment_is_of_another_kind_than_a_whole_packet():
+@pytest.mark.parametrize("at_once", [2, alike.AT_ONCE])
+def test_a_later_fragment_is_of_another_kind_than_a_whole_packet(at_once, monkeypatch):
     """Of a packet's fragments the first speaks for the others: where a later one is, no other visit is judged alike."""
+    monkeypatch.setattr(alike, "AT_ONCE", at_once)
     scene = Scene()
     a = scene.host("A", eth0="lan")
     for number, field in enumerate((0x4000, 1, 0x4000)):

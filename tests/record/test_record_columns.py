@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
+from unittest.mock import patch
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from record_scenes import any_captures, told_pass
 
 from netemu.record.flows import read_entries
 from netemu.record.frames import Frames
+from netemu.record.join import forest
 from netemu.record.journeys import journeys
 from netemu.record.record import build_record
 
@@ -36,6 +38,15 @@ def test_passes_are_those_of_the_plain_joins(dice: random.Random):
 def test_journeys_are_those_of_the_plain_joins(dice: random.Random):
     captures, segment_of = any_captures(dice)
     assert [unquoted(each) for each in journeys(captures, segment_of)] == plain_journeys(captures, segment_of)
+
+
+@settings(max_examples=60, deadline=None)
+@given(DICE)
+def test_journeys_laid_out_two_at_a_time_are_those_of_the_plain_joins(dice: random.Random):
+    captures, segment_of = any_captures(dice)
+    with patch.object(forest, "AT_ONCE", 2):
+        found = [unquoted(each) for each in journeys(captures, segment_of)]
+    assert found == plain_journeys(captures, segment_of)
 
 
 @settings(max_examples=100, deadline=None)
