@@ -156,7 +156,7 @@ async def link(held: Held, request: Request) -> Answer:
         await linkage.shape(end, given, way)
     if request.get("state") in ("up", "down"):
         await (linkage.set_up(end) if request["state"] == "up" else linkage.set_down(end))
-    linkage.known(end)
+    linkage.there(end)
     state = "down" if end in linkage.down else "up"
     return Answer({"host": host, "interface": interface, "state": state, "properties": linkage.told(end)})
 

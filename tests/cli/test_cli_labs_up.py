@@ -283,3 +283,15 @@ def test_files_for_which_there_is_no_place_are_told_by_line_before_anything_is_b
         f"{file}:10: hosts.b.files./etc/mtab: host b: /etc/mtab leads into /proc: nothing can be placed there",
     ]
     assert "placed" not in netemu("ls").stdout
+
+
+def test_a_link_whose_interface_is_gone_or_that_is_none_is_told(plain):
+    netemu("up", plain)
+    assert netemu("exec", "plain", "B", "--", "ip", "link", "delete", "eth0").returncode == 0
+    for asked in ((), ("--rate", "1mbit"), ("--clear",), ("--down",), ("--up",)):
+        done = netemu("link", "plain", "B:eth0", *asked)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "host B has no eth0 any more: it was deleted there" in done.stderr
+    assert netemu("link", "plain", "A:eth0", "--rate", "1mbit").returncode == 0
+    done = netemu("link", "plain", "A:lo", "--rate", "1mbit")
+    assert (done.returncode, "lo of host A has no link" in done.stderr) == (2, True)
