@@ -205,8 +205,7 @@ class _Gone:
             on[str(name)] = {str(one["network"]) for one in each if isinstance(one, dict) and "network" in one}
         for index, link in enumerate(links if isinstance(links, list) else ()):
             for word in _words(link):
-                for host in (word, *(host for host in self.uncounted if may_be(host, word))):
-                    on.get(host, set()).add(f"links[{index}]")
+                on.get(word, set()).add(f"links[{index}]")
         return on
 
 

@@ -213,6 +213,7 @@ hosts:
     routes: [{to: default, via: 10.1.0.1}]
     services: {web: {command: [sleep, "9"], after: ["c2:web"]}}
     tmpfs: [/proc]
+  E: {interfaces: {eth0: {network: lan, addresses: [10.9.0.1/24]}}}
 links: [{endpoints: ["c1:eth1", "B:eth1"]}]
 traffic:
   - {name: t, from: c2, http: "http://10.0.0.200/"}
@@ -230,8 +231,8 @@ def test_what_is_wrong_beside_a_host_that_can_not_be_counted_is_told_in_one_roun
     assert told == [
         (5, "hosts.c{n}.count", told[0][2]),
         (12, "hosts.B.tmpfs[0]", "/proc can't be empty"),
-        (16, "traffic[1].name", "'t' is another traffic item's name already"),
-        (16, "traffic[1].from", "no host 'Z'"),
+        (17, "traffic[1].name", "'t' is another traffic item's name already"),
+        (17, "traffic[1].from", "no host 'Z'"),
     ]
     assert "is no count" in told[0][2]
 
