@@ -16,13 +16,21 @@ class NetemuError(Exception):
 
 
 class Interrupted(BaseException):
-    """A signal (SIGINT, SIGTERM, SIGHUP) cut short what was done, and it was undone. `exit_code` is a shell's."""
+    """A signal (one of `signals`) cut short what was done, and it was undone. `exit_code` is a shell's."""
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.exit_code = 128 + number
         word = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}.get(signal.Signals(number), "interrupted")
         super().__init__(word)
+
+    @classmethod
+    def heeded(cls) -> tuple[signal.Signals, ...]:
+        """Its signals, without SIGHUP where it is ignored: then this process is to outlive its terminal (nohup(1))."""
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        return tuple(number for number in cls.signals if not (ignored and number is signal.SIGHUP))
 
 
 class UsageError(NetemuError):

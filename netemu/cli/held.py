@@ -55,7 +55,8 @@ def ls(as_json: bool) -> None:
     click.echo(f"{'LAB':<{width}}  UP SINCE             PID      HOSTS")
     room = max(shutil.get_terminal_size((100, 24)).columns - width - 32, 20)
     for lab in found:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lab["since"])) if lab["since"] else lab["state"]
+        is_up = lab["state"] == "up"
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lab["since"])) if is_up else lab["state"]
         hosts = _listed(lab["hosts"], room)
         click.echo(f"{lab['lab']:<{width}}  {since:<19}  {lab['pid'] or '':<7}  {hosts}".rstrip())
 

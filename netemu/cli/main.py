@@ -69,15 +69,14 @@ def _command(arguments: list[str] | None) -> Any:
 
 def _be_left_alone() -> None:
     """This process is ending: more of the same keys only get in the way of that."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in Interrupted.signals:
         signal.signal(number, signal.SIG_IGN)
 
 
 def _stand_ready() -> None:
     """Be stopped by SIGTERM much as by Ctrl-C; have all three standard streams; print what the locale can't as `?`."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) asked for that
-            signal.signal(number, _stop)
+    for number in Interrupted.heeded():
+        signal.signal(number, _stop)
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)

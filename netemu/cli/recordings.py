@@ -25,6 +25,8 @@ class Kept:
     """
 
     def __init__(self, file: str) -> None:
+        if file == STDOUT:
+            raise UsageError("a record can't go to standard output, the report does: name a file (./- is one, too)")
         self.file = Path(os.path.realpath(file))
         if self.file.exists() and not self.file.is_file():
             raise UsageError(f"{file} is no regular file: name one to write to")
@@ -56,8 +58,8 @@ class Kept:
 
     def save(self, record: Record) -> None:
         """Write a record and keep it. Raises UsageError."""
-        with self.written():
-            record.save(str(self.beside))
+        with self.written() as out:
+            record.write(out)
 
 
 def load_record(file: str) -> Record:
@@ -66,8 +68,6 @@ def load_record(file: str) -> Record:
         return Record.load(file)
     except CaptureError as error:
         raise UsageError(str(error)) from error
-    except OSError as error:
-        raise UsageError(f"{file} can't be read: {error.strerror}") from error
 
 
 def recorded_report(topology: Topology, file: str) -> Report:

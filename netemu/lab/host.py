@@ -20,7 +20,7 @@ from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.packet import What
 from netemu.lab.names import Names
 from netemu.lab.resolving import Resolving
-from netemu.lab.searching import with_roots_programs
+from netemu.lab.searching import PLAIN, with_roots_programs
 from netemu.topology import model
 
 File = IO[bytes] | std.socket | int | None
@@ -82,9 +82,8 @@ class Host:
         self._must_be_one(command)
         written = input.encode() if isinstance(input, str) else input
         async with asyncio.timeout(within):
-            await self.settle()
             own = self.environment(os.environ, environment, user)
-            return await run_on(self.name, command, self.pids, input=written, environment=own, user=user, folder=folder)
+            return await self.run_process(command, own, folder, user, written)
 
     async def start(
         self,
@@ -123,6 +122,20 @@ class Host:
         """The processes that run on this host now, whoever started them, and on no other."""
         return processes_in(self.net, self.pids.fd)
 
+    async def run_process(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+        user: str | None = None,
+        input: bytes = b"",
+    ) -> Completed:
+        """Run a command to its end with this whole environment: nothing of this process's own is handed on."""
+        await self.settle()
+        return await run_on(
+            self.name, command, self.pids, input=input, environment=environment, user=user, folder=folder
+        )
+
     async def start_process(
         self,
         command: Sequence[str],
@@ -143,6 +156,10 @@ class Host:
         """A process's environment: `base` (without its user's own, for another `user`), the host's own, and `more`."""
         kept = {key: value for key, value in base.items() if user is None or key not in LOGIN}
         return with_roots_programs(kept) | self.own_environment | dict(more or {})
+
+    def plain_environment(self, more: Mapping[str, str] | None = None, user: str | None = None) -> dict[str, str]:
+        """The environment of what the topology runs here: the same whoever brings the lab up."""
+        return self.environment(PLAIN, more, user)
 
     @property
     def own_environment(self) -> dict[str, str]:

@@ -73,7 +73,7 @@ class Linkage:
 
     async def set_down(self, end: End) -> None:
         """Set a host's interface down, as `ip link set down` does: its routes go with it."""
-        host, interface = self.known(end)
+        host, interface = self.there(end)
         async with self._turn:
             await self.wiring.links[host].set_down(interface)
             self.down.add(end)
@@ -83,7 +83,7 @@ class Linkage:
 
         Returns when it can send and receive, unless the other end is down.
         """
-        host, interface = self.known(end)
+        host, interface = self.there(end)
         async with self._turn:
             await self.wiring.links[host].set_up(interface)
             self.down.discard(end)
@@ -106,19 +106,30 @@ class Linkage:
                 raise
 
     def _senders(self, end: End, way: Way) -> list[End]:
-        """The ends whose sending is meant."""
-        self.known(end)
+        """The ends whose sending is meant, all of them there."""
+        self.there(end)
         far = self._far.get(end)
         if way == "in" and far is None:
             raise UsageError(f"{end[0]}:{end[1]} has no other end of its own here: only what it sends can be shaped")
-        return [*([end] if way != "in" else []), *([far] if way != "out" and far is not None else [])]
+        return [*([end] if way != "in" else []), *([self.there(far)] if way != "out" and far is not None else [])]
 
     def known(self, end: End) -> End:
         """The same end; UsageError if the host has no such interface."""
         host, interface = end
+        if interface == "lo":
+            raise UsageError(f"lo of host {host} has no link: there is nothing to shape, and it stays up")
         there = [name for name in self.wiring.links[host].index if name != "lo"]
         if interface not in there:
             raise UsageError(f"host {host} has no interface '{interface}'{hint(interface, there)}")
+        return end
+
+    def there(self, end: End) -> End:
+        """The same end; UsageError if the host has no such interface, or none any more."""
+        host, interface = self.known(end)
+        if not self.wiring.links[host].is_there(interface):
+            raise UsageError(
+                f"host {host} has no {interface} any more: it was deleted there, and comes back only with a new lab"
+            )
         return end
 
 

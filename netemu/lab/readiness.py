@@ -26,7 +26,7 @@ async def until_ready(
     if ready.log is not None:
         await log.until(ready.log)
     elif ready.command is not None:
-        while (await host.run(*ready.command, environment=environment, user=user, folder=folder)).returncode:  # noqa: ASYNC110
+        while (await host.run_process(ready.command, environment, folder, user)).returncode:  # noqa: ASYNC110
             await asyncio.sleep(_BETWEEN_COMMANDS)
     elif ready.unix is not None:
         with closing(UnixListening(host.net, ready.unix, folder)) as socket:

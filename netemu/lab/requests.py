@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from netemu.errors import UsageError
+from netemu.errors import KernelError, UsageError
+from netemu.kernel.processes.pidspace import PROCESS_1_HAS_ENDED
 from netemu.kernel.spaces.userspace import user_namespace
 from netemu.topology.naming import hint
 
@@ -47,8 +48,11 @@ Handler = Callable[[Held, Request], Awaitable[Answer]]
 
 
 async def facts(held: Held, _request: Request) -> Answer:
-    """What the supervisor knows without asking the kernel: name, file, hosts, process, since when."""
-    return Answer(held.facts)
+    """What the supervisor knows without asking the kernel: name, file, hosts, process, since when.
+
+    With `state`, which is `up`, or `broken` where the lab's process 1 has ended.
+    """
+    return Answer({**held.facts, "state": _state(held)})
 
 
 async def enter(held: Held, request: Request) -> Answer:
@@ -73,6 +77,7 @@ async def record(held: Held, _request: Request) -> Answer:
     fd = os.memfd_create("netemu-record", os.MFD_CLOEXEC)
     try:
         async with held.recording:
+            _require_living(held)
             start = time.perf_counter()
             try:
                 async with held.lab.record() as found:
@@ -81,6 +86,7 @@ async def record(held: Held, _request: Request) -> Answer:
             finally:
                 await held.lab.stop_recording()
             spent = (time.perf_counter() - start) * 1000
+            _require_living(held)
         await asyncio.to_thread(found.save, f"/proc/self/fd/{fd}")
     except BaseException:
         os.close(fd)
@@ -106,7 +112,7 @@ async def show(held: Held, request: Request) -> Answer:
     wanted = request.get("hosts") or list(held.lab.hosts)
     if not isinstance(wanted, list) or not all(isinstance(host, str) for host in wanted):
         raise UsageError("the request 'show' needs 'hosts', a list of names")
-    return Answer({**held.facts, **await shown(held.lab, wanted)})
+    return Answer({**held.facts, "state": _state(held), **await shown(held.lab, wanted)})
 
 
 async def logs(held: Held, request: Request) -> Answer:
@@ -156,9 +162,20 @@ async def link(held: Held, request: Request) -> Answer:
         await linkage.shape(end, given, way)
     if request.get("state") in ("up", "down"):
         await (linkage.set_up(end) if request["state"] == "up" else linkage.set_down(end))
-    linkage.known(end)
+    linkage.there(end)
     state = "down" if end in linkage.down else "up"
     return Answer({"host": host, "interface": interface, "state": state, "properties": linkage.told(end)})
+
+
+def _state(held: Held) -> str:
+    assert held.lab.pids is not None
+    return "broken" if held.lab.pids.is_gone else "up"
+
+
+def _require_living(held: Held) -> None:
+    """Raises KernelError where the lab's process 1 has ended: what is sent then is no answer to any expectation."""
+    if _state(held) == "broken":
+        raise KernelError(PROCESS_1_HAS_ENDED)
 
 
 def _states(held: Held, host: str, service: Any) -> list[ServiceState]:

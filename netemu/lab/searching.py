@@ -1,4 +1,4 @@
-"""Where the programs of a host's processes are looked for: also where root's are, as they may be root's there."""
+"""Where the programs of a host's processes are looked for, root's too: in the caller's PATH, or in a plain one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 _ROOTS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """On Debian, an ordinary user's PATH lacks them, and iptables, sysctl and tcpdump are there."""
+PLAIN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/"}
+"""What services and traffic commands find in their environment, so that no lab hangs on its caller's shell."""
 
 
 def with_roots_programs(environment: Mapping[str, str]) -> dict[str, str]:

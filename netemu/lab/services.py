@@ -22,8 +22,6 @@ from netemu.topology.naming import hint
 from netemu.topology.steps import StartService
 from netemu.topology.units import seconds
 
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/"}
-"""What a service finds in its environment: the same whoever brings the lab up."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds before a service that ended is started again: twice as long each time."""
 GRACE = 2.0
@@ -127,7 +125,7 @@ class RunningService:
     async def _attempt(self) -> bool:
         """Start its process; True once it is ready, False if it ended before and is to be started again."""
         ready = self.step.service.ready
-        environment = self.host.environment(self._base(), self.step.service.environment)
+        environment = self.host.plain_environment(self.step.service.environment, self.user)
         readiness = None
         if ready is not None:
             shown = until_ready(self.host, ready, self.log, environment, self.user, self.folder)
@@ -201,9 +199,6 @@ class RunningService:
         assert self.process is not None
         policy = self.step.service.restart
         return policy == "always" or (policy == "on-failure" and self.process.returncode != 0)
-
-    def _base(self) -> dict[str, str]:
-        return {key: value for key, value in ENVIRONMENT.items() if self.user is None or key != "HOME"}
 
     def _make_folder(self) -> None:
         """A folder of its own, its user's where that user is known on this machine."""

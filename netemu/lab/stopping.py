@@ -10,12 +10,6 @@ from contextlib import contextmanager
 from netemu.errors import Interrupted
 
 
-def stopping_signals() -> tuple[signal.Signals, ...]:
-    """SIGINT, SIGTERM, and SIGHUP unless it is ignored: then this process is to outlive its terminal (nohup(1))."""
-    hung_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
-    return (signal.SIGINT, signal.SIGTERM, *hung_up)
-
-
 @contextmanager
 def cancelled_by(*numbers: signal.Signals) -> Iterator[None]:
     """Inside the `with`, these signals cancel the current task; after it, this process ignores them.

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Literal, Protocol, Self
 
-from netemu.errors import UsageError
-from netemu.lab.stopping import stopping_signals
+from netemu.errors import Interrupted, UsageError
 
 Why = Literal["", "stopped", "reader", "lab"]
 PACE = 0.02
@@ -45,7 +44,7 @@ class Stream:
 
     def __enter__(self) -> Self:
         self._wakeup = signal.set_wakeup_fd(self._rope, warn_on_full_buffer=False)
-        for number in stopping_signals():
+        for number in Interrupted.heeded():
             self._handlers[number] = signal.signal(number, _noted)
         return self
 

@@ -17,12 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from netemu.check.report import Report
+from netemu.errors import Interrupted
 from netemu.lab.control import ControlServer
 from netemu.lab.folder import LabFolder
 from netemu.lab.lab import Lab
 from netemu.lab.progress import Tell
 from netemu.lab.requests import Held
-from netemu.lab.stopping import cancelled_by, stopping_signals
+from netemu.lab.stopping import cancelled_by
 from netemu.topology.load import Source
 from netemu.topology.model import Topology
 
@@ -71,7 +72,7 @@ def _wait(child: int, news: socket.socket) -> int:
     def stop(number: int, _: object) -> None:
         os.kill(child, number)
 
-    before = {number: signal.signal(number, stop) for number in stopping_signals()}
+    before = {number: signal.signal(number, stop) for number in Interrupted.heeded()}
     try:
         said = news.recv(16)
         if said:
@@ -98,7 +99,7 @@ async def _supervise(
 
     loop.add_reader(parent, orphaned)
     lab = Lab(topology, source=source, named=True, progress=progress)
-    with cancelled_by(*stopping_signals()):
+    with cancelled_by(*Interrupted.heeded()):
         async with lab:
             assert lab.folder is not None
             report = await lab.prove()
@@ -124,7 +125,7 @@ def run_once(topology: Topology, source: Source, progress: Tell | None = None) -
 
     async def prove() -> Report:
         lab = Lab(topology, source=source, progress=progress)
-        with cancelled_by(*stopping_signals()):
+        with cancelled_by(*Interrupted.heeded()):
             async with lab:
                 report = await lab.prove()
         report.timing_ms["down"] = lab.timing_ms["down"]

@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import h11
@@ -60,7 +61,7 @@ async def send(host: Host, item: Traffic) -> Exchange:
             elif item.udp is not None:
                 result = await _udp(host, item.udp, going)
             else:
-                done = await host.run(*(item.command or ()))
+                done = await host.run_process(item.command or (), host.plain_environment(), _folder(host, item))
                 result = f"exit {done.returncode}"
                 fault = None if done.returncode == 0 else f"exit {done.returncode}: {_last_line(done.stderr)}"
     except TimeoutError:
@@ -71,6 +72,13 @@ async def send(host: Host, item: Traffic) -> Exchange:
         code = error.errno if isinstance(error, OSError) else None
         fault = os.strerror(code).lower() if code else str(error)
     return Exchange(item.name, host.name, describe(item), start, time.time_ns(), tuple(going.sockets), result, fault)
+
+
+def _folder(host: Host, item: Traffic) -> Path:
+    """The folder of an item's command, empty when it is first sent: what it writes there goes with the lab."""
+    folder = host.folder / f"{host.name}.{item.name}.traffic"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def _last_line(text: str) -> str:

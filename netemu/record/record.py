@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import IO, TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -86,15 +86,28 @@ class Record:
         self.frame.write_parquet(file)
 
     def save(self, file: str) -> None:
-        """Write what the taps handed over to a file: `Record.load` gives an equal record back. Raises OSError."""
-        with open(file, "wb") as open_file:
-            write(open_file, replace(self.raw, exchanges=tuple(self.exchanges)))
+        """Write what the taps handed over to a file: `Record.load` gives an equal record back.
+
+        Raises UsageError for a place where it can't be written.
+        """
+        try:
+            with open(file, "wb") as opened:
+                self.write(opened)
+        except OSError as error:
+            raise UsageError(f"{file} can't be written: {error.strerror or error}") from error
+
+    def write(self, opened: IO[bytes]) -> None:
+        """The same to a file that is open already. Raises what that raises, OSError as a rule."""
+        write(opened, replace(self.raw, exchanges=tuple(self.exchanges)))
 
     @classmethod
     def load(cls, file: str) -> Record:
-        """Read a saved record. Raises CaptureError for a file that is none, OSError for one that can't be read."""
-        with open(file, "rb") as open_file:
-            raw = read(open_file, file)
+        """Read a saved record. Raises CaptureError for a file that is none, UsageError for one that can't be read."""
+        try:
+            with open(file, "rb") as opened:
+                raw = read(opened, file)
+        except OSError as error:
+            raise UsageError(f"{file} can't be read: {error.strerror or error}") from error
         return build_record(raw.captures, raw.segment_of, raw.exchanges, raw.lab, raw.topology)
 
     def pcapng(self) -> Iterator[bytes]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 MOST = 10_000
@@ -43,32 +43,65 @@ class CountError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """A document whose hosts are all there, and for each host that was counted the name under which it is written."""
+    """A document whose hosts are all there, and for each host that was counted the name under which it is written.
+
+    A host that can't be counted is not in the document, but in `left`, by its name, with why not in `faults`.
+    """
 
     document: dict[str, Any]
     written: Mapping[str, str]
+    left: Mapping[str, Any] = field(default_factory=dict)
+    faults: tuple[CountError, ...] = ()
 
 
 def expand(document: dict[str, Any]) -> Expansion:
-    """Each host with a `count` as that many hosts. Raises CountError."""
+    """Each host with a `count` as that many hosts. Raises CountError where two hosts would have one name."""
     hosts = document.get("hosts")
     if not isinstance(hosts, dict) or not any(isinstance(host, dict) and "count" in host for host in hosts.values()):
         return Expansion(document, {})
     found: dict[str, Any] = {}
     written: dict[str, str] = {}
+    left: dict[str, Any] = {}
+    faults: list[CountError] = []
     for name, host in hosts.items():
-        for made, value in _counted(str(name), host) if isinstance(host, dict) and "count" in host else ((name, host),):
+        try:
+            is_counted = isinstance(host, dict) and "count" in host
+            several = _counted(str(name), host) if is_counted else [(name, host)]
+        except CountError as error:
+            left[str(name)] = host
+            faults.append(error)
+            continue
+        for made, value in several:
             if made in found:
                 raise CountError(("hosts", name), f"there is another host '{made}'")
             found[made] = value
             if made != name or value is not host:
                 written[made] = str(name)
-    return Expansion({**document, "hosts": found}, written)
+    return Expansion({**document, "hosts": found}, written, left, tuple(faults))
 
 
 def expanded(document: dict[str, Any]) -> dict[str, Any]:
     """The document with each counted host as that many hosts. Raises CountError, a ValueError."""
-    return expand(document).document
+    expansion = expand(document)
+    if expansion.faults:
+        raise expansion.faults[0]
+    return expansion.document
+
+
+def may_be(written: str, made: str) -> bool:
+    """Whether counting the host that is written so may make one of this name, whatever its numbers are."""
+    pattern = written if TEMPLATE.search(written) else f"{written}{{n}}"
+    known = [re.escape(pattern[at:end]) for at, end in _between(pattern)]
+    return re.fullmatch(".+".join(known), made) is not None
+
+
+def _between(pattern: str) -> Iterator[tuple[int, int]]:
+    """Where a pattern's texts stand: before, between and after its templates."""
+    at = 0
+    for match in TEMPLATE.finditer(pattern):
+        yield at, match.start()
+        at = match.end()
+    yield at, len(pattern)
 
 
 def _counted(name: str, host: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from netemu.errors import Problem, TopologyError, UsageError
 from netemu.topology import verify
 from netemu.topology.complaints import complaints
-from netemu.topology.counting import CountError, expand
+from netemu.topology.counting import CountError, Expansion, expand
 from netemu.topology.document import Document, Path, read_document
 from netemu.topology.expectation import Expectation
 from netemu.topology.inclusion import Inclusion, UnreadableError, include
@@ -145,6 +145,8 @@ def enter(
         raise TopologyError(source.problem(str(error), error.path)) from error
     inclusion = Inclusion(expansion.document) if read is None else include(expansion.document, read)
     source = Source(document, expansion.written, inclusion.files)
+    if expansion.faults:
+        raise TopologyError(source.problems(_faults_beside(expansion, inclusion)))
     try:
         topology = of_shape(kind, inclusion.document, into)
     except ValidationError as error:
@@ -155,6 +157,20 @@ def enter(
     if faults:
         raise TopologyError(source.problems(faults))
     return topology, source
+
+
+def _faults_beside(expansion: Expansion, inclusion: Inclusion) -> list[tuple[Path, str]]:
+    """What is wrong with hosts that can't be counted, and with all that is told without them."""
+    wrong: dict[Path, str] = {}
+    try:
+        of_shape(Topology, inclusion.document)
+    except ValidationError as error:
+        found = complaints(error, inclusion.document)
+        wrong = {path: message for path, message in found.items() if path != ("hosts",)}  # there may be none left
+    whole = {**inclusion.document, "hosts": {**inclusion.document["hosts"], **expansion.left}}
+    rest = faults_of_the_rest(unfolded(whole), [*wrong, *(("hosts", name) for name in expansion.left)], expansion.left)
+    counted = [(error.path, str(error)) for error in expansion.faults]
+    return [*counted, *(inclusion.faults | wrong).items(), *rest]
 
 
 def _read(file: FilePath) -> tuple[str, bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictInt, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StrictInt, StringConstraints, field_validator, model_validator
 
 from netemu.topology.counting import expanded
 from netemu.topology.expectation import Expectation
@@ -18,6 +18,7 @@ from netemu.topology.routing import NextHop, PolicyRule, Route
 from netemu.topology.service import Ready, Service
 from netemu.topology.shaping import LinkProperties
 from netemu.topology.strict import Strict, plain
+from netemu.topology.sysctl import dotted, twice
 from netemu.topology.tracing import TracingText
 from netemu.topology.traffic import Traffic
 from netemu.topology.values import AbsolutePath, Environment, InterfaceName, Name, Subnet, User
@@ -43,15 +44,8 @@ __all__ = [
 ]
 
 SYSCTL = r"^net((\.[A-Za-z0-9_-][A-Za-z0-9_/-]*)+|(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+)$"
-_SWAPPED = str.maketrans("./", "/.")
 
-
-def _dotted(name: str) -> str:
-    """As sysctl(8) reads them: where a name's first separator is a slash, slashes part it, and dots are dots."""
-    return name.translate(_SWAPPED) if name.startswith("net/") else name
-
-
-SysctlName = Annotated[str, StringConstraints(pattern=SYSCTL), AfterValidator(_dotted)]
+SysctlName = Annotated[str, StringConstraints(pattern=SYSCTL), AfterValidator(dotted)]
 """A sysctl of a network namespace, parted by dots; a dot in an interface's name is a slash: net.ipv4.conf.eth0/1.…"""
 SysctlValue = Annotated[str, StringConstraints(min_length=1)] | StrictInt
 
@@ -91,6 +85,14 @@ class Host(Strict):
     trace: TracingText = Field(
         default="all", description="which packets its hook tap traces: all, off, first N (of each connection), 1 in N"
     )
+
+    @field_validator("sysctls", mode="before")
+    @classmethod
+    def _each_sysctl_once(cls, value: Any) -> Any:
+        """Before its names are read: two spellings of one would be one entry then, with the later one's value."""
+        if isinstance(value, dict) and (found := twice(name for name in value if isinstance(name, str))):
+            raise ValueError(f"{found[0]} is {found[1]} once more")
+        return value
 
 
 class Link(LinkProperties):

@@ -10,6 +10,8 @@ from netemu.topology.units import Size, size
 SHORTEST, LONGEST = 64, 262_144
 """Bytes of a frame that are always taken (the headers of most), and what is longer than any frame."""
 _LARGEST_SOCKET = 1 << 30
+_SMALLEST_RING = 8 << 10
+"""Bytes of two blocks of a page each: packet_set_ring in net/packet/af_packet.c takes whole pages alone."""
 
 
 class Recording(Strict):
@@ -27,6 +29,13 @@ class Recording(Strict):
         min_length=1,
         description="where the files are that hold more than that, relative to the topology file",
     )
+
+    @field_validator("ring")
+    @classmethod
+    def _no_less_than_its_blocks(cls, value: str | None) -> str | None:
+        if value is not None and size(value) < _SMALLEST_RING:
+            raise ValueError(f"'{value}' is less than two pages, a ring's smallest blocks: 8KiB is the least")
+        return value
 
     @field_validator("buffer")
     @classmethod

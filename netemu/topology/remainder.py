@@ -8,13 +8,14 @@ that was left out itself. A name that nothing has, nor would have had, is told w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from netemu.topology.complaints import complaints
+from netemu.topology.counting import may_be
 from netemu.topology.document import Path
 from netemu.topology.fault import Fault
 from netemu.topology.model import Host, Topology
@@ -39,12 +40,16 @@ _OF_A_SEGMENT = {"network", "addresses", "routes", "vxlan"}
 _LINK = re.compile(r"\blinks\[(\d+)\]")
 
 
-def faults_of_the_rest(document: dict[str, Any], wrong: Iterable[Path]) -> list[tuple[Path, str]]:
+def faults_of_the_rest(
+    document: dict[str, Any], wrong: Iterable[Path], uncounted: Collection[str] = ()
+) -> list[tuple[Path, str]]:
     """Faults of what is left when these paths, which do not fit the schema, are left out; by their paths in `document`.
+
+    `uncounted` are hosts among them that stand for several, with names that begin and end like theirs.
 
     Empty where so much depends on what is left out that nothing sure can be said.
     """
-    left = _Left(document)
+    left = _Left(document, frozenset(uncounted))
     for _ in range(_TRIES):
         if not left.leave_out(wrong):
             return []
@@ -63,6 +68,7 @@ class _Left:
     """A document from which things are left out, one after the other."""
 
     whole: dict[str, Any]
+    uncounted: frozenset[str] = frozenset()
     gone: list[Path] = field(default_factory=list)
 
     def leave_out(self, wrong: Iterable[Path]) -> bool:
@@ -107,7 +113,7 @@ class _Left:
 
     def sure(self, found: Iterable[Fault]) -> Iterator[Fault]:
         """The faults that would be there if nothing were left out."""
-        gone = _Gone(self.whole, self.gone)
+        gone = _Gone(self.whole, self.gone, self.uncounted)
         for fault in found:
             where = self.written(fault.path)
             if not (gone.touches(where) if fault.path[0] == "hosts" else gone.is_meant(where)):
@@ -121,8 +127,9 @@ class _Left:
 class _Gone:
     """What is left out, and what may depend on it."""
 
-    def __init__(self, whole: dict[str, Any], paths: list[Path]) -> None:
+    def __init__(self, whole: dict[str, Any], paths: list[Path], uncounted: frozenset[str]) -> None:
         self.whole = whole
+        self.uncounted = uncounted
         self.paths = paths
         strange = any(len(path) == 1 and path[0] not in Topology.model_fields for path in paths)
         unsaid = {section for section in ("networks", "links", "traffic") if strange and section not in whole}
@@ -172,6 +179,8 @@ class _Gone:
 
     def _lacks(self, *path: str) -> bool:
         """Whether what would be here is left out, alone or with all that it is in."""
+        if path[0] == "hosts" and any(may_be(host, path[1]) for host in self.uncounted):
+            return True
         return any(path[: len(each)] == each for each in self.paths)
 
     def _lacks_interface(self, host: str, interface: str) -> bool:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from netemu.topology.frozen import FrozenDict
 from netemu.topology.strict import Strict
-from netemu.topology.units import Duration
+from netemu.topology.units import TimeAllowed
 from netemu.topology.values import Command, Environment, Port, SocketPath, User
 
 KINDS = ("tcp", "udp", "unix", "command", "log")
@@ -43,7 +43,7 @@ class Ready(Strict):
     log: Annotated[str, AfterValidator(_check_regex)] | None = Field(
         default=None, min_length=1, description="a line of its output matches this regular expression"
     )
-    within: Duration = Field(default="10s", description="how long that may take")
+    within: TimeAllowed = Field(default="10s", description="how long that may take")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Ready:

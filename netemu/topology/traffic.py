@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from netemu.topology.strict import Strict
-from netemu.topology.units import Duration
+from netemu.topology.units import TimeAllowed
 from netemu.topology.values import Endpoint, EndpointPattern, Name
 
 
@@ -53,7 +53,7 @@ class Traffic(Strict):
     command: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="a command that sends; it must exit 0"
     )
-    within: Duration = Field(default="3s", description="how long until the answer must be there")
+    within: TimeAllowed = Field(default="3s", description="how long until the answer must be there")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Traffic:

@@ -29,6 +29,14 @@ def seconds(duration: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def time_allowed(duration: str) -> float:
+    """Seconds in a duration in which something has to happen: ValueError if it is none, or no time at all."""
+    found = seconds(duration)
+    if not found:
+        raise ValueError(f"'{duration}' is no time: it must be more than 0, as in 300ms")
+    return found
+
+
 def share(percent: str) -> float:
     """The part of one in a share such as `0.5%`, 0 to 1; ValueError on a bare number or more than 100%."""
     match = _SHARE.fullmatch(percent)
@@ -76,6 +84,8 @@ def _schema(pattern: re.Pattern[str]) -> WithJsonSchema:
 
 
 Duration = Annotated[str, _checked(seconds), _schema(_DURATION)]
+TimeAllowed = Annotated[str, _checked(time_allowed), _schema(_DURATION)]
+"""A duration that is more than 0."""
 Share = Annotated[str, _checked(share), _schema(_SHARE)]
 Rate = Annotated[str, _checked(bits_per_second), _schema(_RATE)]
 QueueLength = Annotated[str, _checked(packets), _schema(_QUEUE)]

@@ -323,4 +323,4 @@ def test_options_that_exclude_each_other_are_refused(both):
 def test_an_order_that_makes_no_sense_is_refused_before_anything_is_done(tmp_path):
     done = netemu("link", "life", "A:lo", "--rate", "1mbit")
     assert done.returncode == 2
-    assert "host A has no interface 'lo'" in done.stderr
+    assert "lo of host A has no link" in done.stderr

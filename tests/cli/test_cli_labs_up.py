@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -283,3 +284,32 @@ def test_files_for_which_there_is_no_place_are_told_by_line_before_anything_is_b
         f"{file}:10: hosts.b.files./etc/mtab: host b: /etc/mtab leads into /proc: nothing can be placed there",
     ]
     assert "placed" not in netemu("ls").stdout
+
+
+def test_a_link_whose_interface_is_gone_or_that_is_none_is_told(plain):
+    netemu("up", plain)
+    assert netemu("exec", "plain", "B", "--", "ip", "link", "delete", "eth0").returncode == 0
+    for asked in ((), ("--rate", "1mbit"), ("--clear",), ("--down",), ("--up",)):
+        done = netemu("link", "plain", "B:eth0", *asked)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "host B has no eth0 any more: it was deleted there" in done.stderr
+    assert netemu("link", "plain", "A:eth0", "--rate", "1mbit").returncode == 0
+    done = netemu("link", "plain", "A:lo", "--rate", "1mbit")
+    assert (done.returncode, "lo of host A has no link" in done.stderr) == (2, True)
+
+
+def test_a_lab_whose_process_1_was_killed_is_told_as_broken(plain):
+    netemu("up", plain)
+    holder = json.loads(netemu("ls", "--json").stdout)[0]["pid"]
+    (process_1,) = Path(f"/proc/{holder}/task/{holder}/children").read_text().split()
+    process = os.pidfd_open(int(process_1))
+    signal.pidfd_send_signal(process, signal.SIGKILL)
+    select.select([process], [], [], 10)
+    os.close(process)
+    assert [lab["state"] for lab in json.loads(netemu("ls", "--json").stdout)] == ["broken"]
+    assert netemu("ls").stdout.splitlines()[1].split()[:2] == ["plain", "broken"]
+    assert json.loads(netemu("show", "plain", "--json").stdout)["state"] == "broken"
+    for asked in (("check", "plain"), ("exec", "plain", "A", "--", "true")):
+        done = netemu(*asked)
+        assert (done.returncode, "the lab's process 1 has ended" in done.stderr) == (4, True), done
+    assert netemu("down", "plain").returncode == 0

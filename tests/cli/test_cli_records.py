@@ -139,12 +139,14 @@ def test_a_check_without_a_lab_or_a_record_says_so(tmp_path):
     (tmp_path / "junk").write_bytes(b"junk")
     done = netemu("check", "nodeport", "--record", str(tmp_path / "junk"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "is no saved record" in done.stderr
+    assert done.stderr == f"netemu: {tmp_path}/junk is no saved record\n"
 
 
 @pytest.mark.parametrize("command", ["up", "run"])
 def test_a_record_that_can_not_be_kept_is_told_before_anything_is_built(command, tmp_path):
-    for place, why in (("/dev/null", "is no regular file"), (str(tmp_path / "no" / "file"), "can't be written")):
+    file = str(tmp_path / "no" / "file")
+    told = {"/dev/null": "is no regular file", file: "can't be written", "-": "name a file (./- is one, too)"}
+    for place, why in told.items():
         done = netemu(command, "nodeport", "--name", "unkept", "--record", place)
         assert (done.returncode, done.stdout) == (2, "")
         assert why in done.stderr

@@ -18,8 +18,9 @@ from netemu.errors import KernelError
 from netemu.kernel.links import inventory
 from netemu.kernel.links.interfaces import HEAD, RECEIVE_QUEUES, SEND_QUEUES, which
 from netemu.kernel.links.links import Links
-from netemu.kernel.links.qdisc import Shape
-from netemu.kernel.links.rtnetlink import BATCH, GET_LINK, RefusedError, attributes
+from netemu.kernel.links.qdisc import Shape, root
+from netemu.kernel.links.queues import waiting
+from netemu.kernel.links.rtnetlink import BATCH, CREATE, GET_LINK, NEW_QDISC, REPLACE, RefusedError, attributes
 from netemu.kernel.spaces.namespace import NetworkNamespace
 
 
@@ -276,6 +277,23 @@ async def test_a_queue_holds_so_many_packets_however_short_they_are(pair):
     assert kinds == {10: "pfifo", None: "bfifo", 20: "pfifo"}
     at_once, in_time = 3028 // 44 + 1, 15
     assert 10 <= passed(left, right) <= at_once + 10 + in_time
+
+
+async def test_a_bucket_has_room_for_its_packets_before_its_own_queue_is_there(pair):
+    left, right = pair
+    round_trip(left, right)
+    shape = Shape(rate=8, queue=10)
+    await left._ask("root", NEW_QDISC, root(left.index["eth0"], shape, 1500), CREATE | REPLACE)
+    assert passed(left, right) == 3028 // 44
+    assert waiting(left) >= 10
+
+
+async def test_the_slowest_rate_has_its_whole_bucket_and_no_more(pair):
+    """What `tc` shows of it has wrapped: filling it takes 50 minutes."""
+    left, right = pair
+    round_trip(left, right)
+    await left.shape("eth0", Shape(rate=8))
+    assert passed(left, right) == 3028 // 44
 
 
 async def test_a_delay_is_applied_and_replaced_or_its_lack_is_said_by_name(pair):

@@ -48,6 +48,12 @@ def opened() -> int:
     return number
 
 
+def low_ones_taken_after(number: int) -> list[int]:
+    """Numbers beyond this one, and low, that are taken (its own look at them apart)."""
+    found = [int(each) for each in os.listdir("/proc/self/fd")]
+    return [each for each in found if number < each < FD_SETSIZE]
+
+
 @pytest.fixture
 def crowded():
     """The first few numbers are taken."""
@@ -99,6 +105,8 @@ def test_what_would_take_the_low_numbers_up_gets_none_and_what_comes_later_does(
         assert opened() >= FD_SETSIZE
         assert not a_low_number_is_left()
     assert opened() == before
+    assert a_low_number_is_left(FD_SETSIZE - before - len(low_ones_taken_after(before)) - 1)
+    assert not a_low_number_is_left(FD_SETSIZE - before)
     with low_numbers_taken(10):
         assert opened() < FD_SETSIZE, "so few leave enough"
 
@@ -108,6 +116,8 @@ def test_libnftables_is_not_given_a_number_that_it_would_abort_at(roomy):
     try:
         with low_numbers_taken(FD_SETSIZE), pytest.raises(KernelError, match=r"host high: .* number below 1,024"):
             Nftables(net)
+        with pytest.raises(KernelError, match="a recorded lab can't have so many hosts"):
+            Nftables(net, spare=FD_SETSIZE)
         nft = Nftables(net)
         nft.run("table ip x {\n}")
         nft.close()

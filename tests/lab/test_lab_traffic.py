@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from netemu import Lab, Verdict
+from netemu.lab import searching
 from netemu.topology.load import loads
 
 SENDS = """import socket, sys
@@ -61,3 +62,29 @@ async def test_what_is_asked_of_a_dropped_packet_is_answered_by_that_packet():
         ]
     assert check.verdict is Verdict.FAIL
     assert check.actual["dst"] == "10.0.0.3:99"
+
+
+PLAIN = """
+name: plain
+hosts:
+  a:
+    environment: {TOLD: "yes"}
+    services: {one: {command: [sleep, infinity], ready: {command: [sh, -c, 'test -z "$CALLERS"']}}}
+traffic:
+  - {name: variables, from: a, command: [sh, -c, 'test -z "$CALLERS" && test "$TOLD" = yes']}
+  - {name: programs, from: a, command: [sh, -c, 'test "$PATH" = SERVICES']}
+  - {name: folder, from: a, command: [sh, -c, 'test -z "$(ls -A)" && echo > mine && test ! -e CALLED/mine']}
+""".replace("SERVICES", searching.PLAIN["PATH"])
+
+
+async def test_a_command_has_nothing_of_who_called_netemu(monkeypatch, tmp_path):
+    monkeypatch.setenv("CALLERS", "own")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs").touch()
+    topology, _ = loads(PLAIN.replace("CALLED", str(tmp_path)))
+    async with Lab(topology) as lab:
+        report = await lab.prove()
+    assert {item.name: item.fault for item in report.record.exchanges} == dict.fromkeys(
+        ("variables", "programs", "folder")
+    )

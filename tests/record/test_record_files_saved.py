@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from record_nodeport import NodePort
 
-from netemu.errors import CaptureError
+from netemu.errors import CaptureError, UsageError
 from netemu.record.exchange import Exchange
 from netemu.record.files.saved import Raw, read, write
 from netemu.record.record import Record
@@ -73,7 +73,7 @@ def test_an_empty_record_loads_back(tmp_path: Path):
 def test_a_record_that_is_none_is_refused(lab: NodePort, tmp_path: Path, change, said: str):
     lab.handshake()
     data = rewritten(saved(lab.scene.record(), tmp_path), change)
-    with pytest.raises(CaptureError, match=f"^x: .*{said}"):
+    with pytest.raises(CaptureError, match=f"^x(:| is no saved record,) .*{said}"):
         read(io.BytesIO(data), "x")
 
 
@@ -99,3 +99,19 @@ def test_no_damage_makes_the_reader_raise_anything_else(data: st.DataObject):
         read(io.BytesIO(bytes(whole[: data.draw(st.integers(0, len(whole)))])), "x")
     except CaptureError:
         pass
+
+
+def test_a_place_where_no_record_can_be_is_told_in_our_own_error(tmp_path: Path):
+    nowhere = f"{tmp_path}/no/file"
+    with pytest.raises(UsageError, match=f"^{nowhere} can't be written: No such file or directory$"):
+        Record().save(nowhere)
+    with pytest.raises(UsageError, match=f"^{nowhere} can't be read: No such file or directory$"):
+        Record.load(nowhere)
+    with pytest.raises(UsageError, match=r"^/dev/full can't be written: No space left on device$"):
+        Record().save("/dev/full")
+
+
+def test_a_file_that_is_no_record_at_all_is_told_as_that(tmp_path: Path):
+    (tmp_path / "music").write_bytes(b"la la")
+    with pytest.raises(CaptureError, match=f"^{tmp_path}/music is no saved record$"):
+        Record.load(f"{tmp_path}/music")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netemu.errors import TopologyError
-from netemu.topology.counting import CountError, Numeral, expand
+from netemu.topology.counting import CountError, Numeral, expand, expanded
 from netemu.topology.load import loads
 from netemu.topology.model import Topology
 
@@ -14,7 +14,7 @@ HOST = {"interfaces": {"eth0": {"network": "lan", "addresses": ["10.0.0.{n}/24"]
 
 def counted(text: str, count: int) -> list[object]:
     """What a text becomes on each of so many hosts."""
-    made = expand({"hosts": {"X": {"count": count, "value": text}}}).document["hosts"]
+    made = expanded({"hosts": {"X": {"count": count, "value": text}}})["hosts"]
     return [made[f"X{n}"]["value"] for n in range(1, count + 1)]
 
 
@@ -67,7 +67,7 @@ def test_hosts_without_a_count_are_left_as_they_are():
 @pytest.mark.parametrize("count", [0, -1, 10_001, True, "3", 1.5, None])
 def test_a_count_is_a_whole_number_within_bounds(count):
     with pytest.raises(CountError, match="is no count: write a whole number of 1 to 10000") as caught:
-        expand({"hosts": {"X": {"count": count}}})
+        expanded({"hosts": {"X": {"count": count}}})
     assert caught.value.path == ("hosts", "X", "count")
 
 

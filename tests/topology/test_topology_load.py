@@ -286,3 +286,12 @@ def test_a_source_finds_a_line_of_a_rules_text():
 
 def test_a_source_without_a_file_still_names_the_key():
     assert str(Source().problem("no such chain", ("hosts", "B", "nft"), text_line=2)) == "hosts.B.nft: no such chain"
+
+
+@pytest.mark.parametrize("first", ["net.ipv4.ip_forward", "net/ipv4/ip_forward"])
+def test_a_sysctl_in_both_spellings_is_told(first):
+    second = {"net.ipv4.ip_forward": "net/ipv4/ip_forward"}.get(first, "net.ipv4.ip_forward")
+    text = WHOLE.replace("    nft: |", f"    sysctls: {{{first}: 1, {second}: 0}}\n    nft: |")
+    (problem,) = problems_of(text)
+    assert (problem.key, problem.message) == ("hosts.B.sysctls", f"{second} is {first} once more")
+    assert text.splitlines()[problem.line - 1].lstrip().startswith("sysctls:")

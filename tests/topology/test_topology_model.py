@@ -67,6 +67,7 @@ def test_a_name_and_hosts_can_not_be_blank(section):
         (Host, {"sysctls": {"kernel.panic": 1}}),
         (Host, {"sysctls": {"net/../kernel/panic": 1}}),
         (Host, {"sysctls": {"net..ip_forward": 1}}),
+        (Host, {"sysctls": {"net.ipv4.conf.a/7.mtu": 1, "net/ipv4/conf/a.7/mtu": 1}}),
         (Host, {"sysctls": {"net.ipv4.ip_forward": ""}}),
         (Host, {"environment": {"A": "x\0y"}}),
         (Service, {"command": ["echo", "x\0y"]}),

@@ -21,6 +21,10 @@ def test_without_it_everything_is_recorded_whole():
     assert recording.LONGEST == filters.LONGEST
 
 
+def test_the_smallest_ring_is_taken():
+    assert said("{ring: 8KiB}").ring == "8KiB"
+
+
 def test_each_key_is_read():
     found = said("{filter: udp port 53, snap_length: 128, ring: 8MiB, buffer: 64MiB, memory: 1GiB, folder: /var/tmp}")
     assert found == Recording(
@@ -37,6 +41,8 @@ def test_each_key_is_read():
         ),
         ("memory: 1GB", "r.yaml:4: record.memory: '1GB' is no size"),
         ("buffer: 2GiB", "r.yaml:4: record.buffer: '2GiB' is more than a socket can hold: 1GiB is the most"),
+        ("ring: 1B", "r.yaml:4: record.ring: '1B' is less than two pages, a ring's smallest blocks: 8KiB is the least"),
+        ("ring: 7.9KiB", "8KiB is the least"),
         ("snap_length: 20", "r.yaml:4: record.snap_length: '20' is too small: 64 is the least"),
         ("snap_length: 1MiB", "r.yaml:4: record.snap_length: '1MiB' is none: a whole number is due here"),
         ("filter: 80", "r.yaml:4: record.filter: '80' is none: a text is due here, in quotes"),

@@ -12,7 +12,7 @@ from whole_topology import WHOLE
 
 from netemu.errors import TopologyError
 from netemu.topology.complaints import complaints
-from netemu.topology.counting import expand
+from netemu.topology.counting import expand, may_be
 from netemu.topology.document import read_document
 from netemu.topology.generate import generate
 from netemu.topology.inclusion import include
@@ -198,3 +198,57 @@ def test_whatever_is_broken_in_a_topology_that_is_fine_nothing_else_is_said_to_b
             broken += 1
             assert faults_of_the_rest(wrong, paths) == [], path
     assert broken > 5
+
+
+UNCOUNTED = """\
+name: uncounted
+networks: {lan: {}}
+hosts:
+  "c{n}":
+    count: COUNT
+    interfaces: {eth0: {network: lan, addresses: ["10.0.0.{n}/24"]}, eth1: {addresses: ["10.1.0.{n}/24"]}}
+    services: {web: {command: [sleep, "9"]}}
+  B:
+    interfaces: {eth0: {network: lan, addresses: [10.0.0.200/24]}, eth1: {addresses: [10.1.0.200/24]}}
+    routes: [{to: default, via: 10.1.0.1}]
+    services: {web: {command: [sleep, "9"], after: ["c2:web"]}}
+    tmpfs: [/proc]
+  E: {interfaces: {eth0: {network: lan, addresses: [10.9.0.1/24]}}}
+links: [{endpoints: ["c1:eth1", "B:eth1"]}]
+traffic:
+  - {name: t, from: c2, http: "http://10.0.0.200/"}
+  - {name: t, from: Z, http: "http://10.0.0.200/"}
+expect:
+  - {traffic: t, packet: request.first, at: "c2:eth0 out"}
+"""
+
+
+@pytest.mark.parametrize("count", ["0", "many", "[2]"])
+def test_what_is_wrong_beside_a_host_that_can_not_be_counted_is_told_in_one_round(count):
+    with pytest.raises(TopologyError) as caught:
+        loads(UNCOUNTED.replace("COUNT", count))
+    told = [(problem.line, problem.key, problem.message.partition(":")[0]) for problem in caught.value.problems]
+    assert told == [
+        (5, "hosts.c{n}.count", told[0][2]),
+        (12, "hosts.B.tmpfs[0]", "/proc can't be empty"),
+        (17, "traffic[1].name", "'t' is another traffic item's name already"),
+        (17, "traffic[1].from", "no host 'Z'"),
+    ]
+    assert "is no count" in told[0][2]
+
+
+def test_a_key_nobody_knows_is_told_beside_it_and_a_lab_of_such_hosts_alone_tells_but_that():
+    text = UNCOUNTED.replace("COUNT", "0").replace("tmpfs: [/proc]", "forward: true")
+    with pytest.raises(TopologyError, match="unknown key 'forward', did you mean 'forwarding'"):
+        loads(text)
+    with pytest.raises(TopologyError) as caught:
+        loads("{name: x, hosts: {c: {count: 0}}}")
+    assert [problem.key for problem in caught.value.problems] == ["hosts.c.count"]
+
+
+@pytest.mark.parametrize(
+    ("written", "made", "may"),
+    [("c{n}", "c1", True), ("c", "c12", True), ("a{n}-{n%2}", "a3-1", True), ("c{n}", "d1", False), ("c", "c", False)],
+)
+def test_a_counted_hosts_name_may_be_any_of_its_pattern(written, made, may):
+    assert may_be(written, made) is may

@@ -7,8 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netemu.errors import TopologyError
+from netemu.topology.service import Ready
 from netemu.topology.shaping import LinkProperties, merged
+from netemu.topology.traffic import Traffic
 from netemu.topology.units import bits_per_second, packets, share, size
+
+
+@pytest.mark.parametrize("within", ["0s", "0us", "0.0min"])
+def test_time_allowed_is_more_than_none(within):
+    for made, more in ((Ready, {"tcp": 80}), (Traffic, {"name": "x", "from": "A", "http": "http://10.0.0.1/"})):
+        with pytest.raises(TopologyError, match=f"within: '{within}' is no time: it must be more than 0, as in 300ms"):
+            made.model_validate({**more, "within": within})
+        assert made.model_validate({**more, "within": "1us"}).within == "1us"
 
 
 @given(st.integers(0, 10_000))

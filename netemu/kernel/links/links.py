@@ -208,6 +208,16 @@ class Links:
         """Let an interface send as a plain one again. Refused (ENOENT) where it has no shape."""
         return self._ask(f"no shape on {name}", rt.DELETE_QDISC, qdisc.no_root(self.index[name]))
 
+    def is_there(self, name: str) -> bool:
+        """Whether the kernel still has an interface: who is root on a host may delete it."""
+        try:
+            self.requests.ask(f"look at {name}", rt.GET_LINK, interfaces.which(self.index[name]))
+        except rt.RefusedError as error:
+            if error.number != errno.ENODEV:
+                raise
+            return False
+        return True
+
     async def until_running(self, names: Iterable[str]) -> None:
         """Return once each of these interfaces is operationally up: able to send and receive.
 

@@ -58,8 +58,8 @@ def queue(index: int, shape: Shape, mtu: int) -> bytes:
 
     A bucket's own queue counts bytes only, in which 250 short packets wait where ten long ones are asked for.
     """
-    kind = "bfifo" if shape.queue is None else "pfifo"
-    options = struct.pack("=I", _limit(shape, mtu + _ETHERNET_HEADER))
+    kind, limit = ("bfifo", _bytes(shape, mtu + _ETHERNET_HEADER)) if shape.queue is None else ("pfifo", shape.queue)
+    options = struct.pack("=I", limit)
     return _HEAD.pack(0, index, 0, _BUCKET + 1, 0) + text(_KIND, kind) + attribute(_OPTIONS, options)
 
 
@@ -100,22 +100,24 @@ def _netem(shape: Shape) -> bytes:
 def _tbf(shape: Shape, frame: int) -> bytes:
     """A bucket of 4 ms of the rate, which is the timer's step on slow kernels, and of two frames at least.
 
-    The kernel hands its limit on to the queue in it, packets to one of packets (fifo_set_limit in sch_fifo.c).
+    The kernel makes a queue of so many bytes in it as its limit says, or hands that on to the queue that is in it
+    (fifo_set_limit in sch_fifo.c). The bucket is told in bytes and kept as 64 bits of nanoseconds, so it is right at
+    any rate; the burst that `tc` shows is 32 bits of 64 ns each, and wraps where filling the bucket takes over 274 s.
     """
     whole = max(1, (shape.rate or 0) // 8)
     burst = min(_MOST, max(whole // 250, 2 * frame))
     rate = struct.pack("=BBHhHI", 0, _ETHERNET, 0, 0, 0, min(whole, _MOST))
     return b"".join(
         (
-            attribute(_PARAMETERS, rate + bytes(12) + struct.pack("=III", _limit(shape, frame), 0, 0)),
+            attribute(_PARAMETERS, rate + bytes(12) + struct.pack("=III", _bytes(shape, frame), 0, 0)),
             attribute(_BURST, struct.pack("=I", burst)),
             attribute(_TBF_RATE64, struct.pack("=Q", whole)) if whole > _MOST else b"",
         )
     )
 
 
-def _limit(shape: Shape, frame: int) -> int:
-    """How much waits in a token bucket at most: packets where `queue` says so, else bytes."""
+def _bytes(shape: Shape, frame: int) -> int:
+    """How many bytes wait in a token bucket at most: room for the packets of `queue`, until its own queue is there."""
     if shape.queue is not None:
-        return shape.queue
+        return min(_MOST, shape.queue * frame)
     return min(_MOST, max(int((shape.rate or 0) // 8 * _LONGEST_WAIT), 10 * frame))

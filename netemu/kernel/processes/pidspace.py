@@ -25,6 +25,7 @@ from netemu.kernel.processes.handle import Process
 from netemu.kernel.spaces.syscalls import CLONE_NEWPID, unshare
 from netemu.kernel.spaces.userspace import no_other_users
 
+PROCESS_1_HAS_ENDED = "the lab's process 1 has ended, and every process of the lab with it"
 GONE_WITHIN = 3.0
 """Seconds for all processes of a lab to be collected."""
 
@@ -48,8 +49,8 @@ class PidSpace:
 
     @property
     def is_gone(self) -> bool:
-        """Whether process 1 is known to have ended, and every process of the lab with it: no other can be started."""
-        return self._dialogue.is_closed
+        """Whether process 1 has ended, and every process of the lab with it: no other can be started."""
+        return self._dialogue.is_closed or self.process.poll() is not None
 
     def remove_after(self, link: Path | None = None, target: str = "", folder: Path | None = None) -> None:
         """Have process 1 remove a symlink (if it still points to `target`) or a folder when the lab is gone."""
@@ -170,7 +171,7 @@ class PidSpace:
             return await self._dialogue.ask(request, descriptors, accept)
         except ConnectionError as error:
             where = f"host {host}: " if host is not None else ""
-            raise KernelError(f"{where}the lab's process 1 has ended, and every process of the lab with it") from error
+            raise KernelError(where + PROCESS_1_HAS_ENDED) from error
 
     def _signal(self, number: int, signal_: int, group: bool) -> None:
         self._dialogue.say({"do": "signal", "id": number, "number": int(signal_), "group": group})

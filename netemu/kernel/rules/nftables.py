@@ -7,6 +7,7 @@ that socket: nobody else's `flush ruleset` touches it, and it goes when the cont
 from __future__ import annotations
 
 import ctypes
+import threading
 from functools import cache
 
 from netemu.errors import KernelError, MachineError
@@ -18,20 +19,32 @@ _LIBRARY = "libnftables.so.1"
 _HANDLE = 1 << 3
 
 
-class Nftables:
-    """A libnftables context in one namespace; `close` when done."""
+_SPARE = 4
+"""Low numbers left beside a context's own: other threads open files, too, while one is made."""
+LASTING = 32
+"""The same beside one that is held for long: contexts that read rules come and go later, side by side."""
+_making = threading.Lock()
+"""Held from the look at the numbers until the context has its own: contexts are made in several threads at once."""
 
-    def __init__(self, net: NetworkNamespace) -> None:
+
+class Nftables:
+    """A libnftables context in one namespace; `close` when done.
+
+    Raises KernelError where there are no more than `spare` low numbers of descriptors for it.
+    """
+
+    def __init__(self, net: NetworkNamespace, spare: int = _SPARE) -> None:
         self.net = net
         self.library = _load()
         self.context: int | None = None
-        if not a_low_number_is_left():
-            raise KernelError(
-                f"host {net.name}: this process holds so many files that none has a number below {FD_SETSIZE:,}, and"
-                " libnftables takes no other"
-            )
-        with net.entered():
-            self.context = self.library.nft_ctx_new(0)
+        with _making:
+            if not a_low_number_is_left(spare):
+                raise KernelError(
+                    f"host {net.name}: this process holds so many files that hardly one has a number below"
+                    f" {FD_SETSIZE:,}, and libnftables takes no other: a recorded lab can't have so many hosts"
+                )
+            with net.entered():
+                self.context = self.library.nft_ctx_new(0)
         self.library.nft_ctx_buffer_output(self.context)
         self.library.nft_ctx_buffer_error(self.context)
 

@@ -62,11 +62,16 @@ def low_numbers_taken(coming: int) -> Iterator[None]:
             os.close(each)
 
 
-def a_low_number_is_left() -> bool:
-    """Whether what is opened next has a low number."""
-    number = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    os.close(number)
-    return number < FD_SETSIZE
+def a_low_number_is_left(spare: int = 0) -> bool:
+    """Whether what is opened next has a low number, and so many after it, for other threads and for later."""
+    taken: list[int] = []
+    try:
+        while len(taken) <= spare and (not taken or taken[-1] < FD_SETSIZE):
+            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        return taken[-1] < FD_SETSIZE
+    finally:
+        for each in taken:
+            os.close(each)
 
 
 def readable(*descriptors: int, within: float | None = None) -> list[int]:

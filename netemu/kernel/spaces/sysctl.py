@@ -11,9 +11,9 @@ from typing import Self
 from netemu.errors import KernelError
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.spaces.syscalls import detached_mount
+from netemu.topology.sysctl import swapped
 
 _RENEWED = 32
-_SWAPPED = str.maketrans("./", "/.")
 
 
 class ProcView:
@@ -112,4 +112,4 @@ def _write(name: str, value: str, proc: int | None) -> None:
 
 def _path(name: str) -> str:
     """A name's file; a slash in it stands for a dot, as in net.ipv4.conf.eth0/100.rp_filter (sysctl(8))."""
-    return "/proc/sys/" + name.translate(_SWAPPED)
+    return "/proc/sys/" + swapped(name)

@@ -12,7 +12,7 @@ import zlib
 from contextlib import ExitStack
 
 from netemu.errors import CaptureError
-from netemu.kernel.rules.nftables import Nftables
+from netemu.kernel.rules.nftables import LASTING, Nftables
 from netemu.kernel.spaces.descriptors import moved
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.netlink import GroupReader
@@ -135,7 +135,7 @@ class TraceTap(GroupReader):
                 self.sender = undo.enter_context(moved(sender))
             except OSError as error:
                 raise CaptureError(f"host {net.name}: no hook tap: {error.strerror}") from error
-            self.nft = Nftables(net)
+            self.nft = Nftables(net, LASTING)
             undo.callback(self.nft.close)
             self.nft.run(table(ask_conntrack, tracing, name))
             if ask_conntrack and tracing.kind != "off":

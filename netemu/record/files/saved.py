@@ -72,6 +72,8 @@ def write(file: IO[bytes], raw: Raw) -> None:
 def read(file: IO[bytes], name: str) -> Raw:
     """Read what `write` wrote; `name` is the file's, for messages. Raises CaptureError on anything else."""
     try:
+        if not zipfile.is_zipfile(file):
+            raise CaptureError(f"{name} is no saved record")
         with zipfile.ZipFile(file) as archive:
             about = _about(archive, name)
             return Raw(
@@ -82,7 +84,7 @@ def read(file: IO[bytes], name: str) -> Raw:
                 _topology(about.get("topology")),
             )
     except _DAMAGE as error:
-        raise CaptureError(f"{name}: is no saved record, or is damaged: {error}") from error
+        raise CaptureError(f"{name} is no saved record, or is damaged: {error}") from error
 
 
 def _about(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
