@@ -76,6 +76,12 @@ def _ended(end: End) -> str:
     return f"{words.get(end.kind, 'not seen any further')}{said}"
 
 
+def packet_words(proto: str, flags: str, length: int) -> str:
+    """What a packet is, in a few words: `PSH ACK 17 bytes`, `UDP 1 byte`."""
+    size = f"{length} byte{'' if length == 1 else 's'}" if length else ""
+    return " ".join(part for part in (flags or proto.upper(), size) if part)
+
+
 def error_words(error: Quote) -> str:
     """What an ICMP error says, as the walk has it: PORT UNREACHABLE."""
     mtu = f", next MTU {error.mtu}" if error.mtu else ""
