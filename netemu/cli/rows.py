@@ -71,7 +71,7 @@ def _ended(end: End) -> str:
     if end.why == "checksum":
         said += ", and dropped there for its checksum" if end.kind == "delivered" else ": dropped for its checksum"
     if end.turn is not None:
-        return f"dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
+        return f"last seen; dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
     words = {"delivered": "delivered", "reassembled": "put together with the packet's other fragments"}
     return f"{words.get(end.kind, 'not seen any further')}{said}"
 

@@ -61,7 +61,7 @@ def test_a_broadcast_shows_each_of_its_ends():
     c.gets("eth0", ASKED).through("prerouting", "prerouting.nat").matches(deny, "drop")
     text = shown(scene)
     assert "B@input.nat       delivered\n" in text
-    assert "C@prerouting.nat  dropped by filter INPUT: -A INPUT -j DROP\n" in text
+    assert "C@prerouting.nat  last seen; dropped by filter INPUT: -A INPUT -j DROP\n" in text
 
 
 def test_a_datagram_that_came_in_fragments_was_delivered_in_words():
