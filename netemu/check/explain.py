@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from netemu.netfilter.legacy import could_be_of, terms
+from netemu.netfilter.ruleset import Rule
 from netemu.record.arp import ArpSightings
 from netemu.record.join.ends import End
 from netemu.record.journeys import Journey
@@ -15,28 +17,42 @@ from netemu.record.sighting import Sighting
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a reason may refer to: which hosts forward, which of their untraced rules may have dropped, and ARP."""
+    """What a reason may refer to: which hosts forward, which of their untraced rules dropped something, and ARP.
+
+    `suspects` has each host with rules of iptables-legacy, and those that drop with what they counted.
+    """
 
     forwarding: Mapping[str, bool] = field(default_factory=dict)
-    suspects: Mapping[str, str] = field(default_factory=dict)
+    suspects: Mapping[str, Sequence[tuple[Rule, int]]] = field(default_factory=dict)
     arp: ArpSightings = field(default_factory=ArpSightings)
 
 
 _DROPS = re.compile(r"-j (DROP|REJECT)\b")
 
 
-def suspects(record: Record) -> dict[str, str]:
-    """For each host with rules of iptables-legacy, those that drop and have counted something, in words."""
+def suspects(record: Record) -> dict[str, list[tuple[Rule, int]]]:
+    """For each host with rules of iptables-legacy, those that drop and have counted something, and how much."""
     found = {}
     for host in record.untraced:
-        counted = record.counters.get(host, {})
-        dropping = [
-            f"{rule.table} {rule.text} counted {counted[rule.key]}"
-            for rule in record.rules[host]
-            if rule.legacy and _DROPS.search(rule.text) and counted.get(rule.key)
-        ]
-        found[host] = f"perhaps by iptables-legacy, which no trace shows{': ' if dropping else ''}{', '.join(dropping)}"
+        counters = record.counters.get(host, {})
+        dropping = [rule for rule in record.rules[host] if rule.legacy and _DROPS.search(rule.text)]
+        found[host] = [(rule, counted) for rule in dropping if (counted := counters.get(rule.key))]
     return found
+
+
+def _suspected(end: End, journey: Journey, around: Surroundings) -> str | None:
+    """Which rules that no trace shows may have dropped a packet where it ended, in words: those of its protocol."""
+    counted = around.suspects.get(end.at.host)
+    if counted is None:
+        return None
+    packet = journey.sightings[end.place].headers
+    family, tool = ("ip6", "ip6tables") if ":" in packet.dst else ("ip", "iptables")
+    dropping = [
+        f"{rule.table} {rule.text} counted {count}"
+        for rule, count in counted
+        if rule.family == family and could_be_of(terms(rule.text), packet.proto)
+    ]
+    return f"perhaps by {tool}-legacy, which no trace shows{': ' if dropping else ''}{', '.join(dropping)}"
 
 
 def why(end: End, journey: Journey, around: Surroundings) -> str | None:
@@ -87,7 +103,7 @@ def last_seen(journey: Journey, around: Surroundings) -> str:
         refused = f", which refused it: {_said(end)}" if end.error is not None else ""
         return f"delivered to {host} itself, last seen at {end.at}{refused}"
     if end.error is not None:
-        return f"last seen at {end.at}: {_because(end, around)}{_in_vain(end, journey, around)}: {_said(end)}"
+        return f"last seen at {end.at}: {_because(end, journey, around)}{_in_vain(end, journey, around)}: {_said(end)}"
     return f"last seen at {end.at}: {_unseen(end, journey, around)}"
 
 
@@ -102,7 +118,7 @@ def _damage(end: End, journey: Journey) -> str:
 def _unseen(end: End, journey: Journey, around: Surroundings) -> str:
     """Why nothing was seen of a packet from there on, as far as that can be said."""
     host, stage, told = end.at.host, end.at.stage or "", why(end, journey, around)
-    suspected = around.suspects.get(host)
+    suspected = _suspected(end, journey, around)
     other = f", or dropped it, {suspected}" if suspected else ""
     if _in_parts(end, journey) and stage.startswith("prerouting"):
         return f"{host} did not get all of its fragments, or took it no further{other}"
@@ -140,9 +156,9 @@ _BECAUSE = {
 }
 
 
-def _because(end: End, around: Surroundings) -> str:
+def _because(end: End, journey: Journey, around: Surroundings) -> str:
     host = end.at.host
-    suspected = around.suspects.get(host)
+    suspected = _suspected(end, journey, around)
     by = f", {suspected}" if suspected else ""
     return _BECAUSE.get(str(end.why), "{host} rejected it" + by).format(host=host)
 

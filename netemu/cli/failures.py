@@ -11,7 +11,7 @@ from rich.text import Text
 from netemu import Check, Report, Verdict
 
 MOST = 4
-"""How many are told in full; the others a line each."""
+"""How many are told in full; the others in two lines each."""
 _INDENT = " " * 9
 _STYLE = {Verdict.FAIL: "bold red", Verdict.UNPROVEN: "bold yellow"}
 
@@ -27,6 +27,8 @@ def failures(console: Console, report: Report, unfold: bool) -> None:
         console.print(Text.assemble((f"{check.verdict.upper():<9}", _STYLE[check.verdict]), (check.name, "bold")))
         if full:
             _told(console, check)
+        elif said := _brief(check):
+            console.print(Text(_INDENT + _clipped(said, console.width - len(_INDENT))))
     if len(parted) > MOST and not unfold:
         console.print(Text("         --all tells these in full too", "dim"))
 
@@ -54,6 +56,13 @@ def _told(console: Console, check: Check) -> None:
         place, ends = before.pop("point", ""), f"{before.pop('src', '')} → {before.pop('dst', '')}"
         view = "   ".join([ends, *(f"{key} {value}" for key, value in before.items())])
         console.print(Text(f"{_INDENT}just before, at {place}: {view}", "dim"))
+
+
+def _brief(check: Check) -> str:
+    """In one line: what parts, expected and actual; where nothing was seen to compare, the reason."""
+    parted = [key for key in check.wrong if key in check.expected and key in check.actual]
+    sides = [f"{key}: expected {_shown(check.expected[key])}, actual {_shown(check.actual[key])}" for key in parted]
+    return "; ".join(sides) or check.reason
 
 
 def _clipped(text: str, room: int) -> str:

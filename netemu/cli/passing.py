@@ -22,7 +22,13 @@ def _head(journey: Journey) -> str:
     last = next((seen.headers for seen in reversed(journey.sightings) if not _later(seen)), h)
     seconds, rest = divmod(journey.start_ns or journey.since_ns, 1_000_000_000)
     at = f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
-    what = " ".join([h.proto, *([h.flags] if h.flags else []), *([f"{h.length} bytes"] if h.length else [])])
+    what = " ".join(
+        [
+            h.proto,
+            *([h.flags] if h.flags else []),
+            *([f"{h.length} byte{'' if h.length == 1 else 's'}"] if h.length else []),
+        ]
+    )
     way = "request" if journey.direction == "original" else "reply"
     ends = f"{h.source} → {h.destination}"
     if (last.source, last.destination) != (h.source, h.destination):

@@ -76,23 +76,28 @@ def recorded_report(topology: Topology, file: str) -> Report:
 
 
 def export(file: str, pcapng: str | None, parquet: str | None) -> None:
-    """Write a saved record as pcapng, as Parquet, or as both; `-` is standard output."""
+    """Write a saved record as pcapng, as Parquet, or as both; `-` is standard output.
+
+    Both or none: what can't be had, or has no place, is told before anything is written.
+    """
     if pcapng is None and parquet is None:
         raise UsageError("say what to write: --pcapng OUT for Wireshark, --parquet OUT for data frames; - is a pipe")
     if pcapng == parquet == STDOUT:
         raise UsageError("only one of the two can go to standard output")
+    if pcapng is not None and pcapng == parquet:
+        raise UsageError(f"{pcapng} can't be both: give each a file of its own")
     if STDOUT in (pcapng, parquet):
         refuse_terminal()
     record = load_record(file)
-    if pcapng is not None:
-        with _opened(pcapng) as out:
-            out.writelines(record.pcapng())
+    whole = io.BytesIO()  # polars tells of a full disk in words of its own
     if parquet is not None:
-        frame = record.frame  # says what is missing before a file is made
-        whole = io.BytesIO()  # polars tells of a full disk in words of its own
-        frame.write_parquet(whole)
-        with _opened(parquet) as out:
-            out.write(whole.getbuffer())
+        record.frame.write_parquet(whole)  # says what is missing before a file is made
+    with contextlib.ExitStack() as outputs:
+        outs = {out: outputs.enter_context(_opened(out)) for out in (pcapng, parquet) if out is not None}
+        if pcapng is not None:
+            outs[pcapng].writelines(record.pcapng())
+        if parquet is not None:
+            outs[parquet].write(whole.getbuffer())
 
 
 @contextlib.contextmanager

@@ -71,9 +71,15 @@ def _ended(end: End) -> str:
     if end.why == "checksum":
         said += ", and dropped there for its checksum" if end.kind == "delivered" else ": dropped for its checksum"
     if end.turn is not None:
-        return f"dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
+        return f"last seen; dropped by {end.turn.table} {end.turn.chain}: {end.turn.text}{said}"
     words = {"delivered": "delivered", "reassembled": "put together with the packet's other fragments"}
     return f"{words.get(end.kind, 'not seen any further')}{said}"
+
+
+def packet_words(proto: str, flags: str, length: int) -> str:
+    """What a packet is, in a few words: `PSH ACK 17 bytes`, `UDP 1 byte`."""
+    size = f"{length} byte{'' if length == 1 else 's'}" if length else ""
+    return " ".join(part for part in (flags or proto.upper(), size) if part)
 
 
 def error_words(error: Quote) -> str:

@@ -17,6 +17,7 @@ from netemu.cli.held import named
 
 _KERNELS = {(0, "local"), (32766, "main"), (32767, "default")}
 """The policy rules that every host has (fib_default_rules_init in net/ipv4/fib_rules.c): priority and table."""
+_INDENT = 4
 _GAP = 2
 """Spaces between two columns, at least."""
 _NAME, _STATE = 10, 8
@@ -37,12 +38,12 @@ def show(lab: str, hosts: list[str], as_json: bool) -> None:
     for name, host in told["hosts"].items():
         screen.print()
         screen.print(Text(name, "bold"))
-        for line in _host(host):
+        for line in _host(host, screen.width):
             screen.print(line)
     click.echo(printed(screen), nl=False)
 
 
-def _host(host: dict[str, Any]) -> Iterator[Text]:
+def _host(host: dict[str, Any], width: int) -> Iterator[Text]:
     wired = [each for each in host["interfaces"] if each["ifname"] != "lo"]
     widths = tuple(max((len(word(each)) for each in wired), default=0) for word in (_name, _state))
     for each in wired:
@@ -52,13 +53,13 @@ def _host(host: dict[str, Any]) -> Iterator[Text]:
         ("policy rules", [_policy(rule) for rule in host["policy_rules"] if not _every_hosts(rule)]),
         ("rules", [_rule(rule) for rule in host["rules"]]),
         ("services", [_service(service) for service in host["services"]]),
-        ("processes", [f"{each['pid']:>7}  {shlex.join(each['command'])}" for each in host["processes"]]),
+        ("processes", [_process(process, width - _INDENT) for process in host["processes"]]),
         ("taps", ["wire, hooks and conntrack are recorded"] if host["taps"] else []),
         ("remarks", host["remarks"]),
     ):
         if lines:
             yield Text(f"  {title}", "dim")
-            yield from (Text(f"    {line}") for line in lines)
+            yield from (Text(f"{'':<{_INDENT}}{line}") for line in lines)
 
 
 def _name(each: dict[str, Any]) -> str:
@@ -127,6 +128,12 @@ def _service(service: dict[str, Any]) -> str:
     ended = f", {_ended(service['exit_code'])}" if service["exit_code"] is not None else ""
     again = f", restarted {_times(service['restarts'])}" if service["restarts"] else ""
     return f"{service['name']}  {service['state']}{process}{ended}{again}"
+
+
+def _process(process: dict[str, Any], room: int) -> str:
+    """One line, cut where it ends: a program's text among the words may have any number."""
+    line = f"{process['pid']:>7}  {' '.join(shlex.join(process['command']).split())}"
+    return line if len(line) <= room else f"{line[: room - 1]}…"
 
 
 def _ended(code: int) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from netemu import SideFlow, SideJourney, Sides, UsageError, join_files, sides_json
 from netemu.cli.console import console, printed
+from netemu.cli.rows import packet_words
 
 _FLOWS = 40
 """As many flows are listed, unless all are asked for."""
@@ -121,7 +122,7 @@ class _Told:
     def _walk(self, journey: SideJourney) -> None:
         h = journey.sightings[0].headers
         name = f"{'request' if journey.direction == 'original' else 'reply'} {journey.nth}"
-        what = " ".join(part for part in (h.flags or h.proto.upper(), f"{h.length} bytes" if h.length else "") if part)
+        what = packet_words(h.proto, h.flags, h.length)
         start, comparable, shown = journey.sightings[0].time_ns, journey.sightings[0].corrected, None
         self._line()
         self._line(("   " + f"{name:<12}", "bold"), what, ("   joined by order" if journey.by_order else "", "yellow"))

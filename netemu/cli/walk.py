@@ -10,7 +10,7 @@ from rich.text import Text
 from netemu import Exchange, Flow, Journey, Report, Topology, Verdict, sharded
 from netemu.cli.console import counted
 from netemu.cli.failures import failures
-from netemu.cli.rows import Row, carries, decided, error_words, likeness, rows, which
+from netemu.cli.rows import Row, carries, decided, error_words, likeness, packet_words, rows, which
 
 COLOUR = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.UNPROVEN: "bold yellow"}
 _TIME, _GAP, _HEAD = 7, 2, 35
@@ -109,20 +109,20 @@ class Walk:
             self._line(" " * len(label), (", ".join(state + status), "dim"))
 
     def _packet(self, journey: Journey) -> None:
-        h = journey.first.headers
         name = self._name(journey)
-        what = " ".join(part for part in (h.flags or h.proto.upper(), f"{h.length} bytes" if h.length else "") if part)
+        h = journey.first.headers
+        what = packet_words(h.proto, h.flags, h.length)
         if journey.error is not None and journey.quotes is not None:
             about = self._name_of(journey.quotes)
             among = f", 1 of {journey.error.among} that fit" if journey.error.among > 1 else ""
             what = f"{error_words(journey.error)}, quotes {about}{among}"
         self._line()
-        told = [*decided(journey), *which(journey, self._name_of), *carries(journey, self._name_with_flow)]
+        told = [*decided(journey), *which(journey, self._name_of), *carries(journey, self._name_with_ends)]
         beside = bool(told) and len(what) < _HEAD - 12 and all(_HEAD + len(each) <= self.console.width for each in told)
         self._line((f"{name:<12}", "bold"), f"{what:<22} ", (told[0] if beside else "", "italic"))
         for more in told[1:] if beside else told:
             self._line(" " * (_HEAD if beside else 12), (more, "italic"))
-        walk = rows(journey, self.numbers, self._name_with_flow)
+        walk = rows(journey, self.numbers, self._name_with_ends)
         width = max(len(row.point) for row in walk)
         texts = max((len(row.text) for row in walk if row.cause), default=0)
         for place, row in enumerate(walk):
@@ -140,8 +140,10 @@ class Walk:
     def _name_of(self, id: int) -> str:
         return self._name(self.report.record.journeys[id - 1])
 
-    def _name_with_flow(self, id: int) -> str:
-        return f"{self._name_of(id)} of flow {self.report.record.journeys[id - 1].flow}"
+    def _name_with_ends(self, id: int) -> str:
+        """Of a packet of another flow, which may be none that is shown: its ends, as a walk has them."""
+        h = self.report.record.journeys[id - 1].first.headers
+        return f"{self._name_of(id)} of {h.proto} {h.source} → {h.destination}"
 
     def _row(self, row: Row, width: int, texts: int, *, first: bool) -> Iterator[Text]:
         time = f"{row.time:>{_TIME}}" + (" µs " if first and row.time else "    ")
@@ -191,7 +193,8 @@ class Walk:
         for number, host, rule in matched:
             counted = counters[host].get(rule.key)
             head = f"rule {number} at {host}   {_count(counted, 'packet') if counted is not None else 'no counter':<12}"
-            self._line((head, "bold"), rule.text)
+            tool = "ip6tables " if rule.family == "ip6" and rule.text.startswith("-A ") else ""
+            self._line((head, "bold"), f"{tool}{rule.text}")
         if any(turn.told_by != "trace" for journey in self.report.record.journeys for turn in journey.rules):
             self._line(("* known by the rules' counters: no trace shows the rules of iptables-legacy", "dim"))
 

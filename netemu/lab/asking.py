@@ -19,11 +19,10 @@ from typing import Any
 from netemu import errors
 from netemu.errors import NetemuError, PrivilegeError, Problem, StoppedError, TopologyError, UsageError
 from netemu.kernel.spaces.descriptors import readable
-from netemu.lab.folder import BASE, base, holder, is_alive, is_commands, names_up
+from netemu.lab.folder import BASE, SOCKET, base, holder, is_alive, is_commands, names_up
 from netemu.topology.library import shipped
 from netemu.topology.naming import hint
 
-SOCKET = "control"
 VERSION = 1
 ANSWER_WITHIN = 30.0
 """Seconds that a lab may take to answer, and its process to end."""

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from netemu.errors import NetemuError, UsageError
-from netemu.lab.asking import ANSWER_WITHIN, CREDENTIALS, PIECE, SOCKET, VERSION, short_path
+from netemu.lab.asking import ANSWER_WITHIN, CREDENTIALS, PIECE, VERSION, short_path
+from netemu.lab.folder import SOCKET
 from netemu.lab.requests import HANDLERS, Answer, Handler, Held
 
 REQUEST_WITHIN = 2.0

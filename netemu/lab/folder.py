@@ -33,7 +33,7 @@ NETNS = Path("/run/netns")
 """Where `ip netns` looks for names."""
 _ENTER = stat.S_IWUSR | stat.S_IXUSR
 PREFIX = ".lab-"
-ALIVE, NAMES = "alive", "names"
+ALIVE, NAMES, SOCKET = "alive", "names", "control"
 _COMMANDS = " up"
 _LOCK = ".lock"
 
@@ -126,7 +126,9 @@ class LabFolder:
         link = base() / name
         with base_locked():
             if is_alive(name):
-                raise UsageError(f"lab {name} is up already: netemu down {name} ends it")
+                on_its_way = is_commands(name) and not (link / SOCKET).exists()
+                state = "is coming up already, or going down" if on_its_way else "is up already"
+                raise UsageError(f"lab {name} {state}: netemu down {name} ends it")
             if os.path.lexists(link) and not link.is_symlink():
                 raise MachineError(f"{link} is in the way, and no lab made it: move it away")
             link.unlink(missing_ok=True)

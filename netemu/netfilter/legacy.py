@@ -72,6 +72,12 @@ def could_match(rule: Terms, packet: Tuple) -> bool:
     return not any(_fails(what, value, negated, packet) for what, value, negated in rule.criteria)
 
 
+def could_be_of(rule: Terms, proto: str) -> bool:
+    """Whether the rule is for packets of this protocol, or says nothing of one."""
+    criteria = [(value, negated) for what, value, negated in rule.criteria if what == "proto"]
+    return not any(_fails("proto", value, negated, Tuple(proto, "", None, "", None)) for value, negated in criteria)
+
+
 def _fails(what: str, value: str, negated: bool, packet: Tuple) -> bool:
     holds: bool | None
     if what in ("src", "dst"):

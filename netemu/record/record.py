@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from netemu.errors import UsageError
+from netemu.errors import MachineError, UsageError
 from netemu.netfilter.ruleset import Rule
 from netemu.record.arp import ArpSightings
 from netemu.record.ask.askable import Askable, ByHand
@@ -125,27 +125,27 @@ class Record:
     def frame(self) -> pl.DataFrame:
         """Every sighting of every journey as a Polars data frame (table.py names its columns).
 
-        UsageError where polars is not installed, or the journeys are no columns.
+        MachineError where polars is not installed, UsageError where the journeys are no columns.
         """
         if not isinstance(self.journeys, Journeys):
             raise UsageError("a record that was put together by hand has no data frame")
         try:
             return table(self.journeys, entries_of(self.raw.captures))
         except ImportError as error:
-            raise UsageError(NEEDS_POLARS) from error
+            raise MachineError(NEEDS_POLARS) from error
 
     def frames_table(self, vxlan_ports: Iterable[int] = (VXLAN_PORT,)) -> pl.DataFrame:
         """Every frame of every wire, IP or not, as a Polars data frame (frames_table.py names its columns).
 
-        What VXLAN carries to these UDP ports is told beside the frame that carries it. UsageError where polars is not
-        installed, or for what is no port.
+        What VXLAN carries to these UDP ports is told beside the frame that carries it. MachineError where polars is
+        not installed, UsageError for what is no port.
         """
         from netemu.record.files.frames_table import frames_table
 
         try:
             return frames_table(self.link, vxlan_ports)
         except ImportError as error:
-            raise UsageError(NEEDS_POLARS) from error
+            raise MachineError(NEEDS_POLARS) from error
 
     def unsound(self, hosts: set[str]) -> list[TapHealth]:
         """The taps of these hosts that lost something or did not show themselves alive."""

@@ -105,11 +105,21 @@ def _said(fault: Any, path: Path, of: str) -> str:
         return _length(kind, context)
     quoted = f"'{str(given).lower() if isinstance(given, bool) else given}'" if isinstance(given, _PLAIN) else "this"
     if kind in _BARE:
-        return f"{quoted} is none: {_BARE[kind]}{', in quotes' if kind == 'string_type' and quoted != 'this' else ''}"
+        return f"{_is(given, quoted)}{_BARE[kind]}{', in quotes' if kind == 'string_type' and quoted != 'this' else ''}"
     if kind in _OF_A_VALUE:
         return f"{quoted} {_OF_A_VALUE[kind](context, given)}"
     message = str(fault["msg"])
     return f"{quoted}: {message[:1].lower()}{message[1:]}"
+
+
+def _is(given: Any, quoted: str) -> str:
+    """`'5' is a number: `, of a value of another kind than is due; nothing of none."""
+    words = {bool: "is a truth value", int: "is a number", float: "is a number", str: "is a text"}
+    if isinstance(given, Mapping):
+        return "this is a mapping: "
+    if isinstance(given, list | tuple):
+        return "this is a list: "
+    return next((f"{quoted} {said}: " for kind, said in words.items() if isinstance(given, kind)), "")
 
 
 def _length(kind: str, context: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from netemu.errors import UsageError
 _PACKAGE = Path(__file__).resolve().parent.parent
 _FOLDERS = (_PACKAGE / "topologies", _PACKAGE.parent / "topologies")
 """In an installed package, and in a checkout."""
+_HERE_AND_ABOVE = (".", "..")
 
 
 def shipped() -> list[str]:
@@ -23,7 +24,7 @@ def shipped() -> list[str]:
 
 def find(lab: str) -> Path:
     """The file meant by `lab`: a path (it has a slash, or ends in .yaml or .yml), or a shipped topology's name."""
-    if "/" in lab or lab.endswith((".yaml", ".yml")):
+    if "/" in lab or lab.endswith((".yaml", ".yml")) or lab in _HERE_AND_ABOVE:
         return _file(lab)
     for folder in _FOLDERS:
         if (folder / f"{lab}.yaml").is_file():

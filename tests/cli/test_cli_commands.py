@@ -103,7 +103,7 @@ def test_json_is_one_object_and_nothing_else():
 
 def test_a_failing_lab_exits_1_and_shows_expected_and_actual_side_by_side(tmp_path, nodeport):
     file = tmp_path / "broken.yaml"
-    wrong = nodeport.replace("--to-source 192.168.0.2\n", "--to-source 192.168.0.9\n", 1)
+    wrong = nodeport.replace("--to-source 192.168.0.2\n", "--to-source 192.168.0.9\n")
     file.write_text(wrong.replace("from: A,", "from: A, within: 300ms,"))
     done = netemu("run", str(file))
     assert done.returncode == 1
@@ -112,6 +112,9 @@ def test_a_failing_lab_exits_1_and_shows_expected_and_actual_side_by_side(tmp_pa
     assert lines[place + 2] == "expected actual"
     assert any(line.startswith("src 192.168.0.2:* 192.168.0.9:") for line in lines[place : place + 5])
     assert any(line.startswith("just before, at B@postrouting: 192.168.0.1:") for line in lines[place:])
+    brief = lines.index("FAIL pair request.2 B@postrouting.nat") + 1
+    assert lines[brief].startswith("src: expected 192.168.0.2:*, actual 192.168.0.9:")
+    assert lines[lines.index("FAIL hello reply.all A:eth0 in") + 1].startswith("reply 1 never came to A:eth0 in: ")
     assert lines[-1].endswith("fail")
 
 

@@ -122,6 +122,23 @@ def test_show_says_which_signal_ended_a_service(tmp_path):
         netemu("down", "gone")
 
 
+def test_show_tells_a_process_in_one_line_that_is_cut_however_long_its_command_is(tmp_path):
+    text = "import time\nprint('begun', flush=True)\ntime.sleep(1000)" + "  # and so on" * 20
+    service = {"command": ["python3", "-c", text], "ready": {"log": "begun"}}
+    file = tmp_path / "long.yaml"
+    file.write_text(json.dumps({"name": "long", "hosts": {"A": {"services": {"wordy": service}}}}))
+    try:
+        assert netemu("up", str(file)).returncode == 0
+        lines = netemu("show", "long").stdout.splitlines()
+        (line,) = lines[lines.index("  processes") + 1 :]
+        assert re.fullmatch(r" {4} *\d+  python3 -c 'import time print.*…", line)
+        assert len(line) == 100
+        told = json.loads(netemu("show", "long", "--json").stdout)
+        assert told["hosts"]["A"]["processes"][0]["command"][-1] == text
+    finally:
+        netemu("down", "long")
+
+
 def test_show_keeps_columns_apart_however_long_a_word_is():
     long = "abcdefghijklmno"
     make = f"ip link add {long} type veth peer name other; ip link set {long} up"

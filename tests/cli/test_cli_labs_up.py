@@ -132,6 +132,9 @@ def test_a_lab_that_is_still_coming_up_can_be_taken_down(tmp_path):
             assert coming_up.poll() is None
             time.sleep(0.02)  # a lab on its way tells nobody how far it is, but its folder does
         assert json.loads(netemu("ls", "--json").stdout)[0]["state"] == "not ready"
+        again = netemu("up", str(file))
+        said = "netemu: lab plain is coming up already, or going down: netemu down plain ends it\n"
+        assert (again.returncode, again.stderr) == (2, said)
         done = netemu("down", "plain")
         assert (done.returncode, done.stdout.split(" (")[0], done.stderr) == (0, "plain is down", "")
         assert coming_up.wait(timeout=10) != 0

@@ -179,6 +179,22 @@ def test_a_saved_record_becomes_a_capture_file_and_a_table(saved, tmp_path):
     assert piped.stdout[:4] == piped.stdout[-4:] == b"PAR1"
 
 
+@pytest.mark.parametrize("second", ["/nowhere/x", "without polars"])
+def test_of_two_exports_none_is_written_where_one_can_not_be(saved, tmp_path, second):
+    out, table = tmp_path / "out.pcapng", tmp_path / "out.parquet"
+    without = "import sys; sys.modules['polars'] = None; from netemu.cli.main import main; main(sys.argv[1:])"
+    lacks = second == "without polars"
+    command = [sys.executable, "-c", without] if lacks else NETEMU
+    if not lacks:
+        pytest.importorskip("polars")
+    where = str(table) if lacks else second
+    arguments = ["export", saved, "--pcapng", str(out), "--parquet", where]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (4 if lacks else 2, "")
+    assert ("pip install -e '.[frames]'" if lacks else "/nowhere/x can't be written") in done.stderr
+    assert not [path for path in tmp_path.iterdir() if "out." in path.name]
+
+
 def test_an_export_says_what_it_lacks(saved):
     for arguments, why in (
         ([], "say what to write"),

@@ -34,6 +34,7 @@ def test_an_error_is_a_block_of_its_own_and_named_where_the_packet_that_it_quote
     b.sends(error, "eth0")
     a.gets("eth0", error).delivered()
     text = shown(scene)
+    assert "request 1   UDP 1 byte\n" in text
     assert "1 request and 0 replies" in text
     assert "error 1     PORT UNREACHABLE, quotes request 1\n" in text
     assert "B@input.nat  delivered: PORT UNREACHABLE\n" in text
@@ -60,7 +61,7 @@ def test_a_broadcast_shows_each_of_its_ends():
     c.gets("eth0", ASKED).through("prerouting", "prerouting.nat").matches(deny, "drop")
     text = shown(scene)
     assert "B@input.nat       delivered\n" in text
-    assert "C@prerouting.nat  dropped by filter INPUT: -A INPUT -j DROP\n" in text
+    assert "C@prerouting.nat  last seen; dropped by filter INPUT: -A INPUT -j DROP\n" in text
 
 
 def test_a_datagram_that_came_in_fragments_was_delivered_in_words():
@@ -117,15 +118,17 @@ def tunnelled(times: int, carried: int) -> Scene:
 def test_a_packet_that_goes_into_a_tunnel_names_what_carries_it_there():
     lines = shown(tunnelled(1, 1), INNER).splitlines()
     at = next(place for place, line in enumerate(lines) if "A:vx out" in line)
-    assert lines[at + 1].strip() == "carried by request 1 of flow 2"
+    assert lines[at + 1].strip() == "carried by request 1 of udp 10.0.0.1:50000 → 10.0.0.2:4789"
 
 
 def test_a_datagram_of_a_tunnel_names_the_packet_that_it_carries():
-    assert "carries request 1 of flow 1" in shown(tunnelled(1, 1), OUTER)
+    assert "carries request 1 of udp 10.42.0.1:4000 → 10.42.0.2:53\n" in shown(tunnelled(1, 1), OUTER)
 
 
 def test_where_it_cant_be_told_what_carried_a_packet_the_walk_says_so():
-    assert "carried by request 1 of flow 2, 1 of 2 alike, told by order" in shown(tunnelled(2, 2), INNER)
+    ends = "udp 10.0.0.1:50000 → 10.0.0.2:4789"
+    told = " ".join(shown(tunnelled(2, 2), INNER).split())
+    assert f"carried by request 1 of {ends}, 1 of 2 alike, told by order" in told
     assert "in a tunnel, carried by 1 of 2 alike, which one can't be told" in shown(tunnelled(2, 1), INNER)
     assert "carries 1 of 2 alike, which one can't be told" in shown(tunnelled(2, 1), OUTER)
     assert "in a tunnel, no whole datagram that carries it was seen" in shown(tunnelled(1, 0), INNER)

@@ -15,9 +15,9 @@ import pytest
 
 from netemu import KernelError, Lab, NetemuError, Topology, UsageError
 from netemu.lab import control, requests
-from netemu.lab.asking import SOCKET, ask
+from netemu.lab.asking import ask
 from netemu.lab.control import ControlServer
-from netemu.lab.folder import BASE
+from netemu.lab.folder import BASE, SOCKET
 from netemu.lab.requests import Answer, Held
 from netemu.topology.load import loads
 

@@ -110,3 +110,45 @@ async def test_rules_of_both_backends_in_one_host_are_kept_apart(nodeport):
     walked = [check for check in report.checks if check.name.startswith("hello") and check.verdict is not Verdict.PASS]
     assert walked == []
     assert {rule.legacy for rule in record.rules["B"]} == {False, True}
+
+
+TWO_FAMILIES = """
+name: families
+backend: legacy
+hosts:
+  a:
+    interfaces: {eth0: {addresses: [10.0.1.1/24, "fd01::1/64"]}}
+    routes: [{to: default, via: 10.0.1.2}, {to: default, via: "fd01::2"}]
+  r:
+    forwarding: true
+    interfaces:
+      eth0: {addresses: [10.0.1.2/24, "fd01::2/64"]}
+      eth1: {addresses: [10.0.2.2/24, "fd02::2/64"]}
+    iptables: |
+      *filter
+      -A FORWARD -p tcp -j DROP
+      COMMIT
+    ip6tables: |
+      *filter
+      -A FORWARD -p udp -j DROP
+      -A FORWARD -p tcp -j DROP
+      COMMIT
+  b:
+    interfaces: {eth0: {addresses: [10.0.2.1/24, "fd02::1/64"]}}
+    routes: [{to: default, via: 10.0.2.2}, {to: default, via: "fd02::2"}]
+links: [{endpoints: ["a:eth0", "r:eth0"]}, {endpoints: ["r:eth1", "b:eth0"]}]
+traffic:
+  - {name: four, from: a, within: 300ms, http: "http://10.0.2.1/"}
+  - {name: udp, from: a, within: 300ms, udp: {to: "[fd02::1]:9"}}
+  - {name: six, from: a, within: 300ms, http: "http://[fd02::1]/"}
+"""
+
+
+async def test_of_a_packet_only_rules_of_its_own_family_and_protocol_are_suspected():
+    report = await outcome(TWO_FAMILIES, "legacy")
+    told = {check.name: check.reason.partition("perhaps by ")[2] for check in report.checks}
+    shown = "{}-legacy, which no trace shows: filter -A FORWARD -p {} -j DROP counted "
+    assert told["six answered"].startswith(shown.format("ip6tables", "tcp"))
+    assert told["udp answered"].startswith(shown.format("ip6tables", "udp"))
+    assert told["four answered"].startswith(shown.format("iptables", "tcp"))
+    assert [said.count(" counted ") for name, said in told.items() if name.endswith("answered")] == [1, 1, 1], told

@@ -71,7 +71,7 @@ WRONG = {
     "a text for a number": (
         ("hosts", "A", "interfaces", "vx", "vxlan", "id"),
         "7",
-        "'7' is none: a whole number is due here",
+        "'7' is a text: a whole number is due here",
     ),
     "too large a number": (
         ("hosts", "A", "interfaces", "vx", "vxlan", "id"),
@@ -82,8 +82,15 @@ WRONG = {
     "a number for a word": (
         ("hosts", "A", "services", "s", "command", 0),
         5,
-        "'5' is none: a text is due here, in quotes",
+        "'5' is a number: a text is due here, in quotes",
     ),
+    "a truth value for a word": (
+        ("hosts", "A", "services", "s", "command", 0),
+        True,
+        "'true' is a truth value: a text is due here, in quotes",
+    ),
+    "a list for a word": (("description",), ["x"], "this is a list: a text is due here"),
+    "null for a word": (("hosts", "A", "services", "s", "command", 0), None, "a text is due here"),
     "an empty list": (("hosts", "A", "services", "s", "command"), [], "can't be empty"),
     "a table of none": (("hosts", "A", "policy_rules", 0, "table"), "mian", "'mian' is no routing table"),
     "a mapping for a table": (("hosts", "A", "policy_rules", 0, "table"), {"a": 1}, "is no routing table"),

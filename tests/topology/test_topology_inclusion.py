@@ -73,7 +73,7 @@ def test_a_complaint_about_a_line_of_rules_names_the_file_that_holds_them(folder
             "unknown key 'fiel': give the rules as a text, or as {file: PATH}",
         ),
         ("file: rules/a.v4", "file: 3", "hosts.A.iptables", "give the rules as a text, or as {file: PATH}"),
-        ('"0600"', "0600", "hosts.A.files./etc/motd.mode", "'600' is none: a text is due here, in quotes"),
+        ('"0600"', "0600", "hosts.A.files./etc/motd.mode", "'600' is a number: a text is due here, in quotes"),
         ('"0600"', '"rw"', "hosts.A.files./etc/motd.mode", "'rw' is no mode: write it in quotes as chmod has it"),
         ("/etc/motd", "etc/motd", "hosts.A.files.etc/motd", "'etc/motd' is no absolute path of a file"),
     ],

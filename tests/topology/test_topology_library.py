@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import jsonschema
@@ -82,7 +83,7 @@ def test_a_bare_name_never_means_a_file_of_the_current_folder(tmp_path, monkeypa
         find("mine")
 
 
-@pytest.mark.parametrize("lab", ["", "nosuch", "NODEPORT", ".", "nodeport\0"])
+@pytest.mark.parametrize("lab", ["", "nosuch", "NODEPORT", "nodeport\0"])
 def test_an_unknown_name_is_told_with_those_there_are(lab):
     with pytest.raises(UsageError) as caught:
         find(lab)
@@ -93,3 +94,9 @@ def test_an_unknown_name_is_told_with_those_there_are(lab):
 def test_a_path_that_is_no_file_is_told(lab):
     with pytest.raises(UsageError, match=f"no topology file {lab}"):
         find(lab)
+
+
+@pytest.mark.parametrize("folder", [".", ".."])
+def test_a_folder_named_by_its_dots_is_told_to_be_one(folder):
+    with pytest.raises(UsageError, match=f"^{re.escape(folder)} is a folder: give a topology file"):
+        find(folder)
