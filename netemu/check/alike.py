@@ -20,6 +20,9 @@ from netemu.topology.expectation import PacketExpectation
 from netemu.topology.points import Point
 from netemu.topology.values import Endpoint
 
+_NOTHING = np.zeros(1, np.uint64)
+"""The sum of no values."""
+
 
 def kinds(expectation: PacketExpectation, selected: Chosen) -> Column:
     """A number for each selected packet; those with equal numbers are alike to this expectation."""
@@ -102,12 +105,13 @@ def _mixed(told: list[Column], rows: int, usual: dict[int, Any]) -> Column:
 
 
 def _summed(values: Column, packet: Column, packets: int) -> Column:
-    """A number for each packet, of its values in their order; `packet` does not fall."""
+    """A number for each packet, of its values in their order, or of none; `packet` does not fall."""
+    values = mix(values, 1)
     if len(values) == packets and (packet[1:] > packet[:-1]).all():
-        return values  # one each
+        return mix(mix(values)) + np.uint64(1)  # one each: what the sum would give
     begins = np.searchsorted(packet, np.arange(packets, dtype=packet.dtype))
     place = np.arange(len(values)) - begins[packet] if len(packet) else packet
-    total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mix(values + place.astype(np.uint64)))])
+    total = np.concatenate([_NOTHING, np.cumsum(mix(values + place.astype(np.uint64)))])
     ends = np.append(begins[1:], len(values))
     return mix(total[ends] - total[begins]) + (ends - begins).astype(np.uint64)
 
@@ -135,7 +139,7 @@ def _differs(column: Column, row: Column, before: Column) -> Column:
 def _turns(turns: Column, first: Column, count: Column) -> Column:
     """A number for the turns before each sighting."""
     if not count.any():
-        return np.zeros(len(count), np.uint64)
+        return np.broadcast_to(mix(_NOTHING), len(count))
     whose = np.repeat(np.arange(len(first)), count)
     return _summed(turns[ranges(first, count)].astype(np.uint64), whose, len(first))
 

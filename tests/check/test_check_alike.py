@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -54,8 +55,8 @@ def plainly(record: Record) -> Record:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**40).map(random.Random), st.sampled_from(["A", "B", "pod"]))
-def test_one_packet_of_each_kind_decides_as_all_do(dice: random.Random, host: str):
+@given(st.integers(0, 2**40).map(random.Random), st.sampled_from(["A", "B", "pod"]), st.integers(1, 4))
+def test_one_packet_of_each_kind_decides_as_all_do(dice: random.Random, host: str, at_once: int):
     captures, segment_of = any_captures(dice)
     record = build_record(captures, segment_of, [Exchange("all", host, "", 0, 10**12)])
     order = record.journeys.order  # what can't be told apart is judged by more than one: test_check_packets.py
@@ -63,7 +64,9 @@ def test_one_packet_of_each_kind_decides_as_all_do(dice: random.Random, host: st
     plain = plainly(record)
     for _ in range(12):
         expectation = any_expectation(dice)
-        assert check_packets(expectation, record, Surroundings()) == check_packets(expectation, plain, Surroundings())
+        with patch.object(alike, "AT_ONCE", at_once if at_once < 4 else alike.AT_ONCE):
+            found = check_packets(expectation, record, Surroundings())
+        assert found == check_packets(expectation, plain, Surroundings())
 
 
 def test_nothing_selected_is_unproven_in_columns_too():
@@ -97,3 +100,20 @@ def test_a_later_fragment_is_of_another_kind_than_a_whole_packet(at_once, monkey
     expectation = PacketExpectation(traffic="all", packet="request.all", at="A:eth0 out", ttl=64)
     whole, later, other = kinds(expectation, Chosen(journeys, np.arange(3))).tolist()
     assert whole == other != later
+
+
+def test_a_packet_that_never_came_to_a_point_is_of_another_kind_than_any_that_did(monkeypatch):
+    """Whatever block it is in: the first one begins at the point, as do none of those in its block."""
+    monkeypatch.setattr(alike, "AT_ONCE", 2)
+    scene = Scene()
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    packets = [udp("192.168.0.1:4000", "192.168.0.2:53", b"x", ip_id=number) for number in range(1, 5)]
+    a.wire("eth0", "out", packets[0])
+    for packet in packets[1:3]:
+        a.sends(packet, "eth0")
+    b.sends(packets[3].but(src="192.168.0.1:4000"), "eth0")
+    journeys = scene.record().journeys
+    expectation = PacketExpectation(traffic="all", packet="request.all", at="A:eth0 out", ttl=64)
+    numbers = kinds(expectation, Chosen(journeys, np.arange(4))).tolist()
+    assert numbers[1] == numbers[2]
+    assert len({numbers[0], numbers[1], numbers[3]}) == 3

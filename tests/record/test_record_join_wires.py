@@ -20,15 +20,19 @@ def seen_of(scene: Scene) -> Sightings:
     return sightings(captures, [read_passes(capture) for capture in captures], PointNumbers())
 
 
-def pairs(scene: Scene) -> tuple[list[tuple[int, int]], list[int]]:
+def pairs(scene: Scene) -> tuple[dict[int, list[int]], list[int]]:
+    """The frames that came in of each that left, in their order; then those that order alone tells apart."""
     seen = seen_of(scene)
     senders, receivers, odd = join_wires(seen, Segments.of(seen, scene.segment_of))
     changes = (senders[1:] != senders[:-1]).sum() + (len(senders) > 0)
     assert changes == len(set(senders.tolist())), "one sender's pairs do not stand together"
-    return sorted(zip(senders.tolist(), receivers.tolist(), strict=True)), odd.tolist()
+    got: dict[int, list[int]] = {}
+    for sender, receiver in zip(senders.tolist(), receivers.tolist(), strict=True):
+        got.setdefault(sender, []).append(receiver)
+    return got, odd.tolist()
 
 
-def told_by_bytes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[int, int]], list[int]]:
+def told_by_bytes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[int, list[int]], list[int]]:
     with monkeypatch.context() as patched:
         patched.setattr(wires, "_POINTS_LOOKED_FOR", 0)
         return pairs(scene)
@@ -37,7 +41,8 @@ def told_by_bytes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> tuple[list[t
 def some_scene(dice: Random) -> Scene:
     """Frames on up to two segments: to one member or all, lost, come twice, sent twice, or out of their order."""
     scene = Scene()
-    hosts = [scene.host(name, eth0="lan", eth1="wan") for name in "ABCD"[: dice.randint(2, 4)]]
+    segments = {"eth0": "lan", "eth1": dice.choice(["wan", "lan"]), "eth2": "lan"}
+    hosts = [scene.host(name, **segments) for name in "ABCD"[: dice.randint(2, 4)]]
     senders, losing = hosts[: dice.randint(1, 2)], dice.random() < 0.5
     for number in range(dice.randint(1, 12)):
         sender, interface = dice.choice(senders), dice.choice(["eth0", "eth1"] if losing else ["eth0"])
@@ -45,8 +50,9 @@ def some_scene(dice: Random) -> Scene:
         sender.wire(interface, "out", packet)
         others = [host for host in hosts if host is not sender]
         for other in others if dice.random() < 0.5 else others[:1]:
-            if not losing or dice.random() < 0.9:
-                other.wire(interface, "in", packet)
+            for way in dice.sample(["eth0", "eth2"], dice.choice([1, 1, 2])) if interface == "eth0" else ["eth1"]:
+                if not losing or dice.random() < 0.9:
+                    other.wire(way, "in", packet)
         if losing and dice.random() < 0.1:
             dice.choice(hosts).wire(interface, "in", packet)
     return scene
@@ -60,7 +66,7 @@ def test_what_is_paired_in_step_is_what_the_bytes_tell(monkeypatch: pytest.Monke
         seen = seen_of(scene)
         rest = wires._in_step(seen, Segments.of(seen, scene.segment_of)).rest
         stepped += rest is not None and not len(rest)
-    assert stepped > 60, "hardly any scene is one that this is about"
+    assert stepped > 30, "hardly any scene is one that this is about"
 
 
 def test_a_segment_in_step_leaves_nothing_to_look_for_and_one_that_lost_a_frame_all_of_its_own():
@@ -77,4 +83,4 @@ def test_a_segment_in_step_leaves_nothing_to_look_for_and_one_that_lost_a_frame_
     rest = wires._in_step(seen, Segments.of(seen, scene.segment_of)).rest
     assert rest is not None
     assert [str(seen.points[point]) for point in seen.point[rest]] == ["B:eth1 out"] * 3 + ["C:eth0 in"] * 2
-    assert len(pairs(scene)[0]) == 5
+    assert sum(map(len, pairs(scene)[0].values())) == 5

@@ -116,7 +116,7 @@ def _in_step(seen: Sightings, segments: Segments) -> _InStep:
         for out, others in followed.items():
             if others:
                 pairs[0].append(np.repeat(rows_at[out], len(others)))
-                pairs[1].append(np.stack([rows_at[other] for other in others], axis=1).reshape(-1))
+                pairs[1].append(np.sort(np.stack([rows_at[other] for other in others], axis=1)).reshape(-1))
     return _InStep(pairs, np.flatnonzero(~done[seen.point[: seen.wires]]) if done.any() else None)
 
 
