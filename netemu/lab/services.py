@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import pwd
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +111,7 @@ class RunningService:
             await asyncio.gather(self.keeper, return_exceptions=True)
             self.keeper = None
         if self.process is not None:
-            self.process.send_signal(signal.SIGTERM, group=True)
+            self.process.stop()
             try:
                 async with asyncio.timeout(GRACE):
                     await self.process.wait()

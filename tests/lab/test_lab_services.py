@@ -103,6 +103,19 @@ async def test_a_service_that_is_restarted_may_tidy_up():
         assert state.log.read_text() == "up\ntidied up\nup\n"
 
 
+async def test_nothing_of_a_service_that_ended_when_asked_outlives_its_restart():
+    """Its child does not heed SIGTERM: it would hold the socket that the next one wants."""
+    listens = "import socket; socket.create_server(('127.0.0.1', 80)); print('up', flush=True)"
+    child = f"trap '' TERM; exec python3 -c \"import time; {listens}; time.sleep(99)\""
+    service = json.dumps({"command": ["bash", "-c", f"({child}) & wait"], "ready": {"log": "up"}})
+    async with lab_of(f"web: {service}") as lab:
+        for _ in range(3):
+            await lab.restart("A", "web")
+        (state,) = lab.services.states()
+        assert state.log.read_text() == "up\n" * 4
+        assert len(lab["A"].processes()) == 2
+
+
 async def test_a_service_that_does_not_end_when_asked_is_ended():
     service = json.dumps({"command": ["python3", "-c", DEAF], "ready": {"log": "up"}})
     async with lab_of(f"web: {service}") as lab:

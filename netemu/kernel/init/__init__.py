@@ -25,7 +25,8 @@ descriptor). Requests:
     {"do": "start", "id": N, "host": NAME or null, "command": […], "environment": {…}, "folder": PATH,
         "must": whether that folder must be there, "user": NAME or null}   + [stdin, stdout, stderr]
         answered {"id": N} + [pidfd], and {"ended": N, "code": CODE} once it has ended
-    {"do": "signal", "id": N, "number": SIGNAL, "group": whether to its process group}   no answer
+    {"do": "signal", "id": N, "number": SIGNAL, "group": whether to its process group,
+     "stop": whether what is left of the group goes with it}                                no answer
 
 Whatever fails is answered {"id": N, "error": WHY, "doing": WHAT, "errno": NUMBER}.
 """

@@ -29,6 +29,8 @@ class Server:
         self.places: dict[str, list[int]] = {}
         self.said: dict[str, list[str]] = {}
         self.children: dict[int, int] = {}
+        self.stopping: set[int] = set()
+        self.held: dict[int, dict[str, Any]] = {}
         self.reports: dict[int, tuple[int, dict[str, Any], int]] = {}
         self.left: list[dict[str, str]] = []
         self.poll = select.poll()
@@ -177,18 +179,25 @@ class Server:
             self._answer(number, answer)
 
     def _reap(self) -> None:
-        """Collect every child and orphan that has ended; one whose start is not yet told is told of afterwards."""
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if found is None:
-                return
-            self._finish(found.si_pid)
-            _, status = os.waitpid(found.si_pid, 0)
-            if (number := self.children.pop(found.si_pid, None)) is not None:
-                self._send({"ended": number, "code": os.waitstatus_to_exitcode(status)})
+        """Collect every child and orphan that has ended; one whose start is not yet told is told of afterwards.
+
+        Of one that was stopped the end is told once nothing of its process group is left, which is killed now.
+        """
+        while (found := _ended()) is not None:
+            child = found.si_pid
+            self._finish(child)
+            stopped = child in self.stopping
+            if stopped:
+                _killpg(child, _signal.SIGKILL)  # not collected yet: the group's number is still its own
+            _, status = os.waitpid(child, 0)
+            if (number := self.children.pop(child, None)) is not None:
+                self.held[child] = {"ended": number, "code": os.waitstatus_to_exitcode(status)}
+                if not stopped:
+                    self._send(self.held.pop(child))
+        for child in list(self.held):
+            if not _killpg(child, 0):
+                self.stopping.discard(child)
+                self._send(self.held.pop(child))
 
     def _finish(self, child: int) -> None:
         """Tell how a child's start went, if that is not told yet."""
@@ -199,16 +208,39 @@ class Server:
     def _signal(self, request: dict[str, Any]) -> None:
         for child, number in self.children.items():
             if number == request["id"]:
-                try:
-                    (os.killpg if request["group"] else os.kill)(child, request["number"])
-                except ProcessLookupError:
-                    pass  # it has ended
+                if request["stop"]:
+                    self.stopping.add(child)
+                if request["group"]:
+                    _killpg(child, request["number"])
+                else:
+                    os.kill(child, request["number"])  # not collected, or it would not be among the children
+        if request["number"] == _signal.SIGKILL:
+            for child, message in list(self.held.items()):
+                if message["ended"] == request["id"]:  # who asks has waited for somebody to collect the rest
+                    self._send(self.held.pop(child))
 
     def _answer(self, number: int, answer: dict[str, Any], fds: list[int] | None = None) -> None:
         self._send({"id": number, **answer}, fds)
 
     def _send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
         send(self.lab, pack(message), fds or [])
+
+
+def _ended() -> os.waitid_result | None:
+    """A child or orphan that has ended and is not collected."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+
+
+def _killpg(group: int, number: int) -> bool:
+    """Send a process group a signal; whether it has a process, be it one that nobody has collected."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def tidy(left: list[dict[str, str]]) -> None:

@@ -19,7 +19,7 @@ class Process:
     the signal's number if one ended it.
     """
 
-    def __init__(self, command: Sequence[str], pidfd: int, signalled: Callable[[int, bool], None]) -> None:
+    def __init__(self, command: Sequence[str], pidfd: int, signalled: Callable[[int, bool, bool], None]) -> None:
         self.command = tuple(command)
         self.pid = _number(pidfd)
         self.returncode: int | None = None
@@ -35,11 +35,19 @@ class Process:
     def send_signal(self, number: int, *, group: bool = False) -> None:
         """Send it a signal, or (`group`) all of its process group; nothing happens once it has ended."""
         if self.returncode is None:
-            self._signalled(number, group)
+            self._signalled(number, group, False)
 
     def terminate(self) -> None:
         """Ask it to end (SIGTERM)."""
         self.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Ask it and its process group to end (SIGTERM). What is left of the group when it has ended is killed.
+
+        Its end is known once nothing is left of it, or once it is killed.
+        """
+        if self.returncode is None:
+            self._signalled(signal.SIGTERM, True, True)
 
     def kill(self) -> None:
         """End it and its process group (SIGKILL)."""

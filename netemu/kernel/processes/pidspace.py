@@ -125,7 +125,7 @@ class PidSpace:
                 raise _start_error(answer, request)
             number = answer["id"]
             try:
-                process = Process(command, fds[0], lambda signal_, group: self._signal(number, signal_, group))
+                process = Process(command, fds[0], lambda *how: self._signal(number, *how))
             finally:
                 _close(fds)
             self._living[number] = process
@@ -173,8 +173,8 @@ class PidSpace:
             where = f"host {host}: " if host is not None else ""
             raise KernelError(where + PROCESS_1_HAS_ENDED) from error
 
-    def _signal(self, number: int, signal_: int, group: bool) -> None:
-        self._dialogue.say({"do": "signal", "id": number, "number": int(signal_), "group": group})
+    def _signal(self, number: int, signal_: int, group: bool, stop: bool) -> None:
+        self._dialogue.say({"do": "signal", "id": number, "number": int(signal_), "group": group, "stop": stop})
 
     def _told(self, message: Message) -> None:
         if (process := self._living.pop(message["ended"], None)) is not None:
