@@ -6,6 +6,7 @@ Only light imports: what is asked of a lab is answered at once.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -103,6 +104,7 @@ def _call(sock: socket.socket, name: str, within: float) -> None:
         try:
             with short_path(base() / name) as folder:
                 sock.connect(f"{folder}/{SOCKET}")
+            _require_connected(sock)
         except BlockingIOError as error:
             _require_holder_running(name)
             if time.monotonic() >= until:
@@ -110,6 +112,14 @@ def _call(sock: socket.socket, name: str, within: float) -> None:
         else:
             sock.settimeout(within)
             return
+
+
+def _require_connected(sock: socket.socket) -> None:
+    """Raises BlockingIOError if a signal cut connecting short: Python takes that for done."""
+    try:
+        sock.getpeername()
+    except OSError as error:
+        raise (BlockingIOError if error.errno == errno.ENOTCONN else OSError)(*error.args) from error
 
 
 def _require_holder_running(name: str) -> None:

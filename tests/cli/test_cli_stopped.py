@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -99,9 +99,23 @@ def test_more_calls_than_a_stopped_supervisor_has_room_for_are_told_the_same(sto
             raise AssertionError("there was room for all")
         done = shell("netemu show nodeport")
         assert (done.returncode, f"kill -CONT {stopped} " in done.stderr) == (2, True)
+        with _signals_that_interrupt(), pytest.raises(StoppedError, match=f"kill -CONT {stopped} "):
+            HeldLab("nodeport").show()
     finally:
         for call in calls:
             call.close()
+
+
+@contextmanager
+def _signals_that_interrupt() -> Iterator[None]:
+    """What waits in the kernel is interrupted again and again by a signal that this process heeds."""
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, LOOK / 5, LOOK / 5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_what_was_told_to_have_failed_is_not_done_once_the_supervisor_goes_on(stopped):
