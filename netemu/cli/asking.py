@@ -145,7 +145,7 @@ def link(
 @click.command(short_help="Capture what passes, for Wireshark.")
 @lab_argument
 @click.argument("words", metavar="POINT... [FILTER]", nargs=-1, required=True, shell_complete=points)
-@click.option("-w", "file", metavar="FILE", help="Write to FILE, not to standard output.")
+@click.option("-w", "file", metavar="FILE", help="Write to FILE; - is standard output, as without.")
 @click.option("-c", "count", metavar="N", type=click.IntRange(min=1), help="End after N packets.")
 def capture(lab: str, words: tuple[str, ...], file: str | None, count: int | None) -> None:
     """Write what passes POINTs of LAB as pcapng, while it happens, until Ctrl-C, or the reader or the lab goes.
@@ -155,7 +155,7 @@ def capture(lab: str, words: tuple[str, ...], file: str | None, count: int | Non
     """
     from netemu.cli import live
 
-    live.capture(lab, list(words), file, count)
+    live.capture(lab, list(words), None if file == "-" else file, count)
 
 
 @click.command(short_help="Watch journeys as they complete.")

@@ -93,7 +93,7 @@ def test_a_capture_is_what_passed_with_counts_at_its_end(lab, number):
 
 
 def test_packets_come_while_the_capture_goes_on_and_it_ends_after_as_many_as_asked(lab, tmp_path):
-    with going_on("capture", lab, "A", "-c", "5") as running:
+    with going_on("capture", lab, "A", "-c", "5", "-w", "-") as running:
         ask(lab)
         code, out, said = ended(running, None)
     assert (code, said) == (0, "netemu: 5 packets, 0 lost\n")
