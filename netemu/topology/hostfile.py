@@ -58,6 +58,8 @@ class HostFile(Strict):
     def _a_text_is_its_content(cls, value: Any) -> Any:
         if isinstance(value, str | bytes):
             return {"content": value}
+        if isinstance(value, dict) and FILE_KEY in value and "content" in value:
+            raise ValueError(f"give one of content and {FILE_KEY}")
         if isinstance(value, dict) and isinstance(value.get(FILE_KEY), str):
             raise ValueError(_NOT_READ)  # noqa: TRY004  pydantic wants it
         return value

@@ -141,6 +141,19 @@ def test_a_lab_that_is_still_coming_up_can_be_taken_down(tmp_path):
     assert left() == []
 
 
+def test_up_ends_as_a_shell_tells_it_where_the_process_that_makes_its_lab_is_killed(tmp_path):
+    service = "services: {never: {command: [sleep, inf], ready: {tcp: 1, within: 10min}}}"
+    file = tmp_path / "slow.yaml"
+    file.write_text(PLAIN.replace("A: {", f"A: {{{service}, "))
+    with subprocess.Popen([*NETEMU, "up", str(file)], stderr=subprocess.PIPE, text=True) as coming_up:
+        while "never" not in "".join(str(path) for path in BASE.glob("plain/*")):
+            assert coming_up.poll() is None
+            time.sleep(0.02)  # as above
+        os.kill(int((BASE / "plain" / "alive").read_text().split()[0]), signal.SIGKILL)
+        assert coming_up.wait(timeout=10) == 128 + signal.SIGKILL
+    netemu("wipe")
+
+
 def test_a_lab_that_was_stopped_on_its_way_can_be_taken_down_too(tmp_path):
     """A stopped process takes SIGTERM only once it goes on."""
     service = "services: {never: {command: [sleep, inf], ready: {tcp: 1, within: 10min}}}"

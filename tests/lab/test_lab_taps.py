@@ -61,6 +61,13 @@ async def test_a_lab_is_not_built_that_could_not_be_recorded_so(taps, said):
     assert told == []
 
 
+def test_the_rings_of_all_hosts_together_are_held_against_the_free_memory(monkeypatch):
+    monkeypatch.setattr("netemu.lab.taps.available_memory", lambda: 1 << 20)
+    Taps(ring=1 << 18).prove(hosts=2)
+    with pytest.raises(NetemuError, match="3 rings of 262,144 bytes would take more than half"):
+        Taps(ring=1 << 18).prove(hosts=3)
+
+
 PAIR = """
 name: taps
 hosts:

@@ -65,6 +65,7 @@ def test_a_complaint_about_a_line_of_rules_names_the_file_that_holds_them(folder
         ("rules/a.v4", "rules", "hosts.A.iptables.file", "rules' is no plain file"),
         ("rules/a.v4", "bytes", "hosts.A.iptables.file", "bytes' is no UTF-8 text"),
         ("file: motd", "file: none", "hosts.A.files./etc/motd.file", "none' can't be read"),
+        ("file: motd", "file: motd, content: x", "hosts.A.files./etc/motd", "give one of content and file"),
         ("file: motd", "fil: motd", "hosts.A.files./etc/motd.fil", "unknown key 'fil', did you mean 'file'?"),
         (
             "file: rules/a.v4",
