@@ -91,8 +91,8 @@ class Recorder:
         rings = [await self._open(net, links, size) for net, links in hosts]
         opening = [partial(ring.open, hand_over) for ring in rings]
         opening += [partial(taps.trace.open, self._events_of(taps.trace)) for taps in self.taps.values()]
-        with low_numbers_taken(len(opening) * _MAPPED):
-            await side_by_side(opening, _THREADS)
+        with low_numbers_taken(opening, len(opening) * _MAPPED) as calls:
+            await side_by_side(calls, _THREADS)
         self.reader = Reader()
         for taps in self.taps.values():
             for source in taps.sources:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -101,25 +103,68 @@ def test_a_moved_socket_is_the_same_socket(roomy, crowded):
 
 def test_what_would_take_the_low_numbers_up_gets_none_and_what_comes_later_does(roomy):
     before = opened()
-    with low_numbers_taken(FD_SETSIZE):
+    with low_numbers_taken([lambda: None], FD_SETSIZE):
         assert opened() >= FD_SETSIZE
         assert not a_low_number_is_left()
     assert opened() == before
     assert a_low_number_is_left(FD_SETSIZE - before - len(low_ones_taken_after(before)) - 1)
     assert not a_low_number_is_left(FD_SETSIZE - before)
-    with low_numbers_taken(10):
+    with low_numbers_taken([lambda: None], 10):
         assert opened() < FD_SETSIZE, "so few leave enough"
+
+
+def test_the_low_numbers_are_given_back_by_the_last_of_the_calls_that_took_them(roomy):
+    """Also where one fails, and of two that take them up, by the second."""
+    before = opened()
+
+    def fails() -> None:
+        raise KeyError
+
+    with low_numbers_taken([fails, lambda: None], FD_SETSIZE) as (one, other):
+        with pytest.raises(KeyError):
+            one()
+        with low_numbers_taken([lambda: None], FD_SETSIZE):
+            other()
+            assert opened() >= FD_SETSIZE
+        assert opened() == before
+    assert opened() == before
+
+
+def test_who_wants_a_low_number_waits_for_those_who_take_them_up(roomy):
+    net = NetworkNamespace.create("waits")
+    made: list[Nftables] = []
+    waiting = threading.Thread(target=lambda: made.append(Nftables(net)))
+    try:
+        with low_numbers_taken([lambda: None], FD_SETSIZE) as (call,):
+            waiting.start()
+            while Path(f"/proc/self/task/{waiting.native_id}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+                assert waiting.is_alive()
+            assert made == []
+            call()
+            waiting.join(timeout=20)
+        (nft,) = made
+        nft.run("table ip x {\n}")
+        nft.close()
+    finally:
+        net.close()
 
 
 def test_libnftables_is_not_given_a_number_that_it_would_abort_at(roomy):
     net = NetworkNamespace.create("high")
+    taken = [os.open(os.devnull, os.O_RDONLY)]
     try:
-        with low_numbers_taken(FD_SETSIZE), pytest.raises(KernelError, match=r"host high: .* number below 1,024"):
+        while taken[-1] < FD_SETSIZE:
+            taken.append(os.dup(taken[-1]))
+        with pytest.raises(KernelError, match=r"host high: .* number below 1,024"):
             Nftables(net)
+        while len(taken) > 1:
+            os.close(taken.pop())
         with pytest.raises(KernelError, match="a recorded lab can't have so many hosts"):
             Nftables(net, spare=FD_SETSIZE)
         nft = Nftables(net)
         nft.run("table ip x {\n}")
         nft.close()
     finally:
+        for each in taken:
+            os.close(each)
         net.close()

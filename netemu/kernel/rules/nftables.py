@@ -12,7 +12,7 @@ from functools import cache
 
 from netemu.errors import KernelError, MachineError
 from netemu.kernel.packages import install_command
-from netemu.kernel.spaces.descriptors import FD_SETSIZE, a_low_number_is_left
+from netemu.kernel.spaces.descriptors import FD_SETSIZE, a_low_number_is_left, low_numbers_wanted
 from netemu.kernel.spaces.namespace import NetworkNamespace
 
 _LIBRARY = "libnftables.so.1"
@@ -37,7 +37,7 @@ class Nftables:
         self.net = net
         self.library = _load()
         self.context: int | None = None
-        with _making:
+        with low_numbers_wanted(), _making:
             if not a_low_number_is_left(spare):
                 raise KernelError(
                     f"host {net.name}: this process holds so many files that hardly one has a number below"

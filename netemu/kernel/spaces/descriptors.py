@@ -10,8 +10,10 @@ import fcntl
 import os
 import select
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 FD_SETSIZE = 1024
 """Numbers that select(2) takes (bits/typesizes.h)."""
@@ -43,23 +45,91 @@ def moved(sock: socket.socket) -> socket.socket:
     return socket.socket(*kind, fileno=out_of_the_way(sock.detach()))
 
 
-@contextmanager
-def low_numbers_taken(coming: int) -> Iterator[None]:
-    """What is opened inside the `with`, in any thread, has no low number, if so many that come would take them up."""
-    taken: list[int] = []
-    try:
-        number = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        taken.append(number)
+class _Turns:
+    """Low numbers are taken up by some, or wanted by others, in any thread: never both at once."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._taking = self._wanting = 0
+        self._taken: list[int] = []
+
+    def take(self, coming: int) -> None:
+        """Take up all low numbers, if so many that come would; waits for who wants some."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._wanting)
+            self._taking += 1
+            self._taken += _taken_up(coming)
+
+    def give_back(self) -> None:
+        """The last one to do so frees them."""
+        with self._changed:
+            self._taking -= 1
+            if not self._taking:
+                _close(self._taken)
+                self._changed.notify_all()
+
+    @contextmanager
+    def wanted(self) -> Iterator[None]:
+        """Waits for who takes them up."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taking)
+            self._wanting += 1
         try:
-            while number < FD_SETSIZE < 2 * (taken[0] + coming):
-                number = os.dup(number)
-                taken.append(number)
-        except OSError:
-            pass  # at this process's limit: it has few numbers beyond anyway
-        yield
+            yield
+        finally:
+            with self._changed:
+                self._wanting -= 1
+                self._changed.notify_all()
+
+
+_turns = _Turns()
+low_numbers_wanted = _turns.wanted
+"""Inside the `with`, nobody takes up the low numbers; it waits for those who do."""
+
+
+@contextmanager
+def low_numbers_taken(calls: Sequence[Callable[[], None]], coming: int) -> Iterator[list[Callable[[], None]]]:
+    """What the calls that it gives open, in any thread, has no low number, if so many that come would take them up.
+
+    It lasts until the last of the calls has returned, or the `with` ends: who wants low numbers may have stopped the
+    thread of the `with` meanwhile.
+    """
+    left, ends = len(calls), threading.Lock()
+
+    def ended(how_many: int) -> None:
+        nonlocal left
+        with ends:
+            last, left = 0 < left <= how_many, left - how_many
+        if last:
+            _turns.give_back()
+
+    def one(call: Callable[[], None]) -> None:
+        try:
+            call()
+        finally:
+            ended(1)
+
+    if calls:
+        _turns.take(coming)
+    try:
+        yield [partial(one, call) for call in calls]
     finally:
-        for each in taken:
-            os.close(each)
+        ended(len(calls))
+
+
+def _taken_up(coming: int) -> list[int]:
+    taken = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
+    try:
+        while taken[-1] < FD_SETSIZE < 2 * (taken[0] + coming):
+            taken.append(os.dup(taken[-1]))
+    except OSError:
+        pass  # at this process's limit: it has few numbers beyond anyway
+    return taken
+
+
+def _close(taken: list[int]) -> None:
+    while taken:
+        os.close(taken.pop())
 
 
 def a_low_number_is_left(spare: int = 0) -> bool:
@@ -70,8 +140,7 @@ def a_low_number_is_left(spare: int = 0) -> bool:
             taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         return taken[-1] < FD_SETSIZE
     finally:
-        for each in taken:
-            os.close(each)
+        _close(taken)
 
 
 def readable(*descriptors: int, within: float | None = None) -> list[int]:
