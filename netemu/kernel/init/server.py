@@ -217,6 +217,7 @@ class Server:
         if request["number"] == _signal.SIGKILL:
             for child, message in list(self.held.items()):
                 if message["ended"] == request["id"]:  # who asks has waited for somebody to collect the rest
+                    self.stopping.discard(child)
                     self._send(self.held.pop(child))
 
     def _answer(self, number: int, answer: dict[str, Any], fds: list[int] | None = None) -> None:
