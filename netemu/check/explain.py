@@ -60,11 +60,14 @@ def why(end: End, journey: Journey, around: Surroundings) -> str | None:
 
     `not-forwarding`: a host that does not forward takes no packet past prerouting but its own. `ttl`: a host that
     forwards lets none go on whose TTL is 1 (ip_forward), and its answer was not seen. Of a fragment neither is certain:
-    it may have waited there, for others of a packet that is for that host.
+    it may have waited there, for others of a packet that is for that host. Nor is it where rules of iptables-legacy may
+    have dropped a packet that was for the host.
     """
     if end.why is not None:
         return end.why
-    if end.kind == "unseen" and (end.at.stage or "").startswith("prerouting") and not _in_parts(end, journey):
+    if end.at.host in around.suspects or _in_parts(end, journey):
+        return None
+    if end.kind == "unseen" and (end.at.stage or "").startswith("prerouting"):
         forwards = around.forwarding.get(end.at.host)
         if forwards is False:
             return "not-forwarding"
@@ -125,10 +128,10 @@ def _unseen(end: End, journey: Journey, around: Surroundings) -> str:
     if _in_parts(end, journey) and stage == "input.nat":
         return f"{host} did not get all of its fragments, or they lie over each other"
     if stage.startswith("prerouting"):
-        if told == "not-forwarding":
-            return f"{host} does not forward (forwarding: false)"
-        if told == "ttl":
-            return f"its TTL ran out at {host}"
+        if told == "not-forwarding" or around.forwarding.get(host) is False:
+            return f"{host} does not forward (forwarding: false){other}"
+        if told == "ttl" or journey.sightings[end.place].headers.ttl <= 1:
+            return f"its TTL ran out at {host}{other}"
         return f"{host} has no route for it, or could not send it on{other}"
     if stage and (vain := _in_vain(end, journey, around)):
         return f"{host} could not send it on{vain}"

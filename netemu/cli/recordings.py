@@ -84,7 +84,7 @@ def export(file: str, pcapng: str | None, parquet: str | None) -> None:
         raise UsageError("say what to write: --pcapng OUT for Wireshark, --parquet OUT for data frames; - is a pipe")
     if pcapng == parquet == STDOUT:
         raise UsageError("only one of the two can go to standard output")
-    if pcapng is not None and pcapng == parquet:
+    if pcapng is not None and parquet is not None and os.path.realpath(pcapng) == os.path.realpath(parquet):
         raise UsageError(f"{pcapng} can't be both: give each a file of its own")
     if STDOUT in (pcapng, parquet):
         refuse_terminal()

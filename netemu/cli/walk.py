@@ -119,7 +119,7 @@ class Walk:
         self._line()
         told = [*decided(journey), *which(journey, self._name_of), *carries(journey, self._name_with_ends)]
         beside = bool(told) and len(what) < _HEAD - 12 and all(_HEAD + len(each) <= self.console.width for each in told)
-        self._line((f"{name:<12}", "bold"), f"{what:<22} ", (told[0] if beside else "", "italic"))
+        self._line((f"{name:<11} ", "bold"), f"{what:<22} ", (told[0] if beside else "", "italic"))
         for more in told[1:] if beside else told:
             self._line(" " * (_HEAD if beside else 12), (more, "italic"))
         walk = rows(journey, self.numbers, self._name_with_ends)

@@ -91,8 +91,16 @@ def expanded(document: dict[str, Any]) -> dict[str, Any]:
 def may_be(written: str, made: str) -> bool:
     """Whether counting the host that is written so may make one of this name, whatever its numbers are."""
     pattern = written if TEMPLATE.search(written) else f"{written}{{n}}"
-    known = [re.escape(pattern[at:end]) for at, end in _between(pattern)]
-    return re.fullmatch(".+".join(known), made) is not None
+    first, *known = (pattern[at:end] for at, end in _between(pattern))
+    at = len(first)
+    if not made.startswith(first):
+        return False
+    for text in known[:-1]:
+        at = made.find(text, at + 1)  # a number between; the first place leaves most room for what comes
+        if at < 0:
+            return False
+        at += len(text)
+    return made.endswith(known[-1]) and at < len(made) - len(known[-1])
 
 
 def _between(pattern: str) -> Iterator[tuple[int, int]]:

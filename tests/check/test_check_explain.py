@@ -8,6 +8,7 @@ from record_scene import Scene, new
 
 from netemu.check.explain import Surroundings, last_seen, looks
 from netemu.check.explain import why as why_ended
+from netemu.netfilter.ruleset import Rule
 
 PACKET = udp("192.168.0.1:4000", "10.0.0.9:53", b"?")
 
@@ -129,3 +130,18 @@ def test_without_an_error_only_what_is_certain_is_said(scene: Scene, ttl: int, f
     (journey,) = scene.journeys()
     around = Surroundings({} if forwards is None else {"B": forwards})
     assert why_ended(journey.end, journey, around) == word
+
+
+@pytest.mark.parametrize(
+    ("ttl", "forwards", "said"),
+    [(64, False, "B does not forward (forwarding: false)"), (1, True, "its TTL ran out at B")],
+)
+def test_where_legacy_rules_may_have_dropped_a_packet_nothing_else_is_certain(scene: Scene, ttl, forwards, said):
+    """It may have been for the host itself, whose INPUT rules no trace shows."""
+    scene.host("B", eth0="lan").gets("eth0", PACKET.but(ttl=ttl)).through("prerouting", "prerouting.nat")
+    (journey,) = scene.journeys()
+    rule = Rule("ip", "filter", "INPUT", 1, "-A INPUT -p udp -j DROP", legacy=True)
+    around = Surroundings({"B": forwards}, {"B": [(rule, 1)]})
+    assert why_ended(journey.end, journey, around) is None
+    other = "perhaps by iptables-legacy, which no trace shows: filter -A INPUT -p udp -j DROP counted 1"
+    assert last_seen(journey, around).endswith(f"{said}, or dropped it, {other}")

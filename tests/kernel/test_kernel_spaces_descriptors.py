@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from netemu.kernel.spaces.descriptors import (
     FEW,
     a_low_number_is_left,
     low_numbers_taken,
+    low_numbers_wanted,
     moved,
     out_of_the_way,
     readable,
@@ -147,6 +149,28 @@ def test_who_wants_a_low_number_waits_for_those_who_take_them_up(roomy):
         nft.close()
     finally:
         net.close()
+
+
+def test_nobody_waits_for_one_who_could_not_take_the_low_numbers_up(narrow):
+    held = []
+    with suppress(OSError):
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    try:
+        with pytest.raises(OSError, match="Too many open files"), low_numbers_taken([lambda: None], 10):
+            pass
+    finally:
+        for each in held:
+            os.close(each)
+
+    def wants_one() -> None:
+        with low_numbers_wanted():
+            pass
+
+    wanting = threading.Thread(target=wants_one, daemon=True)
+    wanting.start()
+    wanting.join(timeout=20)
+    assert not wanting.is_alive()
 
 
 def test_libnftables_is_not_given_a_number_that_it_would_abort_at(roomy):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netemu.errors import TopologyError
-from netemu.topology.counting import CountError, Numeral, expand, expanded
+from netemu.topology.counting import CountError, Numeral, expand, expanded, may_be
 from netemu.topology.load import loads
 from netemu.topology.model import Topology
 
@@ -148,3 +148,20 @@ def test_a_count_that_is_none_is_told_at_its_line():
     assert problems_of(FILE.replace("count: 4", "count: many")) == [
         "lab.yaml:5: hosts.X.count: 'many' is no count: write a whole number of 1 to 10000"
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "made", "may"),
+    [
+        ("h", "h12", True),
+        ("h", "h", False),
+        ("h{n}", "h1", True),
+        ("h{n}x", "hx", False),
+        ("h{n}x{n}y", "h1xx2y", True),
+        ("h{n}xx{n}y", "h1xxy", False),
+        ("{n}{n}", "1", False),
+        ("{n}" * 40 + "z", "a" * 48, False),
+    ],
+)
+def test_whether_a_host_may_be_one_of_many_is_told_by_what_stands_around_the_numbers(written, made, may):
+    assert may_be(written, made) is may

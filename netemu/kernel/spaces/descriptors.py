@@ -57,8 +57,8 @@ class _Turns:
         """Take up all low numbers, if so many that come would; waits for who wants some."""
         with self._changed:
             self._changed.wait_for(lambda: not self._wanting)
-            self._taking += 1
             self._taken += _taken_up(coming)
+            self._taking += 1
 
     def give_back(self) -> None:
         """The last one to do so frees them."""
