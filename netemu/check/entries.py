@@ -60,9 +60,13 @@ def check_counter(expectation: CounterExpectation, record: Record) -> Check:
     host = expectation.counter
     name = f"counter at {host}: {expectation.rule}"
     expected = {"packets": expectation.packets}
-    rules = [rule for rule in record.rules.get(host, ()) if expectation.rule in rule.text]
+    there = record.rules.get(host, ())
+    rules = [rule for rule in there if expectation.rule in rule.text]
+    rules = rules or [rule for rule in there if expectation.rule in rule.line]
     if len(rules) != 1:
         reason = f"{len(rules) or 'no'} rules of {host} contain '{expectation.rule}'"
+        if rules:
+            reason += f": name one of them, as in '{rules[0].line}' and '{rules[1].line}'"
         return Check(name, Verdict.FAIL, f"rules at {host}", expected, reason=reason)
     point = f"{host} {rules[0].table} {rules[0].chain}"
     counted = record.counters.get(host, {}).get(rules[0].key)

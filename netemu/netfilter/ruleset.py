@@ -52,6 +52,13 @@ class Rule:
     legacy: bool = False
 
     @property
+    def line(self) -> str:
+        """Its text with what else tells it from others: `ip6tables -A INPUT …`, or `inet filter input …` of nft's."""
+        if self.text.startswith("-A "):
+            return f"{'ip6tables' if self.family == 'ip6' else 'iptables'} {self.text}"
+        return f"{self.family} {self.table} {self.chain} {self.text}"
+
+    @property
     def key(self) -> tuple[str, str, str, int]:
         """What tells this rule from every other of its host."""
         return f"legacy {self.family}" if self.legacy else self.family, self.table, self.chain, self.position

@@ -99,6 +99,8 @@ def _said(fault: Any, path: Path, of: str) -> str:
         return f"unknown key '{path[-1]}'{nearest(str(path[-1]), _known_keys(_schema(), fault['loc'][:-1], of))}"
     if kind == "value_error":
         return str(fault["msg"]).removeprefix("Value error, ")
+    if kind == "missing" and isinstance(fault["loc"][-1], int):
+        return f"has no entry {fault['loc'][-1] + 1}"
     if kind in _DUE:
         return _DUE[kind]
     if kind in ("too_short", "too_long"):

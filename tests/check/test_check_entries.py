@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from record_nodeport import CLIENT, POD, SERVICE, NodePort
+from record_nodeport import CLIENT, DNAT, POD, SERVICE, SNAT, NodePort
 from record_packets import tcp
 
 from netemu.check.entries import check_counter, check_entry
@@ -101,7 +101,11 @@ def test_a_counter_that_counted_otherwise_fails(hello: NodePort):
     ("rule", "host", "reason"),
     [
         ("REDIRECT", "B", "no rules of B contain 'REDIRECT'"),
-        ("-A P", "B", "2 rules of B contain '-A P'"),
+        (
+            "-A P",
+            "B",
+            f"2 rules of B contain '-A P': name one of them, as in 'iptables {DNAT}' and 'iptables {SNAT}'",
+        ),
         ("DNAT", "C", "no rules of C contain 'DNAT'"),
         ("DNAT", "nobody", "no rules of nobody contain 'DNAT'"),
     ],
@@ -109,6 +113,22 @@ def test_a_counter_that_counted_otherwise_fails(hello: NodePort):
 def test_a_rule_that_is_not_there_once_fails(hello: NodePort, rule: str, host: str, reason: str):
     check = counter(hello, rule, 1, host)
     assert (check.verdict, check.reason) == (FAIL, reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("-A INPUT -p udp -j DROP", "ip6tables -A INPUT -p udp"),
+        ("-A INPUT -p udp -j DROP", "iptables -A INPUT -p udp"),
+        ("udp dport 9 counter drop", "ip6 filter INPUT udp dport 9"),
+    ],
+)
+def test_rules_of_one_text_are_told_apart_by_what_has_them(hello: NodePort, text: str, named: str):
+    for family in ("ip", "ip6"):
+        hello.b.rule("filter", "INPUT", text, family=family)
+    assert counter(hello, text, 0).verdict is FAIL
+    check = counter(hello, named, 0)
+    assert (check.verdict, check.actual) == (PASS, {"packets": 0})
 
 
 def test_a_rule_without_a_counter_proves_nothing(hello: NodePort):

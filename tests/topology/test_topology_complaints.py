@@ -109,7 +109,7 @@ WRONG = {
         "(",
         "'(' is no regular expression",
     ),
-    "one of three ends": (("links", 0, "endpoints"), ["A:e1"], "is missing"),
+    "one of three ends": (("links", 0, "endpoints"), ["A:e1"], "has no entry 2"),
     "an address of none": (("hosts", "A", "interfaces", "vx", "vxlan", "remote"), "B", "'B' is no address"),
     "null for an address": (
         ("hosts", "A", "interfaces", "eth0", "addresses", 0),
