@@ -15,7 +15,7 @@ from test_record_arp import IS_AT, WHO_HAS
 from test_record_decode_link import LINK_SEEDS
 from test_record_decode_packets import SEEDS, mutated
 
-from netemu.errors import UsageError
+from netemu.errors import MachineError, UsageError
 from netemu.record.capture import HostCapture
 from netemu.record.decode.headers import decode, split_frame
 from netemu.record.decode.link import mac_text
@@ -109,5 +109,5 @@ def test_nothing_captured_is_an_empty_table_of_the_same_columns(scene: Scene):
 
 def test_without_polars_the_table_is_refused_with_what_installs_it(scene: Scene, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(UsageError, match=r"\.venv/bin/pip install -e '\.\[frames\]'"):
+    with pytest.raises(MachineError, match=r"\.venv/bin/pip install -e '\.\[frames\]'"):
         scene.record().frames_table()

@@ -11,7 +11,7 @@ from record_packets import icmp_error, tcp, udp
 from record_scene import Scene, new
 from record_scenes import any_captures
 
-from netemu.errors import UsageError
+from netemu.errors import MachineError, UsageError
 from netemu.netfilter.conntrack import Entry
 from netemu.record.flows import entries_of
 from netemu.record.record import Record, build_record
@@ -147,7 +147,7 @@ def test_a_parquet_file_reads_back_equal(lab: NodePort, tmp_path):
 
 def test_without_polars_a_parquet_file_is_refused_with_what_installs_it(lab: NodePort, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(UsageError, match=r"\.venv/bin/pip install -e '\.\[frames\]'"):
+    with pytest.raises(MachineError, match=r"\.venv/bin/pip install -e '\.\[frames\]'"):
         lab.scene.record().write_parquet(str(tmp_path / "none.parquet"))
     assert list(tmp_path.iterdir()) == []
 
