@@ -20,7 +20,7 @@ from typing import Any
 from netemu import errors
 from netemu.errors import NetemuError, PrivilegeError, Problem, StoppedError, TopologyError, UsageError
 from netemu.kernel.spaces.descriptors import readable
-from netemu.lab.folder import BASE, SOCKET, base, holder, is_alive, is_commands, names_up
+from netemu.lab.folder import BASE, SOCKET, base, holder, is_alive, names_up
 from netemu.topology.library import shipped
 from netemu.topology.naming import hint
 
@@ -127,9 +127,9 @@ def _require_holder_running(name: str) -> None:
     found = holder(name)
     if found is not None:
         try:
-            _require_running(name, _number(found))
+            _require_running(name, _number(found.pidfd))
         finally:
-            os.close(found)
+            os.close(found.pidfd)
 
 
 def _number(process: int) -> int:
@@ -228,14 +228,14 @@ def _ended_on_its_way(name: str) -> bool:
     if found is None:
         return False
     try:
-        if not is_commands(name):
-            raise UsageError(f"lab {name} is held by process {_number(found)}, a program of its own: end that")
+        if not found.by_command:
+            raise UsageError(f"lab {name} is held by process {_number(found.pidfd)}, a program of its own: end that")
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(found, signal.SIGTERM)
-            signal.pidfd_send_signal(found, signal.SIGCONT)  # it may be stopped
-        _until_gone(found)
+            signal.pidfd_send_signal(found.pidfd, signal.SIGTERM)
+            signal.pidfd_send_signal(found.pidfd, signal.SIGCONT)  # it may be stopped
+        _until_gone(found.pidfd)
     finally:
-        os.close(found)
+        os.close(found.pidfd)
     return True
 
 

@@ -19,7 +19,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netemu.errors import MachineError, PrivilegeError, UsageError
 from netemu.kernel.spaces.userspace import outside_user
@@ -126,8 +126,7 @@ class LabFolder:
         link = base() / name
         with base_locked():
             if is_alive(name):
-                on_its_way = is_commands(name) and not (link / SOCKET).exists()
-                state = "is coming up already, or going down" if on_its_way else "is up already"
+                state = "is coming up already, or going down" if is_on_its_way(name) else "is up already"
                 raise UsageError(f"lab {name} {state}: netemu down {name} ends it")
             if os.path.lexists(link) and not link.is_symlink():
                 raise MachineError(f"{link} is in the way, and no lab made it: move it away")
@@ -228,29 +227,41 @@ def is_locked(fd: int, lock: int = fcntl.LOCK_SH) -> bool:
     return False
 
 
-def holder(name: str) -> int | None:
-    """A pidfd of the process that holds the lab of that name, up or on its way; None if that is not certain."""
+class Holder(NamedTuple):
+    """The process that holds a lab: a pidfd, and whether it is there for its lab alone, as `netemu up` makes one."""
+
+    pidfd: int
+    by_command: bool
+
+
+def holder(name: str) -> Holder | None:
+    """Who holds the lab of that name, up or on its way; None if that is not certain."""
     try:
-        written = (base() / name / ALIVE).read_text(encoding="ascii")
-        number = written.removesuffix(_COMMANDS)
-        pidfd = os.pidfd_open(int(number))
+        number, by_command = _written(name)
+        pidfd = os.pidfd_open(number)
     except (OSError, ValueError):
         return None
     with suppress(OSError):
         alive = (base() / name / ALIVE).stat()
         for entry in os.listdir(f"/proc/{number}/fd"):
             if os.path.samestat(alive, os.stat(f"/proc/{number}/fd/{entry}")):
-                return pidfd
+                return Holder(pidfd, by_command)
     os.close(pidfd)
     return None
 
 
-def is_commands(name: str) -> bool:
-    """Whether the lab of that name, up or on its way, is held by a process that is there for it alone."""
+def is_on_its_way(name: str) -> bool:
+    """Whether the lab of that name is held by a command, and has nobody to ask: it is coming up, or going down."""
     try:
-        return (base() / name / ALIVE).read_text(encoding="ascii").endswith(_COMMANDS)
+        return _written(name)[1] and not (base() / name / SOCKET).exists()
     except (OSError, ValueError):
         return False
+
+
+def _written(name: str) -> tuple[int, bool]:
+    """Whose number a lab's `alive` file tells, and whether that is a command's."""
+    written = (base() / name / ALIVE).read_text(encoding="ascii")
+    return int(written.removesuffix(_COMMANDS)), written.endswith(_COMMANDS)
 
 
 def _ensure_base() -> None:

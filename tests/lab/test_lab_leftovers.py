@@ -16,8 +16,9 @@ from types import SimpleNamespace
 import pytest
 
 from netemu import Lab, Leftover, wipe
-from netemu.lab import leftovers
-from netemu.lab.folder import BASE, NETNS, LabFolder, holder, names_up
+from netemu.lab import asking, leftovers
+from netemu.lab.asking import ask
+from netemu.lab.folder import BASE, NETNS, Holder, LabFolder, holder, names_up
 from netemu.lab.leftovers import wipe_name
 from netemu.topology.load import loads
 
@@ -225,7 +226,7 @@ def test_a_holder_is_whoever_has_the_file_open_and_not_who_has_its_number_by_now
     try:
         mine = holder("held")
         assert mine is not None
-        os.close(mine)
+        os.close(mine.pidfd)
         with subprocess.Popen(["sleep", "99"]) as other:
             (folder.path / "alive").write_text(f"{other.pid} up")
             found = holder("held")
@@ -233,3 +234,23 @@ def test_a_holder_is_whoever_has_the_file_open_and_not_who_has_its_number_by_now
         assert found is None
     finally:
         folder.close()
+
+
+def test_who_takes_a_lab_down_that_goes_just_then_takes_its_holder_for_what_it_was(monkeypatch):
+    """Of two that take one down at once, one finds the holder, and then nothing that tells of it any more."""
+    folder = LabFolder(SimpleNamespace(remove_after=lambda **_: None))
+    folder.claim("going")
+    with (folder.path / "alive").open() as alive, subprocess.Popen(["sleep", "99"], stdin=alive) as command:
+        (folder.path / "alive").write_text(f"{command.pid} up")
+
+        def found_and_gone(name: str) -> Holder | None:
+            found = holder(name)
+            folder.close()
+            return found
+
+        monkeypatch.setattr(asking, "holder", found_and_gone)
+        try:
+            assert ask("going", {"do": "down"}) == ({}, [])
+        finally:
+            command.kill()
+    assert command.returncode == -signal.SIGTERM
