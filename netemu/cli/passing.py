@@ -6,6 +6,7 @@ import json
 import time
 
 from netemu import Journey, Sighting, journey_json
+from netemu.cli.console import counted
 from netemu.cli.rows import error_words, jump, rows
 
 _INDENT = 17
@@ -22,13 +23,7 @@ def _head(journey: Journey) -> str:
     last = next((seen.headers for seen in reversed(journey.sightings) if not _later(seen)), h)
     seconds, rest = divmod(journey.start_ns or journey.since_ns, 1_000_000_000)
     at = f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
-    what = " ".join(
-        [
-            h.proto,
-            *([h.flags] if h.flags else []),
-            *([f"{h.length} byte{'' if h.length == 1 else 's'}"] if h.length else []),
-        ]
-    )
+    what = " ".join(part for part in (h.proto, h.flags, counted(h.length, "byte") if h.length else "") if part)
     way = "request" if journey.direction == "original" else "reply"
     ends = f"{h.source} → {h.destination}"
     if (last.source, last.destination) != (h.source, h.destination):

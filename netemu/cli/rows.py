@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from netemu import End, Journey, Quote, Rewrite, Sighting
+from netemu.cli.console import counted
 
 BOTH = 2
 
@@ -78,8 +79,7 @@ def _ended(end: End) -> str:
 
 def packet_words(proto: str, flags: str, length: int) -> str:
     """What a packet is, in a few words: `PSH ACK 17 bytes`, `UDP 1 byte`."""
-    size = f"{length} byte{'' if length == 1 else 's'}" if length else ""
-    return " ".join(part for part in (flags or proto.upper(), size) if part)
+    return " ".join(part for part in (flags or proto.upper(), counted(length, "byte") if length else "") if part)
 
 
 def error_words(error: Quote) -> str:

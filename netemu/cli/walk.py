@@ -193,8 +193,8 @@ class Walk:
         for number, host, rule in matched:
             counted = counters[host].get(rule.key)
             head = f"rule {number} at {host}   {_count(counted, 'packet') if counted is not None else 'no counter':<12}"
-            tool = "ip6tables " if rule.family == "ip6" and rule.text.startswith("-A ") else ""
-            self._line((head, "bold"), f"{tool}{rule.text}")
+            said = rule.text if rule.line.startswith("iptables ") else rule.line
+            self._line((head, "bold"), said)
         if any(turn.told_by != "trace" for journey in self.report.record.journeys for turn in journey.rules):
             self._line(("* known by the rules' counters: no trace shows the rules of iptables-legacy", "dim"))
 
