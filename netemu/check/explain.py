@@ -120,7 +120,7 @@ def _damage(end: End, journey: Journey) -> str:
 
 def _unseen(end: End, journey: Journey, around: Surroundings) -> str:
     """Why nothing was seen of a packet from there on, as far as that can be said."""
-    host, stage, told = end.at.host, end.at.stage or "", why(end, journey, around)
+    host, stage = end.at.host, end.at.stage or ""
     suspected = _suspected(end, journey, around)
     other = f", or dropped it, {suspected}" if suspected else ""
     if _in_parts(end, journey) and stage.startswith("prerouting"):
@@ -128,9 +128,9 @@ def _unseen(end: End, journey: Journey, around: Surroundings) -> str:
     if _in_parts(end, journey) and stage == "input.nat":
         return f"{host} did not get all of its fragments, or they lie over each other"
     if stage.startswith("prerouting"):
-        if told == "not-forwarding" or around.forwarding.get(host) is False:
+        if around.forwarding.get(host) is False:
             return f"{host} does not forward (forwarding: false){other}"
-        if told == "ttl" or journey.sightings[end.place].headers.ttl <= 1:
+        if journey.sightings[end.place].headers.ttl <= 1:
             return f"its TTL ran out at {host}{other}"
         return f"{host} has no route for it, or could not send it on{other}"
     if stage and (vain := _in_vain(end, journey, around)):

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -123,16 +124,23 @@ def test_a_lab_that_is_held_outside_of_a_host_is_told_as_that_on_it(plain):
     assert netemu("exec", "plain", "A", "--", *NETEMU, "ls").returncode == 0
 
 
-def test_a_lab_that_is_still_coming_up_can_be_taken_down(tmp_path):
+@contextmanager
+def on_its_way(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A lab, plain, that is coming up for as long as one lets it: a service of its never gets ready."""
     service = "services: {never: {command: [sleep, inf], ready: {tcp: 1, within: 10min}}}"
-    file = tmp_path / "slow.yaml"
+    file = folder / "slow.yaml"
     file.write_text(PLAIN.replace("A: {", f"A: {{{service}, "))
     with subprocess.Popen([*NETEMU, "up", str(file)], stderr=subprocess.PIPE, text=True) as coming_up:
         while "never" not in "".join(str(path) for path in BASE.glob("plain/*")):  # its folder: the service is started
             assert coming_up.poll() is None
             time.sleep(0.02)  # a lab on its way tells nobody how far it is, but its folder does
+        yield coming_up
+
+
+def test_a_lab_that_is_still_coming_up_can_be_taken_down(tmp_path):
+    with on_its_way(tmp_path) as coming_up:
         assert json.loads(netemu("ls", "--json").stdout)[0]["state"] == "not ready"
-        again = netemu("up", str(file))
+        again = netemu("up", str(tmp_path / "slow.yaml"))
         said = "netemu: lab plain is coming up already, or going down: netemu down plain ends it\n"
         assert (again.returncode, again.stderr) == (2, said)
         done = netemu("down", "plain")
@@ -142,13 +150,7 @@ def test_a_lab_that_is_still_coming_up_can_be_taken_down(tmp_path):
 
 
 def test_up_ends_as_a_shell_tells_it_where_the_process_that_makes_its_lab_is_killed(tmp_path):
-    service = "services: {never: {command: [sleep, inf], ready: {tcp: 1, within: 10min}}}"
-    file = tmp_path / "slow.yaml"
-    file.write_text(PLAIN.replace("A: {", f"A: {{{service}, "))
-    with subprocess.Popen([*NETEMU, "up", str(file)], stderr=subprocess.PIPE, text=True) as coming_up:
-        while "never" not in "".join(str(path) for path in BASE.glob("plain/*")):
-            assert coming_up.poll() is None
-            time.sleep(0.02)  # as above
+    with on_its_way(tmp_path) as coming_up:
         os.kill(int((BASE / "plain" / "alive").read_text().split()[0]), signal.SIGKILL)
         assert coming_up.wait(timeout=10) == 128 + signal.SIGKILL
     netemu("wipe")
@@ -156,13 +158,7 @@ def test_up_ends_as_a_shell_tells_it_where_the_process_that_makes_its_lab_is_kil
 
 def test_a_lab_that_was_stopped_on_its_way_can_be_taken_down_too(tmp_path):
     """A stopped process takes SIGTERM only once it goes on."""
-    service = "services: {never: {command: [sleep, inf], ready: {tcp: 1, within: 10min}}}"
-    file = tmp_path / "slow.yaml"
-    file.write_text(PLAIN.replace("A: {", f"A: {{{service}, "))
-    with subprocess.Popen([*NETEMU, "up", str(file)], stderr=subprocess.PIPE, text=True) as coming_up:
-        while "never" not in "".join(str(path) for path in BASE.glob("plain/*")):
-            assert coming_up.poll() is None
-            time.sleep(0.02)  # as above
+    with on_its_way(tmp_path):
         held = os.pidfd_open(int((BASE / "plain" / "alive").read_text().split()[0]))
         signal.pidfd_send_signal(held, signal.SIGSTOP)
         try:

@@ -7,7 +7,7 @@ for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -72,23 +72,6 @@ class Laid:
 
 
 @dataclass(slots=True)
-class _Part:
-    """Some journeys, as `Laid` has them."""
-
-    offset: Column
-    rows: Column
-    branches: Column
-    before: Column
-    passes: Column
-    passes_offset: Column
-    ends_offset: Column
-    end: Column
-    end_at: Column
-    end_turn: Column
-    complete: Column
-
-
-@dataclass(slots=True)
 class _Level:
     """The nodes that all journeys come to at one step; siblings stand together."""
 
@@ -108,11 +91,11 @@ def lay_out(ties: Ties, until_ns: int = 0) -> Laid:
     if until_ns:
         kept = since <= until_ns
         starts, since = starts[kept], since[kept]
-    parts = [_laid(ties, forest, starts[at : at + AT_ONCE]) for at in range(0, max(len(starts), 1), AT_ONCE)]
-    return _together(parts, since)
+    blocks = (slice(at, at + AT_ONCE) for at in range(0, max(len(starts), 1), AT_ONCE))
+    return _together([_laid(ties, forest, starts[block], since[block]) for block in blocks])
 
 
-def _laid(ties: Ties, forest: Forest, starts: Column) -> _Part:
+def _laid(ties: Ties, forest: Forest, starts: Column, since: Column) -> Laid:
     """The journeys that begin at some starts."""
     levels = _levels(forest, starts)
     for level, below in zip(levels[-2::-1], levels[:0:-1], strict=True):
@@ -150,24 +133,27 @@ def _laid(ties: Ties, forest: Forest, starts: Column) -> _Part:
     begun[from_pass] = ties.passes.start[starts[from_pass] - forest.wires] == START_CODE["output"]
     complete = begun & (end[ends_offset[:-1]] == DELIVERED)
     within = np.searchsorted(passes[0], offset * 2)
-    return _Part(offset, rows, *branches, passes[1], within, ends_offset, end, last, end_turn, complete)
+    return Laid(offset, rows, *branches, passes[1], within, ends_offset, end, last, end_turn, complete, since)
 
 
-def _together(parts: list[_Part], since_ns: Column) -> Laid:
-    """Parts of a record one after another: each counts its own positions, passes and ends from 0."""
+def _together(parts: list[Laid]) -> Laid:
+    """Parts of a record one after another: each counts its own positions, passes and ends from 0. `parts` are used up.
+
+    A column's parts go before the next one takes as much memory.
+    """
     counts = [(len(each.rows), len(each.passes), len(each.end)) for each in parts]
     rows, passes, ends = np.cumsum([(0, 0, 0), *counts], axis=0).T
+    columns = {field.name: [getattr(each, field.name) for each in parts] for field in fields(Laid)}
+    parts.clear()
 
     def column(name: str, before: Column | None = None) -> Column:
-        found = []
-        for place, each in enumerate(parts):
-            values = getattr(each, name)
-            found.append(values if before is None else np.where(values < 0, values, values + before[place]))
-            setattr(each, name, None)  # its memory goes before the next one takes as much
+        found = columns.pop(name)
+        if before is not None:
+            found = [np.where(values < 0, values, values + ahead) for values, ahead in zip(found, before, strict=False)]
         return np.concatenate(found)
 
     def offset(name: str, before: Column) -> Column:
-        counted = [getattr(each, name)[:-1] + before[place] for place, each in enumerate(parts)]
+        counted = [values[:-1] + ahead for values, ahead in zip(columns.pop(name), before, strict=False)]
         return np.concatenate([*counted, before[-1:]])
 
     return Laid(
@@ -182,7 +168,7 @@ def _together(parts: list[_Part], since_ns: Column) -> Laid:
         column("end_at", rows),
         column("end_turn"),
         column("complete"),
-        since_ns,
+        column("since_ns"),
     )
 
 

@@ -23,6 +23,7 @@ Member = tuple[str, str]
 _POINTS_LOOKED_FOR = 8
 """At most, of a host: four interfaces, two ways each."""
 _SOME = (0,)
+"""Rows of a point whose frames are not looked for: it may have any."""
 
 
 @dataclass(frozen=True, slots=True)
