@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import pytest
 from record_packets import icmp_error, tcp, udp
 from record_scene import Scene
 from rich.console import Console
@@ -132,3 +133,21 @@ def test_where_it_cant_be_told_what_carried_a_packet_the_walk_says_so():
     assert "in a tunnel, carried by 1 of 2 alike, which one can't be told" in shown(tunnelled(2, 1), INNER)
     assert "carries 1 of 2 alike, which one can't be told" in shown(tunnelled(2, 1), OUTER)
     assert "in a tunnel, no whole datagram that carries it was seen" in shown(tunnelled(1, 0), INNER)
+
+
+@pytest.mark.parametrize(
+    ("family", "table", "chain", "text", "said"),
+    [
+        ("ip", "filter", "INPUT", "-A INPUT -j DROP", "-A INPUT -j DROP"),
+        ("ip6", "filter", "INPUT", "-A INPUT -j DROP", "ip6tables -A INPUT -j DROP"),
+        ("inet", "edge", "in", "counter drop", "inet edge in counter drop"),
+    ],
+)
+def test_a_rule_is_listed_with_what_tells_whose_it_is(family: str, table: str, chain: str, text: str, said: str):
+    scene = Scene()
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan")
+    a.sends(ASKED, "eth0")
+    rule = b.rule(table, chain, text, family=family)
+    b.gets("eth0", ASKED).through("prerouting", "prerouting.nat").matches(rule, "drop")
+    (listed,) = [line for line in shown(scene).splitlines() if line.startswith("rule 1 at B")]
+    assert listed.endswith(f"  {said}")
