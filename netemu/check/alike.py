@@ -2,18 +2,20 @@
 
 A million packets that one expectation selects are of a few kinds, as far as it looks: what it asks of addresses is
 asked here of all at once, and what else it may look at (the states, turns and changes at its point) is counted as a
-kind. So each packet of a kind gets the verdict of any other.
+kind. So each packet of a kind gets the verdict of any other. Where several expectations look at the same packets at
+the same point, they differ in the addresses alone: all else is counted once.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
 import numpy as np
 
 from netemu.record.decode.packets import Packets
-from netemu.record.decode.rows import AT_ONCE, Column, is_constant, mix, ranges, spread
+from netemu.record.decode.rows import AT_ONCE, Column, constant, is_constant, mix, ranges, spread
 from netemu.record.join.fragments import is_later
 from netemu.record.journeys import Chosen, Journeys
 from netemu.topology.expectation import PacketExpectation
@@ -22,52 +24,95 @@ from netemu.topology.values import Endpoint
 
 _NOTHING = np.zeros(1, np.uint64)
 """The sum of no values."""
+_POINTS_KEPT = 4
+"""How many points' visits are kept: expectations of one point tend to stand together."""
 
 
-def kinds(expectation: PacketExpectation, selected: Chosen) -> Column:
-    """A number for each selected packet; those with equal numbers are alike to this expectation."""
-    journeys, arranged = selected.journeys, selected.arranged
-    places = selected.places if arranged is None else selected.places[arranged]
-    if expectation.path is None:
-        wanted = Point.parse(str(expectation.at))
-        asked = np.array([point == wanted for point in journeys.seen.points], np.bool_)
-    else:
-        asked = np.array([point.stage is None for point in journeys.seen.points], np.bool_)
+@dataclass(frozen=True, slots=True)
+class _Visits:
+    """The visits of packets to a point, in order: their rows, which packet each is of; then each packet's kind.
+
+    Those to all wires are not kept: what a path asks is of no address.
+    """
+
+    row: Column
+    packet: Column
+    kind: Column
+
+
+class Alike:
+    """Some packets, and what was looked at of them for one expectation after the other."""
+
+    def __init__(self, selected: Chosen) -> None:
+        self._journeys = selected.journeys
+        self._arranged = selected.arranged
+        self._places = selected.places if self._arranged is None else selected.places[self._arranged]
+        self._kept: dict[Point | None, _Visits] = {}
+
+    def kinds(self, expectation: PacketExpectation) -> Column:
+        """A number for each selected packet; those with equal numbers are alike to this expectation."""
+        visits = self._visits(None if expectation.path is not None else Point.parse(str(expectation.at)))
+        found, packets = visits.kind, self._journeys.seen.packets
+        for place, side in enumerate(("src", "dst")):
+            asked = getattr(expectation, side)
+            if asked is not None and not (fits := _fits(Endpoint.parse(asked), packets, side, visits.row)).all():
+                found = mix(found ^ _summed(fits.astype(np.uint64), visits.packet, len(found)), place)
+        if self._arranged is None:
+            return found
+        in_order = np.empty_like(found)
+        in_order[self._arranged] = found
+        return in_order
+
+    def _visits(self, point: Point | None) -> _Visits:
+        """Those to a point, or to all wires."""
+        if point not in self._kept:
+            if len(self._kept) >= _POINTS_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[point] = _visits(self._journeys, self._places, point)
+        return self._kept[point]
+
+
+def _visits(journeys: Journeys, places: Column, point: Point | None) -> _Visits:
+    """The visits of some packets, in order, to a point or to all wires."""
+    points = journeys.seen.points
+    asked = np.array([each.stage is None if point is None else each == point for each in points], np.bool_)
     usual: dict[int, Any] = {}
-    found = np.empty(len(places), np.uint64)
+    nothing = np.empty(0, np.int32)
+    rows, packets, kind = [nothing], [nothing], np.empty(len(places), np.uint64)
     for begin in range(0, len(places), AT_ONCE):
         some = slice(begin, begin + AT_ONCE)
-        found[some] = _kinds(expectation, journeys, asked, places[some], usual)
-    if arranged is None:
-        return found
-    in_order = np.empty_like(found)
-    in_order[arranged] = found
-    return in_order
+        row, packet, kind[some] = _looked_at(journeys, asked, places[some], usual, point is None)
+        if point is not None:
+            rows.append(row)
+            packets.append(packet + begin)
+    return _Visits(np.concatenate(rows), np.concatenate(packets), kind)
 
 
-def _kinds(
-    expectation: PacketExpectation, journeys: Journeys, asked: Column, places: Column, usual: dict[int, Any]
-) -> Column:
-    """The same of some packets, in order; of each point, whether it is `asked` about."""
+def _looked_at(
+    journeys: Journeys, asked: Column, places: Column, usual: dict[int, Any], path: bool
+) -> tuple[Column, Column, Column]:
+    """Some packets' visits to the points that are `asked` about, which packet each is of, and each packet's kind."""
     laid, seen, points = journeys.laid, journeys.seen, journeys.point_at
-    begins = laid.offset[:-1][places]
-    count = laid.offset[1:][places] - begins
     if places[-1] - places[0] + 1 == len(places):
-        here = points[begins[0] : begins[-1] + count[-1]]
+        edges = laid.offset[places[0] : places[-1] + 2]
+        begins, count = edges[:-1], np.diff(edges)
+        here = points[edges[0] : edges[-1]]
         only = np.flatnonzero(asked)
         there = np.flatnonzero(here == only[0] if len(only) == 1 else asked[here])
-        position = there + begins[0]
+        position = there + edges[0]
     else:
+        begins = laid.offset[:-1][places]
+        count = laid.offset[1:][places] - begins
         position = ranges(begins, count)
         there = np.flatnonzero(asked[points[position]])
         position = position[there]
     packet = _whose(there, np.cumsum(count) - count, count)
     row = laid.rows[position]
-    if expectation.path is not None:
-        told = [points[position], is_later(seen.packets.fragment[row])]
+    if path:
+        told = [points[position], is_later(_at(seen.packets.fragment, row))]
     else:
-        told = _told(expectation, journeys, position, row, position == begins[packet])
-    return _summed(_mixed(told, len(row), usual), packet, len(places))
+        told = _told(journeys, position, row, position == begins[packet])
+    return row, packet, _summed(_mixed(told, len(row), usual), packet, len(places))
 
 
 def _whose(place: Column, begins: Column, count: Column) -> Column:
@@ -77,27 +122,27 @@ def _whose(place: Column, begins: Column, count: Column) -> Column:
     return spread(count)[place]
 
 
-def _told(
-    expectation: PacketExpectation, journeys: Journeys, position: Column, row: Column, first: Column
-) -> list[Column]:
-    """What an expectation looks at, of each sighting at its point; `first` are those that begin their journeys."""
+def _told(journeys: Journeys, position: Column, row: Column, first: Column) -> list[Column]:
+    """What any expectation may look at, of each sighting at its point; `first` are those that begin their journeys."""
     laid, seen = journeys.laid, journeys.seen
     before = journeys.row_before[position]
-    told = [first, seen.packets.ttl[row], is_later(seen.packets.fragment[row]), _changed(seen.packets, row, before)]
+    told = [first, _at(seen.packets.ttl, row), is_later(_at(seen.packets.fragment, row))]
+    told.append(_changed(seen.packets, row, before))
     if len(seen) > seen.wires:
         last = laid.rows[np.where(first, position, position - 1)]
         told += [seen.states_of(row), seen.states_of(last), seen.states_of(before)]
         told.append(_turns(seen.turns, *seen.turns_of(row)))
-    for side in ("src", "dst"):
-        asked = getattr(expectation, side)
-        if asked is not None:
-            told.append(_fits(Endpoint.parse(asked), seen.packets, side, row))
     return told
+
+
+def _at(column: Column, row: Column) -> Column:
+    """A column at some rows; of what is the same in all of them that alone, which tells no row from another."""
+    return column[:1] if is_constant(column) and len(row) else column[row]
 
 
 def _mixed(told: list[Column], rows: int, usual: dict[int, Any]) -> Column:
     """A number for each row, of all columns; a column's `usual` value, its first one ever, adds nothing to it."""
-    number = np.zeros(rows, np.uint64)
+    number = constant(0, np.uint64, rows)
     for place, column in enumerate(told):
         if rows and (other := column != usual.setdefault(place, column[0])).any():
             number = np.where(other, mix(number ^ column.astype(np.uint64), place), number)
@@ -106,9 +151,11 @@ def _mixed(told: list[Column], rows: int, usual: dict[int, Any]) -> Column:
 
 def _summed(values: Column, packet: Column, packets: int) -> Column:
     """A number for each packet, of its values in their order, or of none; `packet` does not fall."""
+    if len(values) == packets and (packet[1:] > packet[:-1]).all():  # one each: what the sum would give
+        if is_constant(values) and packets:
+            return constant((mix(mix(mix(values[:1], 1))) + np.uint64(1))[0], np.uint64, packets)
+        return mix(mix(mix(values, 1))) + np.uint64(1)
     values = mix(values, 1)
-    if len(values) == packets and (packet[1:] > packet[:-1]).all():
-        return mix(mix(values)) + np.uint64(1)  # one each: what the sum would give
     begins = np.searchsorted(packet, np.arange(packets, dtype=packet.dtype))
     place = np.arange(len(values)) - begins[packet] if len(packet) else packet
     total = np.concatenate([_NOTHING, np.cumsum(mix(values + place.astype(np.uint64)))])
@@ -148,11 +195,11 @@ def _fits(asked: Endpoint, packets: Packets, side: str, row: Column) -> Column:
     """Whether each packet's source or destination is what is asked."""
     fits = np.ones(len(row), np.bool_)
     if asked.port is not None:
-        fits &= getattr(packets, "sport" if side == "src" else "dport")[row] == asked.port
+        fits &= _at(getattr(packets, "sport" if side == "src" else "dport"), row) == asked.port
     if asked.address is not None:
         address = ip_address(asked.address)  # Endpoint.parse wrote it as it is written
-        fits &= packets.version[row] == address.version
-        fits &= getattr(packets, f"{side}_low")[row] == np.uint64(int(address) & 0xFFFFFFFFFFFFFFFF)
+        fits &= _at(packets.version, row) == address.version
+        fits &= _at(getattr(packets, f"{side}_low"), row) == np.uint64(int(address) & 0xFFFFFFFFFFFFFFFF)
         if address.version == 6:
-            fits &= getattr(packets, f"{side}_high")[row] == np.uint64(int(address) >> 64)
+            fits &= _at(getattr(packets, f"{side}_high"), row) == np.uint64(int(address) >> 64)
     return fits

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from netemu.check.alike import kinds
+from netemu.check.alike import Alike
 from netemu.check.explain import Surroundings, last_seen, looks
 from netemu.check.selections import Selections
 from netemu.check.verdict import Check, Verdict, believed
@@ -46,7 +46,8 @@ def check_packets(
         return believed(Check(name, Verdict.UNPROVEN, point, _asked(expectation), reason=reason), record, touched)
     judge = _judge_path if expectation.path is not None else _judge_point
     if isinstance(selected, Chosen):
-        decisive = _decisive(expectation, selected, lambda journey: judge(expectation, journey, record, around))
+        alike = selections.alike(selected)
+        decisive = _decisive(expectation, selected, alike, lambda journey: judge(expectation, journey, record, around))
         touched |= selected.hosts
         decisive = replace(decisive, journeys=selected.ids())
     else:
@@ -57,7 +58,9 @@ def check_packets(
     return believed(decisive, record, touched)
 
 
-def _decisive(expectation: PacketExpectation, selected: Chosen, judge: Callable[[Journey], Check]) -> Check:
+def _decisive(
+    expectation: PacketExpectation, selected: Chosen, alike: Alike, judge: Callable[[Journey], Check]
+) -> Check:
     """The check of the first packet that parts from the expectation; one of each kind is judged for all of it.
 
     A packet that nothing tells from others (Journey.certain) counts as what they all give. Where they differ, and not
@@ -66,11 +69,11 @@ def _decisive(expectation: PacketExpectation, selected: Chosen, judge: Callable[
     journeys, rivals = selected.journeys, selected.journeys.order.rivals
     unsure = rivals[selected.places] if rivals.any() else rivals[:0]
     if not unsure.any():
-        first, _ = distinct(kinds(expectation, selected))
+        first, _ = distinct(alike.kinds(expectation))
         order = np.array([_ORDER[judge(journeys[place]).verdict] for place in selected.places[first]], np.int64)
         return judge(journeys[selected.places[first[order == order.min()].min()]])
     asked = Chosen(journeys, np.concatenate([selected.places, _others_among(rivals, unsure, selected.places)]))
-    first, kind = distinct(kinds(expectation, asked))
+    first, kind = distinct(Alike(asked).kinds(expectation))
     order = np.array([_ORDER[judge(journeys[place]).verdict] for place in asked.places[first]], np.int64)[kind]
     _, number = distinct(rivals[asked.places])
     best, worst = np.full(number.max() + 1, -1, np.int64), np.full(number.max() + 1, len(_ORDER), np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from netemu.check.alike import Alike
 from netemu.netfilter.conntrack import Direction
 from netemu.record.exchange import Exchange
 from netemu.record.journeys import Chosen, Journey
@@ -19,6 +20,7 @@ class Selections:
     def __init__(self, record: Record) -> None:
         self.record = record
         self._made: dict[tuple[Exchange, str], Sequence[Journey]] = {}
+        self._alike: dict[int, Alike] = {}
 
     def packets(self, exchange: Exchange, packet: str) -> Sequence[Journey]:
         """The packets of an exchange, as in `request.first`, flow by flow."""
@@ -26,6 +28,12 @@ class Selections:
         if key not in self._made:
             self._made[key] = self._select(exchange, packet)
         return self._made[key]
+
+    def alike(self, selected: Chosen) -> Alike:
+        """What was looked at so far of packets that were selected here."""
+        if id(selected) not in self._alike:
+            self._alike[id(selected)] = Alike(selected)
+        return self._alike[id(selected)]
 
     def _select(self, exchange: Exchange, packet: str) -> Sequence[Journey]:
         side, _, which = packet.partition(".")

@@ -15,9 +15,10 @@ from record_scene import Scene
 from record_scenes import any_captures
 
 from netemu.check import alike
-from netemu.check.alike import kinds
+from netemu.check.alike import Alike, _visits
 from netemu.check.explain import Surroundings
 from netemu.check.packets import check_packets
+from netemu.check.selections import Selections
 from netemu.record.exchange import Exchange
 from netemu.record.flows import Flow
 from netemu.record.journeys import Chosen
@@ -61,12 +62,34 @@ def test_one_packet_of_each_kind_decides_as_all_do(dice: random.Random, host: st
     record = build_record(captures, segment_of, [Exchange("all", host, "", 0, 10**12)])
     order = record.journeys.order  # what can't be told apart is judged by more than one: test_check_packets.py
     vars(record.journeys)["order"] = replace(order, rivals=np.zeros_like(order.rivals))
-    plain = plainly(record)
+    plain, selections = plainly(record), Selections(record)
     for _ in range(12):
         expectation = any_expectation(dice)
         with patch.object(alike, "AT_ONCE", at_once if at_once < 4 else alike.AT_ONCE):
-            found = check_packets(expectation, record, Surroundings())
+            found = check_packets(expectation, record, Surroundings(), dice.choice([selections, None]))
         assert found == check_packets(expectation, plain, Surroundings())
+
+
+def test_what_was_looked_at_for_one_expectation_serves_the_next_and_is_forgotten_in_time(monkeypatch):
+    looked = []
+    monkeypatch.setattr(alike, "_visits", lambda *given: looked.append(given[2]) or _visits(*given))
+    captures, segment_of = any_captures(random.Random(5))
+    record = build_record(captures, segment_of)
+    mine = Alike(Chosen(record.journeys, np.arange(len(record.journeys))))
+
+    def numbers(at: str, **asked: str) -> list[int]:
+        return mine.kinds(PacketExpectation(traffic="all", packet="request.all", at=at, **asked)).tolist()
+
+    first = numbers("A:eth0 out", ttl=64)
+    other = numbers("A:eth0 out", src="192.168.0.1:4000")
+    assert numbers("A:eth0 out", ttl=63) == first
+    assert other != first
+    assert len(looked) == 1
+    for at in POINTS[1:]:
+        numbers(at, ttl=64)
+    assert len(looked) == len(POINTS)
+    assert numbers("A:eth0 out", ttl=64) == first
+    assert len(looked) == len(POINTS) + 1
 
 
 def test_nothing_selected_is_unproven_in_columns_too():
@@ -98,7 +121,7 @@ def test_a_later_fragment_is_of_another_kind_than_a_whole_packet(at_once, monkey
         a.wire("eth0", "out", bytes(frame))
     journeys = scene.record().journeys
     expectation = PacketExpectation(traffic="all", packet="request.all", at="A:eth0 out", ttl=64)
-    whole, later, other = kinds(expectation, Chosen(journeys, np.arange(3))).tolist()
+    whole, later, other = Alike(Chosen(journeys, np.arange(3))).kinds(expectation).tolist()
     assert whole == other != later
 
 
@@ -114,6 +137,6 @@ def test_a_packet_that_never_came_to_a_point_is_of_another_kind_than_any_that_di
     b.sends(packets[3].but(src="192.168.0.1:4000"), "eth0")
     journeys = scene.record().journeys
     expectation = PacketExpectation(traffic="all", packet="request.all", at="A:eth0 out", ttl=64)
-    numbers = kinds(expectation, Chosen(journeys, np.arange(4))).tolist()
+    numbers = Alike(Chosen(journeys, np.arange(4))).kinds(expectation).tolist()
     assert numbers[1] == numbers[2]
     assert len({numbers[0], numbers[1], numbers[3]}) == 3
