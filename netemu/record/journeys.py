@@ -325,6 +325,9 @@ class Chosen(Sequence[Journey]):
 
     @cached_property
     def _ids(self) -> tuple[int, ...]:
+        first, end = (int(self.places[0]), int(self.places[-1]) + 1) if len(self) else (0, 0)
+        if self.arranged is None and end - first == len(self):
+            return tuple(range(first + 1, end + 1))
         return tuple((self.places + 1).tolist())
 
     def ids(self) -> tuple[int, ...]:

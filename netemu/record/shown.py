@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from netemu.netfilter.conntrack import Entry
-from netemu.record.decode.rows import Column, mix, numbered, spread, stable_order
-from netemu.record.decode.tuples import digests, digests_of, digests_one_way
+from netemu.record.decode.rows import AT_ONCE, Column, is_constant, mix, numbered, spread, stable_order
+from netemu.record.decode.tuples import TUPLE, digests, digests_of
 from netemu.record.frames import offsets
 from netemu.record.join.fragments import is_later
 from netemu.record.join.sightings import Sightings
@@ -37,11 +37,11 @@ class Shown:
     def of(cls, journeys: Journeys, entries: Mapping[tuple[str, int], Entry]) -> Shown:
         """What all journeys show; `entries` are the confirmed ones, by host and conntrack id."""
         laid, seen = journeys.laid, journeys.seen
-        of_row = digests_one_way(seen.packets)
-        carried = carried_entries(seen, of_row, entries)
+        carried = carried_entries(seen, entries)
         rows, offset = laid.rows, laid.offset
         journey = spread(np.diff(offset))
-        kept = np.flatnonzero(_changes(of_row[rows], journey) & _tells_ports(seen, rows, offset, journey))
+        kept = _where_new(seen, rows, journey)
+        kept = kept[_tells_ports(seen, rows, kept, offset, journey)]
         shows, (tuples, inverses) = journey[kept], digests(seen.packets.select(rows[kept]))
         hooks = np.flatnonzero(rows >= seen.wires) if (carried >= 0).any() else rows[:0]
         hooks = hooks[carried[rows[hooks] - seen.wires] >= 0]
@@ -62,14 +62,31 @@ class Shown:
         return cls(tuples, inverses, tuples_offset, numbers, entries_offset, like, alike, first)
 
 
-def _tells_ports(seen: Sightings, rows: Column, offset: Column, journey: Column) -> Column:
-    """False where a packet's ports are not told on journeys that begin with them, as of its later fragments."""
+def _where_new(seen: Sightings, rows: Column, journey: Column) -> Column:
+    """The places where a journey's tuple is not the one before; those at which journeys begin, too."""
+    columns = [column for name in TUPLE if not is_constant(column := getattr(seen.packets, name))]
+    new = np.ones(len(rows), np.bool_)
+    for begin in range(0, len(rows), AT_ONCE):
+        some = slice(begin, begin + AT_ONCE + 1)
+        here, whose = rows[some], journey[some]
+        changed = whose[1:] != whose[:-1]
+        for column in columns:
+            values = column[here]
+            changed |= values[1:] != values[:-1]
+        new[begin + 1 : begin + 1 + len(changed)] = changed
+    return np.flatnonzero(new)
+
+
+def _tells_ports(seen: Sightings, rows: Column, kept: Column, offset: Column, journey: Column) -> Column:
+    """False where a packet's ports are not told on journeys that begin with them, as of its later fragments.
+
+    Of the `kept` places alone.
+    """
     without = seen.packets.sport < 0
     without |= is_later(seen.packets.fragment)
     if not without.any():
-        return np.ones(len(rows), np.bool_)
-    without = without[rows]
-    return ~without | without[offset[:-1]][journey]
+        return np.ones(len(kept), np.bool_)
+    return ~without[rows[kept]] | without[rows[offset[:-1]]][journey[kept]]
 
 
 def _changes(values: Column, journey: Column) -> Column:
@@ -86,13 +103,11 @@ def _summed(values: Column, journey: Column, offset: Column, salt: int) -> Colum
     return mix(total[offset[1:]] - total[offset[:-1]], salt)
 
 
-def carried_entries(
-    seen: Sightings, tuples: Column, entries: Mapping[tuple[str, int], Entry], *, related: bool = False
-) -> Column:
+def carried_entries(seen: Sightings, entries: Mapping[tuple[str, int], Entry], *, related: bool = False) -> Column:
     """The number of the confirmed entry that each hook's packet carried; -1 for none.
 
-    `tuples` are all rows' digests (digests_one_way): where the trace tells no ids, entries are known by them. An ICMP
-    error's is that of the packet it quotes: left out, unless those of `related` packets are asked for.
+    Where the trace tells no ids, entries are known by tuples. An ICMP error's is that of the packet it quotes: left
+    out, unless those of `related` packets are asked for.
     """
     host_number = {host: number for number, host in enumerate(seen.hosts)}
     told = [state.state not in ("related", "invalid", "untracked") for state in seen.states]
@@ -118,6 +133,7 @@ def carried_entries(
         for number, ((name, _), tuples_of) in enumerate(zip(entries, both, strict=True)):
             for each in tuples_of:
                 known[host_number.get(name, -1), int(each)] = number
-        pairs = zip(host[by_tuple].tolist(), tuples[seen.wires :][by_tuple].tolist(), strict=True)
+        tuples, _ = digests(seen.packets.select(seen.wires + by_tuple))
+        pairs = zip(host[by_tuple].tolist(), tuples.tolist(), strict=True)
         found[by_tuple] = [known.get(pair, -1) for pair in pairs]
     return found

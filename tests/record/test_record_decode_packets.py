@@ -17,6 +17,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Raw
 
+from netemu.record.decode import packets
 from netemu.record.decode.headers import Split, decode, identity, split_frame
 from netemu.record.decode.packets import (
     MALFORMED,
@@ -27,6 +28,7 @@ from netemu.record.decode.packets import (
     concatenate,
     decode_frames,
     decode_splits,
+    decoded_in_parts,
 )
 from netemu.record.decode.rows import digest, found_in, ranges, ranks, stable_order, whole_digest, windows
 
@@ -68,6 +70,19 @@ def columns(frames: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def decoded(frames: list[bytes]) -> Packets:
     return decode_frames(*columns(frames))
+
+
+@pytest.mark.parametrize("at_once", [2, packets.AT_ONCE])
+def test_without_keys_all_else_is_the_same(at_once: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(packets, "AT_ONCE", at_once)
+    dice = random.Random(1)
+    some = columns([*SEEDS, *(mutated(dice) for _ in range(20))])
+    whole, bare = decode_frames(*some), concatenate(list(decoded_in_parts(*some, keys=False)))
+    assert whole.key.any()
+    assert not bare.key.any()
+    for each in fields(Packets):
+        if each.name != "key":
+            assert getattr(bare, each.name).tolist() == getattr(whole, each.name).tolist(), each.name
 
 
 def mutated(dice: random.Random, seeds: list[bytes] = SEEDS) -> bytes:

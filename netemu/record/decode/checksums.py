@@ -29,6 +29,8 @@ _FIELD = {_TCP: 16, _UDP: 6, _ICMP: 2, _IGMP: 2, _ICMP6: 2}
 _LEAST = {_TCP: 20, _UDP: 8, _ICMP: 4, _IGMP: 4, _ICMP6: 4}
 LOOKED_AT = tuple(_FIELD)
 """The protocols whose checksums are looked at."""
+_PART = 1 << 12
+"""Rows whose checksums are computed together: who asks for one asks for its neighbours next."""
 _LONGEST = 60
 """Bytes of an IPv4 header at most."""
 
@@ -41,7 +43,7 @@ class Checksums(NamedTuple):
 
 
 class OnDemand:
-    """Checksums of so many rows, computed when somebody asks: some thousands by each `part(begin, end)`, and kept."""
+    """Checksums of so many rows, computed when somebody asks: _PART by each `part(begin, end)`, and kept."""
 
     def __init__(self, rows: int, part: Callable[[int, int], Checksums]) -> None:
         self._rows = rows
@@ -51,22 +53,22 @@ class OnDemand:
     def of(self, rows: Column) -> Checksums:
         """Those of many rows."""
         ip, carried = np.full(len(rows), NONE, np.uint8), np.full(len(rows), NONE, np.uint8)
-        parts = rows // AT_ONCE
+        parts = rows // _PART
         for part in np.unique(parts).tolist():
             here = np.flatnonzero(parts == part)
-            ip[here], carried[here] = (column[rows[here] - part * AT_ONCE] for column in self._part(part))
+            ip[here], carried[here] = (column[rows[here] - part * _PART] for column in self._part(part))
         return Checksums(ip, carried)
 
     def one(self, row: int) -> tuple[int, int]:
         """Those of one row."""
-        part, place = divmod(row, AT_ONCE)
+        part, place = divmod(row, _PART)
         found = self._part(part)
         return int(found.ip[place]), int(found.carried[place])
 
     def _part(self, part: int) -> Checksums:
         if part not in self._kept:
-            begin = part * AT_ONCE
-            self._kept[part] = self._compute(begin, min(begin + AT_ONCE, self._rows))
+            begin = part * _PART
+            self._kept[part] = self._compute(begin, min(begin + _PART, self._rows))
         return self._kept[part]
 
 

@@ -6,6 +6,7 @@ frames. Nothing raises: a frame that is cut short or makes no sense has the colu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address
 
@@ -25,7 +26,7 @@ from netemu.record.decode.headers import (
     part_of,
 )
 from netemu.record.decode.regular import regular_frames, regular_splits, seen_lengths
-from netemu.record.decode.rows import AT_ONCE, Column, big_endian, constant, digest, is_constant, windows
+from netemu.record.decode.rows import AT_ONCE, Column, big_endian, concatenated, constant, digest, is_constant, windows
 
 WHOLE, OTHER, TRUNCATED, MALFORMED = range(4)
 """A packet's mark: all there; no IP at all (kept as bytes); cut short; headers that contradict themselves."""
@@ -136,20 +137,13 @@ def concatenate(parts: list[Packets]) -> Packets:
     some = [part for part in parts if len(part)]
     if not some:
         return empty(0)
-    return Packets(**{name: _joined([getattr(part, name) for part in some], kind) for name, kind in _KINDS.items()})
+    return Packets(**{name: concatenated([getattr(each, name) for each in some], to) for name, to in _KINDS.items()})
 
 
 def _chosen(column: Column, rows: Column) -> Column:
     if is_constant(column) and rows.dtype != np.bool_:
         return constant(column[0], column.dtype.type, len(rows)) if len(rows) else column[:0]
     return column[rows]
-
-
-def _joined(columns: list[Column], kind: type[np.generic]) -> Column:
-    value = columns[0][0]
-    if all(is_constant(column) and column[0] == value for column in columns):
-        return constant(value, kind, sum(map(len, columns)))
-    return np.concatenate(columns)
 
 
 def empty(count: int) -> Packets:
@@ -193,18 +187,23 @@ class Places:
 
 def decode_frames(data: Column, starts: Column, ends: Column) -> Packets:
     """The Ethernet frames that lie in a flat buffer, each from its start to its end."""
-    found = []
+    return concatenate(list(decoded_in_parts(data, starts, ends)))
+
+
+def decoded_in_parts(data: Column, starts: Column, ends: Column, *, keys: bool = True) -> Iterator[Packets]:
+    """The same, AT_ONCE frames after the other. Without `keys`, by which hooks alone are joined, these are 0."""
     for begin in range(0, len(starts), AT_ONCE):
         first, end = (each[begin : begin + AT_ONCE].astype(np.int64) for each in (starts, ends))
-        mine, columns = regular_frames(data, first, end)
+        mine, columns = regular_frames(data, first, end, keys=keys)
         others = np.flatnonzero(~mine)
         odd = empty(len(others))
         if len(others):
             places = locate(data, first[others], end[others])
             odd.ethertype[:], odd.vlan[:] = places.ethertype, places.vlan
             _decode(odd, slice(None), data, places)
-        found.append(_together(mine, columns, others, odd))
-    return concatenate(found)
+            if not keys:
+                odd.key[:] = 0
+        yield _together(mine, columns, others, odd)
 
 
 def decode_splits(

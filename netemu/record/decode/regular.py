@@ -20,8 +20,13 @@ _VERSION_AND_WORDS = 0x45
 _KEPT = np.tri(TRANSPORT_SEEN + 1, TRANSPORT_SEEN, -1, dtype=np.uint8) * np.uint8(255)
 
 
-def regular_frames(data: Column, starts: Column, ends: Column) -> tuple[Column, dict[str, Column]]:
-    """Which of these Ethernet frames are regular, and those columns of theirs that are not what `empty` has."""
+def regular_frames(
+    data: Column, starts: Column, ends: Column, *, keys: bool = True
+) -> tuple[Column, dict[str, Column]]:
+    """Which of these Ethernet frames are regular, and those columns of theirs that are not what `empty` has.
+
+    Without `keys` they have none.
+    """
     room = np.maximum(ends - starts - ETHERNET, 0)
     link = windows(data, starts + ETHERNET - 2, np.maximum(ends - starts - ETHERNET + 2, 0), 2)
     headers = windows(data, starts + ETHERNET, room, _BOTH)
@@ -29,7 +34,7 @@ def regular_frames(data: Column, starts: Column, ends: Column) -> tuple[Column, 
     mine = _regular(headers, total - _NETWORK) & (big_endian(link, 0, 2) == IPV4) & (total <= room)
     if not mine.all():
         headers, total = headers[mine], total[mine]
-    columns = _columns(headers, total - _NETWORK)
+    columns = _columns(headers, total - _NETWORK, keys=keys)
     columns["ethertype"] = constant(IPV4, np.uint16, len(headers))
     return mine, columns
 
@@ -58,7 +63,7 @@ def _regular(headers: Column, there: Column) -> Column:
     return mine & (needed > 0) & (there >= needed)
 
 
-def _columns(headers: Column, there: Column) -> dict[str, Column]:
+def _columns(headers: Column, there: Column, *, keys: bool = True) -> dict[str, Column]:
     """All columns of packets whose headers stand side by side in rows; there are `there` bytes behind IPv4's."""
     number, total = headers[:, 9].astype(np.int16), big_endian(headers, 2, 2).astype(np.int32)
     tcp = number == _TCP
@@ -79,7 +84,8 @@ def _columns(headers: Column, there: Column) -> dict[str, Column]:
         found["flags"] = np.where(tcp, headers[:, 33], np.uint8(0))
         found["seq"] = np.where(tcp, big_endian(headers, 24, 4), np.int64(-1))
         found["ack"] = np.where(tcp, big_endian(headers, 28, 4), np.int64(-1))
-    found["key"] = _identity(headers, tcp, there)
+    if keys:
+        found["key"] = _identity(headers, tcp, there)
     return found
 
 

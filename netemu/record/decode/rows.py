@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ AT_ONCE = 1 << 15
 """Rows that are worked on together: their bytes should stay in the processor's cache."""
 
 _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
+_SHIFTS = np.array([29, 32], np.uint64)
 _STEP = 0x165667B19E3779F9
 """Odd constants of well-known 64-bit mixers (splitmix64, xxHash)."""
 
@@ -75,10 +77,10 @@ def digest(matrix: Column, seed: int = 0) -> Column:
     if spare:
         matrix = np.pad(matrix, ((0, 0), (0, spare)))
     words = np.ascontiguousarray(matrix).view(np.uint64)
-    total = np.full(len(words), seed, np.uint64)
+    total, spare = np.full(len(words), seed, np.uint64), np.empty(len(words), np.uint64)
     for place in range(words.shape[1]):
         total ^= words[:, place]
-        total = mix(total, place)
+        _scatter(total, spare)
     return total
 
 
@@ -94,11 +96,16 @@ def mix(numbers: Column, place: int = 0) -> Column:
 
 def _mixed(numbers: Column, place: int) -> Column:
     mixed = numbers + np.uint64((place + 1) * _STEP % 2**64)
-    mixed *= _ODD[0]
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= _ODD[1]
-    mixed ^= mixed >> np.uint64(32)
+    _scatter(mixed, np.empty_like(mixed))
     return mixed
+
+
+def _scatter(numbers: Column, spare: Column) -> None:
+    """Scatter each number over all 64 bits, where it stands; 0 stays 0. `spare` is room for as many."""
+    for odd, bits in zip(_ODD, _SHIFTS, strict=True):
+        numbers *= odd
+        np.right_shift(numbers, bits, out=spare)
+        numbers ^= spare
 
 
 def whole_digest(data: Column, starts: Column, lengths: Column) -> Column:
@@ -110,7 +117,7 @@ def whole_digest(data: Column, starts: Column, lengths: Column) -> Column:
     edges = [0, len(widths)] if alike else np.flatnonzero(np.diff(widths[order], prepend=-1, append=-1)).tolist()
     for begin, end in pairwise(edges):
         width = int(widths[begin if alike else order[begin]]) if end > begin else 0
-        step = max(AT_ONCE * 8 // (width + 8), 1)
+        step = max(AT_ONCE * 32 // (width + 8), 1)
         for some in range(begin, end, step):
             part = slice(some, min(some + step, end))
             rows = part if alike else order[part]
@@ -166,9 +173,22 @@ def constant(value: Any, kind: type[np.generic], count: int) -> Column:
     return found
 
 
+def row_kind(rows: int) -> type[np.signedinteger[Any]]:
+    """In which numbers so many rows are counted, and -1 for none: in as few bytes as it takes."""
+    return np.int32 if rows < 1 << 31 else np.int64
+
+
 def is_constant(column: Column) -> bool:
     """Whether a column is one that `constant` made."""
     return column.strides == (0,)
+
+
+def concatenated(parts: Sequence[Column], kind: type[np.generic]) -> Column:
+    """All parts' values, one part after the other; constant where all parts are, and alike."""
+    some = [part for part in parts if len(part)]
+    if some and all(is_constant(part) and part[0] == some[0][0] for part in some):
+        return constant(some[0][0], kind, sum(map(len, some)))
+    return np.concatenate([np.empty(0, kind), *some], dtype=kind, casting="unsafe")
 
 
 def spread(lengths: Column) -> Column:

@@ -14,17 +14,14 @@ from netemu.record.decode.rows import Column, is_constant, mix
 
 _NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 _LOW = (1 << 64) - 1
+TUPLE = ("version", "proto", "src_high", "src_low", "dst_high", "dst_low", "sport", "dport", "icmp_id")
+"""The columns of packets that tell their tuples."""
 
 
 def digests(packets: Packets) -> tuple[Column, Column]:
     """The digest of each packet's tuple, and of its inverse; for an ICMP echo both ports are its id."""
     kind, (src, dst) = _kind(packets.proto, packets.version), _ends(packets)
     return _all_rows(_directed(kind, src, dst), len(packets)), _all_rows(_directed(kind, dst, src), len(packets))
-
-
-def digests_one_way(packets: Packets) -> Column:
-    """The first of these alone."""
-    return _all_rows(_directed(_kind(packets.proto, packets.version), *_ends(packets)), len(packets))
 
 
 def _ends(packets: Packets) -> Iterator[Column]:

@@ -12,7 +12,6 @@ from netemu.netfilter.messages import PROTOCOLS
 from netemu.record.decode.checksums import WORDS
 from netemu.record.decode.packets import Packets, address_text
 from netemu.record.decode.rows import Column, mix
-from netemu.record.decode.tuples import digests_one_way
 from netemu.record.flows import EntryKey
 from netemu.record.join.changes import rewritten
 from netemu.record.join.ends import ENDS
@@ -103,7 +102,7 @@ def table(journeys: Journeys, entries: Mapping[EntryKey, Entry]) -> pl.DataFrame
 
 def _of_entries(seen: Sightings, hooks: Column, entries: Mapping[EntryKey, Entry]) -> dict[str, Column]:
     """The mark and zone of the conntrack entry at each row, -1 for none; `hooks` counts rows from the first hook on."""
-    carried = np.append(carried_entries(seen, digests_one_way(seen.packets), entries, related=True), -1)[hooks]
+    carried = np.append(carried_entries(seen, entries, related=True), -1)[hooks]
     told = [(entry.mark or 0, entry.zone or 0) for entry in entries.values()]
     both = np.array([*told, (-1, -1)], np.int64)[carried]
     return {"ct_mark": both[:, 0], "ct_zone": both[:, 1]}

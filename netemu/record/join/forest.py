@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from netemu.record.decode.rows import AT_ONCE, Column, ranges, rising, spread, stable_order
+from netemu.record.decode.rows import AT_ONCE, Column, concatenated, constant, ranges, rising, spread, stable_order
 from netemu.record.join.nodes import Forest
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
 from netemu.record.join.ties import Ties
@@ -73,9 +73,10 @@ class Laid:
 
 @dataclass(slots=True)
 class _Level:
-    """The nodes that all journeys come to at one step; siblings stand together."""
+    """The nodes that all journeys come to at one step; siblings stand together. Those at `passes` are no frames."""
 
     node: Column
+    passes: Column
     parent: Column
     own: Column
     children: Column
@@ -109,11 +110,13 @@ def _laid(ties: Ties, forest: Forest, starts: Column, since: Column) -> Laid:
     apart: list[tuple[Column, Column]] = []
     levels[0].at, levels[0].before = offset[:-1], np.full(len(starts), -1, np.int64)
     for step, level in enumerate(levels):
-        own = level.own
-        rows[ranges(level.at, own)] = ranges(forest.row(level.node), own)
-        is_pass = level.node >= forest.wires
-        # twice the position, so that a pass that saw nothing stands behind the frame before it
-        gone.append((level.at[is_pass] * 2 - (own[is_pass] == 0), level.node[is_pass] - forest.wires))
+        own, passes = level.own, level.passes
+        if len(passes):
+            rows[ranges(level.at, own)] = ranges(forest.row(level.node, passes), own)
+            # twice the position, so that a pass that saw nothing stands behind the frame before it
+            gone.append((level.at[passes] * 2 - (own[passes] == 0), level.node[passes] - forest.wires))
+        else:
+            rows[level.at] = level.node
         if step:
             branching = (own > 0) & (level.before != level.at - 1)
             apart.append((level.at[branching], level.before[branching]))
@@ -123,7 +126,7 @@ def _laid(ties: Ties, forest: Forest, starts: Column, since: Column) -> Laid:
             # before a copy stands what was seen of its packet when it was made, not what was seen later
             made, after = forest.after(below.node)
             below.before[made] = level.at[below.parent[made]] + after - 1
-    passes, branches = _sorted(gone), _sorted(apart)
+    went, branches = _sorted(gone), _sorted(apart)
     ends_offset, leaf, last = _leaves(forest, levels)
     end, end_turn = _ends(ties, forest, leaf)
     ends_offset, kept = _without_parts(ends_offset, end == REASSEMBLED)
@@ -132,8 +135,8 @@ def _laid(ties: Ties, forest: Forest, starts: Column, since: Column) -> Laid:
     from_pass = starts >= forest.wires
     begun[from_pass] = ties.passes.start[starts[from_pass] - forest.wires] == START_CODE["output"]
     complete = begun & (end[ends_offset[:-1]] == DELIVERED)
-    within = np.searchsorted(passes[0], offset * 2)
-    return Laid(offset, rows, *branches, passes[1], within, ends_offset, end, last, end_turn, complete, since)
+    within = np.searchsorted(went[0], offset * 2)
+    return Laid(offset, rows, *branches, went[1], within, ends_offset, end, last, end_turn, complete, since)
 
 
 def _together(parts: list[Laid]) -> Laid:
@@ -150,7 +153,7 @@ def _together(parts: list[Laid]) -> Laid:
         found = columns.pop(name)
         if before is not None:
             found = [np.where(values < 0, values, values + ahead) for values, ahead in zip(found, before, strict=False)]
-        return np.concatenate(found)
+        return concatenated(found, found[0].dtype.type)
 
     def offset(name: str, before: Column) -> Column:
         counted = [values[:-1] + ahead for values, ahead in zip(columns.pop(name), before, strict=False)]
@@ -178,8 +181,9 @@ def _levels(forest: Forest, starts: Column) -> list[_Level]:
     levels: list[_Level] = []
     while len(node) or not levels:
         children = forest.children[node]
-        own = forest.own(node)
-        levels.append(_Level(node, parent, own, children, own.copy(), nothing, nothing))
+        passes = np.flatnonzero(node >= forest.wires)
+        own = forest.own(node, passes)
+        levels.append(_Level(node, passes, parent, own, children, own.copy(), nothing, nothing))
         parent = spread(children)
         node = forest.below(node, children)
     return levels
@@ -218,7 +222,7 @@ def _leaves(forest: Forest, levels: list[_Level]) -> tuple[Column, Column, Colum
         if len(ends):
             found.append((journey[ends], level.node[ends], last[ends]))
         journey = np.repeat(journey, level.children)
-    whose, leaf, last = (np.concatenate([each[column] for each in found]) for column in range(3))
+    whose, leaf, last = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
     offset = np.append(0, np.cumsum(np.bincount(whose, minlength=len(levels[0].node))))
     if rising(last):
         return offset, leaf, last
@@ -229,8 +233,10 @@ def _leaves(forest: Forest, levels: list[_Level]) -> tuple[Column, Column, Colum
 def _ends(ties: Ties, forest: Forest, leaf: Column) -> tuple[Column, Column]:
     """How each leaf ended, and by which turn."""
     end = np.full(len(leaf), UNSEEN, np.uint8)
-    turn = np.full(len(leaf), -1, np.int64)
     in_host = np.flatnonzero(leaf >= forest.wires)
+    if not len(in_host):
+        return end, constant(-1, np.int64, len(leaf))
+    turn = np.full(len(leaf), -1, np.int64)
     passes = leaf[in_host] - forest.wires
     end[in_host[ties.passes.last_stage[passes] == STAGE_CODE["input.nat"]]] = DELIVERED
     turn[in_host] = forest.dropped_by(passes)
@@ -240,8 +246,10 @@ def _ends(ties: Ties, forest: Forest, leaf: Column) -> tuple[Column, Column]:
     return end, turn
 
 
-def _without_parts(offset: Column, part: Column) -> tuple[Column, Column]:
+def _without_parts(offset: Column, part: Column) -> tuple[Column, Column | slice]:
     """Leave out where fragments were put together: no ends of a journey that has others."""
+    if not part.any():
+        return offset, slice(None)
     others = np.add.reduceat((~part).astype(np.int64), offset[:-1]) if len(offset) > 1 else np.empty(0, np.int64)
     kept = ~part | (np.repeat(others, np.diff(offset)) == 0)
     counts = np.add.reduceat(kept.astype(np.int64), offset[:-1]) if len(offset) > 1 else others

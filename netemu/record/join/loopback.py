@@ -109,7 +109,7 @@ def _to_several(seen: Sightings, passes: Passes, rows: Column) -> Column:
         return several
     frames = np.flatnonzero((seen.kind == OUTGOING) & np.isin(packets.dst_low[: seen.wires], np.unique(asked)))
     frames = frames[packets.version[frames] == 4]
-    codes = _coded(packets.dst_low[frames], seen.host_of_frames()[frames])
+    codes = _coded(packets.dst_low[frames], seen.host_of_points()[seen.point[frames]])
     codes, place = np.unique(codes, return_index=True)
     to_a_group = np.array([bool(seen.bytes_of(row)[0] & 1) for row in frames[place].tolist()], np.bool_)
     return several | (old & np.isin(_coded(low, passes.host[rows]), codes[to_a_group]))

@@ -25,8 +25,10 @@ class Forest:
         self.passes = passes
         self.starts, self.since_ns = _starts(ties)
         self._dropping = _dropping(ties)
-        single = np.concatenate([np.where(ties.enters >= 0, ties.enters + wires, -1), ties.left])
-        self.children = np.where(single >= 0, 1, ties.leads_count)
+        single = np.concatenate([ties.enters, ties.left], dtype=ties.enters.dtype)
+        single[:wires][single[:wires] >= 0] += wires
+        self.children = ties.leads_count.copy()
+        self.children[single >= 0] = 1
         self.single = single
         self.first_lead = ties.leads_first
         self.leads = ties.leads
@@ -56,7 +58,7 @@ class Forest:
         coming = copies.comes >= 0
         self.single[made[coming]] = copies.comes[coming] + self.wires
         self.children[made] = coming
-        ttl = seen.packets.ttl[self.row(of) + self.own(of) - 1]
+        ttl = seen.packets.ttl[(self.passes.first + self.passes.count)[copies.of] - 1]
         self._ending = np.sort(of[(count == 0) & ((ttl > 0) | (self.dropped_by(copies.of) >= 0))])
         order = np.argsort(made)
         self._copies, self._after = made[order], copies.after[order]
@@ -68,6 +70,8 @@ class Forest:
 
     def after(self, node: Column) -> tuple[Column, Column]:
         """Which of the nodes are copies, and after how many of its pass's sightings each of these was made."""
+        if not len(self._copies):
+            return self._copies, self._copies
         place = _place(node, self._copies)
         made = np.flatnonzero(place >= 0)
         return made, self._after[place[made]]
@@ -81,26 +85,27 @@ class Forest:
         found = last[np.where(count > 0, first + count - 1, 0)]
         return np.where((count > 0) & (found >= first), turns[found], -1)
 
-    def own(self, node: Column) -> Column:
-        """How many sightings each node has."""
-        is_pass = np.flatnonzero(node >= self.wires)
+    def own(self, node: Column, passes: Column) -> Column:
+        """How many sightings each node has; those at `passes` are no frames."""
         found = np.ones(len(node), np.int64)
-        found[is_pass] = self.passes.count[node[is_pass] - self.wires]
+        found[passes] = self.passes.count[node[passes] - self.wires]
         return found
 
-    def row(self, node: Column) -> Column:
+    def row(self, node: Column, passes: Column) -> Column:
         """The row of each node's first sighting."""
-        is_pass = np.flatnonzero(node >= self.wires)
         found = node.copy()
-        found[is_pass] = self.passes.first[node[is_pass] - self.wires]
+        found[passes] = self.passes.first[node[passes] - self.wires]
         return found
 
     def below(self, node: Column, count: Column) -> Column:
         """All that the nodes lead to, node by node; `count` is how much that is."""
-        if (count <= 1).all() and (self.single[node[count == 1]] >= 0).all():
-            return self.single[node[count == 1]]
-        found = np.repeat(self.single[node], count)
-        many = np.flatnonzero((self.single[node] < 0) & (count > 0))
+        single = self.single[node]
+        many = np.flatnonzero((single < 0) & (count > 0))
+        if not len(many):
+            return single[count > 0]
+        if len(many) == len(node):
+            return self.leads[ranges(self.first_lead[node], count)]
+        found = np.repeat(single, count)
         places = ranges((np.cumsum(count) - count)[many], count[many])
         found[places] = self.leads[ranges(self.first_lead[node[many]], count[many])]
         return found
@@ -120,7 +125,7 @@ def _starts(ties: Ties) -> tuple[Column, Column]:
     begins = (ties.came < 0) & (passes.count > 0)
     begins[ties.copies.tied] = False
     begun = np.flatnonzero(begins)
-    host = np.searchsorted(_frames_before(ties), frames, "right") - 1
+    host = np.searchsorted(seen.edges[:-1], frames, "right") - 1
     nodes = np.concatenate([frames, begun + seen.wires])
     time = np.concatenate([seen.time_ns[frames], since[begun]])
     if len(begun):
@@ -130,13 +135,6 @@ def _starts(ties: Ties) -> tuple[Column, Column]:
         return nodes, time
     order = stable_order(time - time.min())
     return nodes[order], time[order]
-
-
-def _frames_before(ties: Ties) -> Column:
-    """The first row of each host's frames."""
-    seen = ties.sightings
-    counts = np.bincount(seen.host_of_frames(), minlength=len(seen.hosts)) if seen.wires else [0]
-    return np.cumsum(counts) - counts
 
 
 def _dropping(ties: Ties) -> tuple[Column, Column]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from netemu.netfilter.conntrack import PacketConntrack
 from netemu.record.capture import OUTGOING, HostCapture
 from netemu.record.decode.checksums import WORDS
-from netemu.record.decode.packets import Packets, concatenate, decode_frames
+from netemu.record.decode.packets import Packets, concatenate, decoded_in_parts
 from netemu.record.decode.points import PointNumbers, wire_name
 from netemu.record.decode.rows import Column, distinct, whole_digest
-from netemu.record.frames import Frames
+from netemu.record.frames import offsets
 from netemu.record.join.checksums import RecordChecksums
 from netemu.record.join.passes import HostPasses, hook_conntrack
 from netemu.record.join.turn import RuleTurn
@@ -29,6 +29,7 @@ _BYTE_ORDER: Literal["little", "big"] = "little" if np.little_endian else "big"
 class Sightings:
     """One row a sighting; rows below `wires` are frames, in the order of `hosts` and of their taps.
 
+    Those of host i are the rows from edges[i] to edges[i + 1].
     `point` numbers `points`. Of frames: `time_ns`, `kind` (sockaddr_ll's packet type), `digest` of all of its bytes,
     and the `frame` of its host's capture that it is. Of hooks, whose rows count from `wires` on: `ct` (-1 or a number
     of `states`), `ct_id`, the turns before it, which number `met`; where in its host's trace its network header is
@@ -40,6 +41,7 @@ class Sightings:
     hosts: tuple[str, ...]
     points: tuple[Point, ...]
     wires: int
+    edges: Column
     point: Column
     packets: Packets
     time_ns: Column
@@ -95,10 +97,9 @@ class Sightings:
 
     def lengths(self) -> Column:
         """How many bytes each frame had on its wire."""
-        edges = np.searchsorted(self.host_of_frames(), np.arange(len(self.hosts) + 1))
         parts = [
             capture.frames.length[self.frame[first:end]]
-            for capture, first, end in zip(self.captures, edges[:-1], edges[1:], strict=True)
+            for capture, first, end in zip(self.captures, self.edges[:-1], self.edges[1:], strict=True)
         ]
         return joined(parts, np.int32)
 
@@ -106,10 +107,6 @@ class Sightings:
         """The number of each point's host, as in `hosts`."""
         number = {host: place for place, host in enumerate(self.hosts)}
         return np.array([number[point.host] for point in self.points], np.int64)
-
-    def host_of_frames(self) -> Column:
-        """The number of each frame's host: they stand host by host."""
-        return self.host_of_points()[self.point[: self.wires]]
 
     def interfaces(self, host: str) -> tuple[str, ...]:
         """The names of a host's interfaces, and of those that frames were seen on."""
@@ -138,7 +135,7 @@ class Sightings:
 
 def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numbers: PointNumbers) -> Sightings:
     """The wires' and the hooks' sightings of all hosts."""
-    wires = [_wire(capture, numbers) for capture in captures]
+    wires = [_frames(capture, numbers, keys=len(each.start) > 0) for capture, each in zip(captures, found, strict=True)]
     points = [_hook_points(each, numbers) for each in found]
     states = dict.fromkeys(state for each in found for state in each.states)
     state_number = {state: number for number, state in enumerate(states)}
@@ -148,19 +145,21 @@ def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numb
         np.array([*(state_number[state] for state in each.states), -1], np.int32)[each.ct]  # -1 is the last one
         for each in found
     ]
-    packets = concatenate([each[0] for each in wires] + [each.packets for each in found])
-    frame, network = joined([each[5] for each in wires], np.int32), joined([_network(each) for each in found], np.int64)
-    hooks = [len(each.stage) for each in found]
+    frame = joined([each.frame for each in wires], np.int32)
+    network = joined([_network(each) for each in found], np.int64)
+    packets = concatenate([*(part for each in wires for part in each.parts), *(each.packets for each in found)])
+    counts = [len(each.frame) for each in wires], [len(each.stage) for each in found]
     return Sightings(
         tuple(captures),
         tuple(capture.host for capture in captures),
         tuple(numbers.points),
-        sum(len(each[0]) for each in wires),
-        joined([each[1] for each in wires] + points, np.int32),
+        len(frame),
+        offsets(np.array(counts[0], np.int64)),
+        joined([*(each.point for each in wires), *points], np.min_scalar_type(len(numbers.points)).type),
         packets,
-        joined([each[2] for each in wires], np.int64),
-        joined([each[3] for each in wires], np.uint8),
-        joined([each[4] for each in wires], np.uint64),
+        joined([each.time_ns for each in wires], np.int64),
+        joined([each.kind for each in wires], np.uint8),
+        joined([each.digest for each in wires], np.uint64),
         frame,
         joined(ct, np.int32),
         joined([each.ct_id for each in found], np.int64),
@@ -171,40 +170,52 @@ def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numb
         joined([_transport_behind(each) for each in found], np.int32),
         tuple(states),
         tuple(turn for each in found for turn in each.met),
-        RecordChecksums(captures, [len(each[0]) for each in wires], frame, hooks, network, packets.proto[len(frame) :]),
+        RecordChecksums(captures, counts[0], frame, counts[1], network, packets.proto[len(frame) :]),
     )
 
 
 def joined(parts: Sequence[Column], kind: type[np.generic]) -> Column:
     """All parts' values, one part after another."""
-    return np.concatenate([np.empty(0, kind), *parts]).astype(kind, copy=False)
+    return np.concatenate([np.empty(0, kind), *parts], dtype=kind, casting="unsafe")
 
 
-def _wire(capture: HostCapture, numbers: PointNumbers) -> tuple[Packets, Column, Column, Column, Column, Column]:
-    """A host's IP frames: headers, points, times, packet types, digests of all their bytes, which frames they are."""
+class _Frames(NamedTuple):
+    """A host's IP frames: headers in parts, points, times, packet types, digests of all their bytes, and which."""
+
+    parts: list[Packets]
+    point: Column
+    time_ns: Column
+    kind: Column
+    digest: Column
+    frame: Column
+
+
+def _frames(capture: HostCapture, numbers: PointNumbers, *, keys: bool) -> _Frames:
+    """Of a host; their packets' `keys` are for its hooks alone."""
     frames = capture.frames
     starts, ends = frames.offset[:-1], frames.offset[1:]
-    packets, times, kind, interface = decode_frames(frames.data, starts, ends), *_told(frames, slice(None))
-    kept = np.flatnonzero(packets.version > 0)
-    if len(kept) < len(packets):
-        packets, starts, ends = packets.select(kept), starts[kept], ends[kept]
-        times, kind, interface = _told(frames, kept)
-    digest = whole_digest(frames.data, starts, ends - starts)
+    parts, kept, begin = [], [np.empty(0, np.int32)], 0
+    for part in decoded_in_parts(frames.data, starts, ends, keys=keys):
+        rows = np.flatnonzero(part.version > 0)
+        kept.append((rows + begin).astype(np.int32))
+        begin += len(part)
+        parts.append(part if len(rows) == len(part) else part.select(rows))
+    frame = np.concatenate(kept)
+    whole = len(frame) == len(frames)
+    told: tuple[Column, ...] = (starts, ends, frames.time_ns, frames.kind, frames.interface)
+    first, end, times, kind, interface = told if whole else (column[frame] for column in told)
+    digest = whole_digest(frames.data, first, end - first)
+    return _Frames(parts, _points(capture, numbers, interface, kind == OUTGOING), times, kind, digest, frame)
+
+
+def _points(capture: HostCapture, numbers: PointNumbers, interface: Column, out: Column) -> Column:
+    """The number of the point where each frame was seen."""
     first, inverse = distinct(interface)
-    interfaces = interface[first]
     both = [
-        [
-            numbers.of(Point(capture.host, wire_name(capture, number), way))
-            for way in ("in", "out")
-        ]
-        for number in interfaces.tolist()
-    ]  # fmt: skip
-    point = np.array(both, np.int32).reshape(-1, 2)[inverse, (kind == OUTGOING).astype(np.int8)]
-    return packets, point, times, kind, digest, kept
-
-
-def _told(frames: Frames, where: slice | Column) -> tuple[Column, Column, Column]:
-    return frames.time_ns[where], frames.kind[where], frames.interface[where]
+        [numbers.of(Point(capture.host, wire_name(capture, number), way)) for way in ("in", "out")]
+        for number in interface[first].tolist()
+    ]
+    return np.array(both, np.int32).reshape(-1, 2)[inverse, out.astype(np.int8)]
 
 
 def _network(found: HostPasses) -> Column:

@@ -16,7 +16,7 @@ import numpy as np
 from netemu.record.capture import OTHERHOST, HostCapture
 from netemu.record.decode.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.decode.points import PointNumbers
-from netemu.record.decode.rows import Column, arranged, mix, ranges
+from netemu.record.decode.rows import Column, arranged, mix, ranges, rising, row_kind
 from netemu.record.join.fragment_timers import FragmentTimers
 from netemu.record.join.fragments import Told, is_fragment, left_in_parts, payloads
 from netemu.record.join.loopback import Copies, own_copies
@@ -89,7 +89,8 @@ def tie(
     seen = sightings(captures, found, numbers)
     passes = _all_passes(found, seen)
     came, left, out, copies, odd_hosts = _join_hosts(captures, passes, seen, numbers)
-    enters = np.full(seen.wires, -1, np.int64)
+    counted = row_kind(len(seen) + len(passes))
+    enters = np.full(seen.wires, -1, counted)
     enters[came[came >= 0]] = np.flatnonzero(came >= 0)
     claimed = np.zeros(seen.wires, np.bool_)
     claimed[left[left >= 0]] = True
@@ -100,12 +101,17 @@ def tie(
     senders, receivers, odd_wires = join_wires(seen, Segments.of(seen, segment_of))
     claimed[receivers] = True
     follows = seen.kind[receivers] != OTHERHOST
-    senders, receivers = senders[follows], receivers[follows]
-    senders = np.concatenate([senders, seen.wires + lone[parts.place]])
-    leads_count = np.bincount(senders, minlength=seen.wires + len(passes))
-    leads_first = np.cumsum(leads_count) - leads_count
-    leads = np.empty(len(senders), np.int64)  # one sender's stand together, and in order
-    leads[leads_first[senders] + _ranks_in_runs(senders)] = np.concatenate([receivers, parts.row])
+    if not follows.all():
+        senders, receivers = senders[follows], receivers[follows]
+    if len(parts.row):
+        senders = np.concatenate([senders, seen.wires + lone[parts.place]])
+        receivers = np.concatenate([receivers, parts.row])
+    leads_count = np.bincount(senders, minlength=seen.wires + len(passes)).astype(counted)
+    leads_first = np.cumsum(leads_count, dtype=counted)
+    leads_first -= leads_count
+    leads = receivers.astype(counted)
+    if not rising(senders):
+        leads[leads_first[senders] + _ranks_in_runs(senders)] = receivers  # one sender's stand together, and in order
     seen = _past_extensions(found, passes, seen, came, left)
     timers = FragmentTimers.of([capture.host for capture in captures], topology)
     together = put_together(seen, passes.host, came, last, passes.last_stage, timers)
@@ -155,7 +161,8 @@ def _join_hosts(
     came, left, out = (np.full(len(passes), -1, np.int64) for _ in range(3))
     if not len(passes):
         return came, left, out, own_copies(seen, passes, came), np.empty(0, np.int64)
-    mine = np.flatnonzero(seen.kind != OTHERHOST)
+    tracing = np.bincount(passes.host, minlength=len(seen.hosts)) > 0
+    mine = np.flatnonzero((seen.kind != OTHERHOST) & tracing[seen.host_of_points()][seen.point[: seen.wires]])
     order, waiting = arranged(_coded(seen.packets.key[mine], seen.point[mine]))
     mine = mine[order]
     comes = np.flatnonzero((passes.start == START_CODE["prerouting"]) & (passes.arrived != 0))

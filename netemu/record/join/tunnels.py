@@ -187,6 +187,8 @@ def _code(digest: Column, host: int, number: Column, length: Column) -> Column:
 
 
 def _joined(laid: Laid, seen: Sightings, inner: _Side, outer: _Side) -> Tunnels:
+    if not len(inner.row) and not len(outer.row):
+        return Tunnels(*(np.empty(0, np.int64),) * 7)
     position = np.full(len(seen), -1, np.int64)
     position[laid.rows] = np.arange(len(laid.rows))
     journey = np.append(np.repeat(np.arange(len(laid)), np.diff(laid.offset)), -1)

@@ -116,8 +116,12 @@ def _in_step(seen: Sightings, segments: Segments) -> _InStep:
         done[points] = True
         for out, others in followed.items():
             if others:
+                others.sort(key=lambda other: int(rows_at[other][0]))
+                came = np.stack([rows_at[other] for other in others], axis=1)
+                if len({seen.points[other].host for other in others}) < len(others):  # a host's are mixed
+                    came.sort(axis=1)
                 pairs[0].append(np.repeat(rows_at[out], len(others)))
-                pairs[1].append(np.sort(np.stack([rows_at[other] for other in others], axis=1)).reshape(-1))
+                pairs[1].append(came.reshape(-1))
     return _InStep(pairs, np.flatnonzero(~done[seen.point[: seen.wires]]) if done.any() else None)
 
 
@@ -146,8 +150,7 @@ def _rows_of_points(seen: Sightings) -> dict[int, Column]:
         if point.stage is None:
             mine.setdefault(point.host, []).append(number)
     found: dict[int, Column] = {}
-    edges = np.searchsorted(seen.host_of_frames(), np.arange(len(seen.hosts) + 1))
-    for host, first, end in zip(seen.hosts, edges[:-1], edges[1:], strict=True):
+    for host, first, end in zip(seen.hosts, seen.edges[:-1].tolist(), seen.edges[1:].tolist(), strict=True):
         numbers = mine.get(host, [])
         for number in numbers if len(numbers) <= _POINTS_LOOKED_FOR else []:
             found[number] = np.flatnonzero(seen.point[first:end] == number) + first
