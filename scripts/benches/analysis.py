@@ -4,7 +4,9 @@ Two cases, each of one UDP packet and as many more of its kind as asked, differi
 made up beforehand. `wires`: A sends to a group, and B, C and D get it: four wire points and nothing else. `hooks`: A
 sends through router B to C: four wire points, and the trace of B's hooks as Linux 6.18 sends it. Each size is measured
 in a process of its own, so that its peak memory is its own. netemu and tshark have one thread each: their CPU seconds
-are what the clock says on a machine that does nothing else, and are compared wherever others work beside.
+are what the clock says on a machine that does nothing else, and are compared wherever others work beside. They are run
+in turn, as often as asked: a machine that slows down slows both. Figures are medians, and so is how many times as long
+tshark took as the run of netemu before it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import NamedTemporaryFile
 from typing import Any
 
@@ -41,6 +46,8 @@ fast as tshark, on as many frames; and how much longer a sighting may take than 
 SIZES = {"wires": (2500, 25_000, 250_000, 1_000_000), "hooks": (1100, 10_000, 100_000, 450_000)}
 """How many packets are measured of each case: 10,000 to 4 million sightings."""
 PORT, IP_ID, PAYLOAD, TRACE_ID = 0x1234, 0x4321, b"MARKMARK", 0x0FEDCBA9
+Found = dict[str, list[dict[str, float]]]
+"""Of each case the figures of each size."""
 EXPECTED: dict[str, tuple[dict[str, Any], ...]] = {}
 EXPECTED["wires"] = (
     {"at": "A:eth0 out", "ttl": 64},
@@ -154,7 +161,7 @@ def measure(case: str, packets: int, flows: int) -> dict[str, float]:
     }
 
 
-def tshark(packets: int, flows: int) -> tuple[float, float]:
+def tshark(packets: int, flows: int) -> dict[str, float]:
     """Seconds, and CPU seconds, that tshark takes to print six fields of one of the four files: one point's frames."""
     captures, _ = made_up("wires", packets, flows)
     (a,) = [capture for capture in captures if capture.host == "A"]
@@ -175,7 +182,7 @@ def tshark(packets: int, flows: int) -> tuple[float, float]:
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         took, spent = time.perf_counter() - start, _spent_by_children() - spent
     assert done.stdout.count(b"\n") == packets, "tshark did not read every frame"
-    return took, spent
+    return {"took": took, "spent": spent}
 
 
 def _spent_by_children() -> float:
@@ -188,7 +195,7 @@ def grown(found: list[dict[str, float]]) -> float:
     return found[-1]["us_a_sighting"] / min(each["us_a_sighting"] for each in found)
 
 
-def missed_goals(case: str, found: list[dict[str, float]], tshark_s: float | None) -> list[str]:
+def missed_goals(case: str, found: list[dict[str, float]], times: float | None) -> list[str]:
     """Which goals are missed, in words, in CPU seconds. Of other than four million sightings, their share is asked."""
     missed = []
     largest = found[-1]
@@ -204,30 +211,47 @@ def missed_goals(case: str, found: list[dict[str, float]], tshark_s: float | Non
         missed.append(
             f"{case}: a sighting takes {grown(found):.2f} times what it takes in another size, more than {GROWTH}"
         )
-    if tshark_s is not None and tshark_s < TSHARK * largest["cpu_s"]:
-        times = tshark_s / largest["cpu_s"]
+    if times is not None and times < TSHARK:
         missed.append(f"{case}: {times:.2f} times as fast as tshark reading one of the four files, not {TSHARK:.0f}")
     return missed
 
 
-def sizes_of(case: str, asked: argparse.Namespace) -> list[dict[str, float]]:
-    """Each size of a case in a process of its own, told as it comes."""
-    found = []
-    for packets in asked.packets or SIZES[case]:
-        command = [sys.executable, __file__, "--here", "--packets", str(packets), "--flows", str(asked.flows)]
-        command += ["--case", case]
-        found.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
-        if not asked.json:
-            each = found[-1]
-            print(
-                f"{case}  {each['packets']:>9} packets  {each['sightings']:>9} sightings  {each['cpu_s']:7.2f} s CPU"
-                f" ({each['checks_cpu_s']:.2f} s of it ten expectations)  {each['wall_s']:7.2f} s"
-                f"  {each['us_a_sighting']:5.2f} us a sighting  {each['peak_mib']:>6} MiB",
-                flush=True,
-            )
-    if not asked.json:
-        print(f"{case}  a sighting of the largest size takes {grown(found):.2f} times the least of all (aim {GROWTH})")
-    return found
+def one_run(case: str, packets: int, flows: int) -> dict[str, float]:
+    """One size in a process of its own: what a process holds at most counts in what it was made by."""
+    command = [sys.executable, __file__, "--here", case, "--packets", str(packets), "--flows", str(flows)]
+    told: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return told
+
+
+def middle(runs: list[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure."""
+    return {key: median(each[key] for each in runs) for key in runs[0]}
+
+
+def told(case: str, found: list[dict[str, float]]) -> str:
+    """A line for each size of a case, and how it grows."""
+    lines = [
+        f"{case}  {each['packets']:>9.0f} packets  {each['sightings']:>9.0f} sightings  {each['cpu_s']:7.2f} s CPU"
+        f" ({each['checks_cpu_s']:.2f} s of it ten expectations)  {each['wall_s']:7.2f} s"
+        f"  {each['us_a_sighting']:5.2f} us a sighting  {each['peak_mib']:>6.0f} MiB"
+        for each in found
+    ]
+    grows = f"{case}  a sighting of the largest size takes {grown(found):.2f} times the least of all (aim {GROWTH})"
+    return "\n".join([*lines, grows])
+
+
+def measured(sizes: dict[str, Sequence[int]], flows: int, runs: int) -> tuple[Found, list[float] | None]:
+    """Each size's medians; then of tshark seconds, CPU seconds, and how many times netemu's CPU these are."""
+    ours: dict[tuple[str, int], list[dict[str, float]]] = {}
+    theirs: list[tuple[float, float, float]] = []
+    for _ in range(runs):
+        for case, packets in [(case, packets) for case, several in sizes.items() for packets in several]:
+            ours.setdefault((case, packets), []).append(one_run(case, packets, flows))
+            if case == "wires" and packets == sizes[case][-1] and shutil.which("tshark"):
+                took, spent = one_run("tshark", packets, flows).values()
+                theirs.append((took, spent, spent / ours[case, packets][-1]["cpu_s"]))
+    found = {case: [middle(ours[case, packets]) for packets in sizes[case]] for case in sizes}
+    return found, [median(each) for each in zip(*theirs, strict=True)] or None
 
 
 def main() -> int:
@@ -237,32 +261,38 @@ def main() -> int:
     parser.add_argument("--case", choices=tuple(SIZES), help="one case alone")
     parser.add_argument("--packets", type=int, nargs="+", help="other sizes")
     parser.add_argument("--flows", type=int, default=100)
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--runs", type=int, default=3, help="how often each is measured")
+    parser.add_argument("--here", choices=(*SIZES, "tshark"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.here:
-        print(json.dumps(measure(asked.case, asked.packets[0], asked.flows)))
+        here = tshark if asked.here == "tshark" else partial(measure, asked.here)
+        print(json.dumps(here(asked.packets[0], asked.flows)))
         return 0
     cases = [asked.case] if asked.case else list(SIZES)
-    found = {case: sizes_of(case, asked) for case in cases}
-    wires = found.get("wires")
-    there = wires and shutil.which("tshark")
-    took, spent = tshark(int(wires[-1]["packets"]), asked.flows) if wires and there else (None, None)
-    missed = [each for case in cases for each in missed_goals(case, found[case], spent if case == "wires" else None)]
+    found, peer = measured({case: asked.packets or SIZES[case] for case in cases}, asked.flows, asked.runs)
+    took, spent, times = peer or (None, None, None)
+    missed = [each for case in cases for each in missed_goals(case, found[case], times if case == "wires" else None)]
     if asked.json:
-        told = {"sizes": found.get("hooks", []), "wires": wires or [], "tshark_s": took, "tshark_cpu_s": spent}
-        print(json.dumps(told | {"missed": missed}))
+        figures = {"runs": asked.runs, "sizes": found.get("hooks", []), "wires": found.get("wires", [])}
+        beside = {"tshark_s": took, "tshark_cpu_s": spent, "tshark_times": times}
+        print(json.dumps(figures | beside | {"missed": missed}))
         return bool(missed)
-    if took is not None and spent is not None and wires:
-        times = spent / wires[-1]["cpu_s"]
-        print(
-            f"tshark -T fields, one of the four files: {took:.1f} s, {spent:.1f} s CPU, {times:.2f} times netemu's"
-            f" CPU (aim {TSHARK:.0f})"
-        )
-    elif wires:
-        print("tshark is not installed, so not measured: apt-get install -y --no-install-recommends tshark")
+    for line in [*(told(case, found[case]) for case in cases), *beside_tshark(cases, peer)]:
+        print(line)
     for each in missed:
         print(f"missed: {each}")
     return bool(missed)
+
+
+def beside_tshark(cases: Sequence[str], peer: list[float] | None) -> list[str]:
+    """A line on tshark, if it was to be measured."""
+    if "wires" not in cases:
+        return []
+    if peer is None:
+        return ["tshark is not installed, so not measured: apt-get install -y --no-install-recommends tshark"]
+    took, spent, times = peer
+    beside = f"{times:.2f} times netemu's CPU (aim {TSHARK:.0f})"
+    return [f"tshark -T fields, one of the four files: {took:.1f} s, {spent:.1f} s CPU, {beside}"]
 
 
 if __name__ == "__main__":
