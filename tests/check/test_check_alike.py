@@ -140,3 +140,23 @@ def test_a_packet_that_never_came_to_a_point_is_of_another_kind_than_any_that_di
     numbers = Alike(Chosen(journeys, np.arange(4))).kinds(expectation).tolist()
     assert numbers[1] == numbers[2]
     assert len({numbers[0], numbers[1], numbers[3]}) == 3
+
+
+@pytest.mark.parametrize("at_once", [2, 3, alike.AT_ONCE])
+def test_kinds_are_of_the_address_that_is_asked_and_of_all_else(at_once, monkeypatch):
+    monkeypatch.setattr(alike, "AT_ONCE", at_once)
+    scene = Scene()
+    a = scene.host("A", eth0="lan")
+    for number in range(8):
+        packet = udp(f"192.168.0.1:{4000 + number % 2}", "192.168.0.2:53", b"x", ip_id=number)
+        a.wire("eth0", "out", packet.but(ttl=64 - number // 4))
+    mine = Alike(Chosen(scene.record().journeys, np.arange(8)))
+
+    def numbers(**asked: object) -> list[int]:
+        found = mine.kinds(PacketExpectation(traffic="all", packet="request.all", at="A:eth0 out", **asked)).tolist()
+        return [found.index(each) for each in found]
+
+    assert numbers(ttl=64) == [0, 0, 0, 0, 4, 4, 4, 4]
+    assert numbers(src="192.168.0.1:4000") == [0, 1, 0, 1, 4, 5, 4, 5]
+    assert numbers(src="192.168.0.1:4000", dst="192.168.0.2:53") == [0, 1, 0, 1, 4, 5, 4, 5]
+    assert numbers(src="192.168.0.1", dst="192.168.0.2:54") == [0, 0, 0, 0, 4, 4, 4, 4]

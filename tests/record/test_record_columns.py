@@ -15,8 +15,10 @@ from record_plain_journeys import plain_journeys, unquoted
 from record_plain_passes import plain_passes
 from record_scenes import any_captures, told_pass
 
+from netemu.record import shown
+from netemu.record.decode import packets
 from netemu.record.flows import read_entries
-from netemu.record.frames import Frames
+from netemu.record.frames import Datagrams, Frames
 from netemu.record.join import forest
 from netemu.record.journeys import journeys
 from netemu.record.record import build_record
@@ -42,11 +44,25 @@ def test_journeys_are_those_of_the_plain_joins(dice: random.Random):
 
 @settings(max_examples=60, deadline=None)
 @given(DICE)
-def test_journeys_laid_out_two_at_a_time_are_those_of_the_plain_joins(dice: random.Random):
+def test_journeys_and_flows_are_the_same_two_at_a_time(dice: random.Random):
     captures, segment_of = any_captures(dice)
-    with patch.object(forest, "AT_ONCE", 2):
-        found = [unquoted(each) for each in journeys(captures, segment_of)]
-    assert found == plain_journeys(captures, segment_of)
+    whole = build_record(captures, segment_of)
+    with patch.object(forest, "AT_ONCE", 2), patch.object(packets, "AT_ONCE", 2), patch.object(shown, "AT_ONCE", 2):
+        joined, found = journeys(captures, segment_of), build_record(captures, segment_of)
+        assert [unquoted(each) for each in joined] == plain_journeys(captures, segment_of)
+    assert list(found.journeys) == list(whole.journeys)
+    assert [(each.id, each.original) for each in found.flows] == [(each.id, each.original) for each in whole.flows]
+
+
+@settings(max_examples=60, deadline=None)
+@given(DICE)
+def test_journeys_are_those_of_the_plain_joins_where_some_hosts_do_not_trace(dice: random.Random):
+    captures, segment_of = any_captures(dice)
+    for capture in captures:
+        if dice.random() < 0.5:
+            capture.trace = Datagrams.of()
+    found = journeys(captures, segment_of)
+    assert [unquoted(each) for each in found] == plain_journeys(captures, segment_of)
 
 
 @settings(max_examples=100, deadline=None)

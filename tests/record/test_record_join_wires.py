@@ -84,3 +84,14 @@ def test_a_segment_in_step_leaves_nothing_to_look_for_and_one_that_lost_a_frame_
     assert rest is not None
     assert [str(seen.points[point]) for point in seen.point[rest]] == ["B:eth1 out"] * 3 + ["C:eth0 in"] * 2
     assert sum(map(len, pairs(scene)[0].values())) == 5
+
+
+def test_two_interfaces_of_one_host_get_a_frame_in_the_order_in_which_they_got_it(monkeypatch: pytest.MonkeyPatch):
+    scene = Scene()
+    a, b = scene.host("A", eth0="lan"), scene.host("B", eth0="lan", eth1="lan")
+    for number, order in enumerate([("eth0", "eth1"), ("eth1", "eth0")]):
+        packet = udp("10.0.0.1:4000", "10.0.0.255:53", bytes([number]), ip_id=5)
+        a.wire("eth0", "out", packet)
+        for interface in order:
+            b.wire(interface, "in", packet)
+    assert pairs(scene) == told_by_bytes(scene, monkeypatch) == ({0: [2, 3], 1: [4, 5]}, [])

@@ -116,7 +116,6 @@ def _in_step(seen: Sightings, segments: Segments) -> _InStep:
         done[points] = True
         for out, others in followed.items():
             if others:
-                others.sort(key=lambda other: int(rows_at[other][0]))
                 came = np.stack([rows_at[other] for other in others], axis=1)
                 if len({seen.points[other].host for other in others}) < len(others):  # a host's are mixed
                     came.sort(axis=1)
