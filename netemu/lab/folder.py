@@ -55,8 +55,8 @@ def base() -> Path:
             refused.append(f"{name}{place} {why}")
         else:
             return Path(place) / "netemu"
-    above = next((path for path in Path(home).parents if path.exists()), None)
-    if above is not None and not Path(home).exists() and not _unfit(above):
+    above = next((path for path in Path(home).parents if os.path.exists(path)), None)  # False where nobody may look
+    if above is not None and not os.path.exists(home) and not _unfit(above):
         Path(home).mkdir(parents=True, mode=0o700)
         return Path(home) / "netemu"
     raise PrivilegeError(

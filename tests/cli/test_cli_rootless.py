@@ -237,6 +237,16 @@ def test_a_user_without_a_private_folder_is_told_which_variable_names_one(user):
     assert told["remedy"].endswith(f"sudo install -d -m 700 -o {user.uid} /run/user/{user.uid}")
 
 
+def test_a_home_that_the_user_may_not_look_into_is_told_as_such(user, tmp_path: Path):
+    """As root's is where su or setpriv leave HOME as it was."""
+    tmp_path.chmod(0o700)
+    user.environment |= {"HOME": str(tmp_path)}
+    user.environment.pop("XDG_RUNTIME_DIR")
+    done = user.netemu("ls")
+    assert done.returncode == 4, done.stderr
+    assert f"{tmp_path}/.local/state can't be looked at (Permission denied)" in done.stderr
+
+
 def state_folder(done: subprocess.CompletedProcess[str]) -> dict:
     return next(each for each in json.loads(done.stdout)["features"] if each["name"] == "private folder")
 
