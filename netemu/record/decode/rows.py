@@ -77,10 +77,10 @@ def digest(matrix: Column, seed: int = 0) -> Column:
     if spare:
         matrix = np.pad(matrix, ((0, 0), (0, spare)))
     words = np.ascontiguousarray(matrix).view(np.uint64)
-    total, spare = np.full(len(words), seed, np.uint64), np.empty(len(words), np.uint64)
+    total, room = np.full(len(words), seed, np.uint64), np.empty(len(words), np.uint64)
     for place in range(words.shape[1]):
         total ^= words[:, place]
-        _scatter(total, spare)
+        _scatter(total, room)
     return total
 
 
@@ -100,12 +100,12 @@ def _mixed(numbers: Column, place: int) -> Column:
     return mixed
 
 
-def _scatter(numbers: Column, spare: Column) -> None:
-    """Scatter each number over all 64 bits, where it stands; 0 stays 0. `spare` is room for as many."""
+def _scatter(numbers: Column, room: Column) -> None:
+    """Scatter each number over all 64 bits, where it stands; 0 stays 0. There is `room` for as many."""
     for odd, bits in zip(_ODD, _SHIFTS, strict=True):
         numbers *= odd
-        np.right_shift(numbers, bits, out=spare)
-        numbers ^= spare
+        np.right_shift(numbers, bits, out=room)
+        numbers ^= room
 
 
 def whole_digest(data: Column, starts: Column, lengths: Column) -> Column:

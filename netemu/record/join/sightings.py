@@ -13,7 +13,7 @@ from netemu.record.capture import OUTGOING, HostCapture
 from netemu.record.decode.checksums import WORDS
 from netemu.record.decode.packets import Packets, concatenate, decoded_in_parts
 from netemu.record.decode.points import PointNumbers, wire_name
-from netemu.record.decode.rows import Column, distinct, whole_digest
+from netemu.record.decode.rows import Column, concatenated, distinct, whole_digest
 from netemu.record.frames import offsets
 from netemu.record.join.checksums import RecordChecksums
 from netemu.record.join.passes import HostPasses, hook_conntrack
@@ -29,18 +29,16 @@ _BYTE_ORDER: Literal["little", "big"] = "little" if np.little_endian else "big"
 class Sightings:
     """One row a sighting; rows below `wires` are frames, in the order of `hosts` and of their taps.
 
-    Those of host i are the rows from edges[i] to edges[i + 1].
-    `point` numbers `points`. Of frames: `time_ns`, `kind` (sockaddr_ll's packet type), `digest` of all of its bytes,
-    and the `frame` of its host's capture that it is. Of hooks, whose rows count from `wires` on: `ct` (-1 or a number
-    of `states`), `ct_id`, the turns before it, which number `met`; where in its host's trace its network header is
-    (`network`), and how much further on its transport header (`transport`, 0 for none). `captures` are in the order
-    of `hosts`.
+    Those of host i are the rows from edges[i] to edges[i + 1]. `point` numbers `points`. Of frames: `time_ns`, `kind`
+    (sockaddr_ll's packet type), `digest` of all of its bytes, and the `frame` of its host's capture that it is. Of
+    hooks, whose rows count from `wires` on: `ct` (-1 or a number of `states`), `ct_id`, the turns before it, which
+    number `met`; where in its host's trace its network header is (`network`), and how much further on its transport
+    header (`transport`, 0 for none). `captures` are in the order of `hosts`.
     """
 
     captures: tuple[HostCapture, ...]
     hosts: tuple[str, ...]
     points: tuple[Point, ...]
-    wires: int
     edges: Column
     point: Column
     packets: Packets
@@ -61,6 +59,11 @@ class Sightings:
 
     def __len__(self) -> int:
         return len(self.point)
+
+    @property
+    def wires(self) -> int:
+        """How many of the rows are frames."""
+        return int(self.edges[-1])
 
     def sighting(self, row: int) -> Sighting:
         """One sighting as a value of its own."""
@@ -101,7 +104,7 @@ class Sightings:
             capture.frames.length[self.frame[first:end]]
             for capture, first, end in zip(self.captures, self.edges[:-1], self.edges[1:], strict=True)
         ]
-        return joined(parts, np.int32)
+        return concatenated(parts, np.int32)
 
     def host_of_points(self) -> Column:
         """The number of each point's host, as in `hosts`."""
@@ -145,38 +148,32 @@ def sightings(captures: Sequence[HostCapture], found: Sequence[HostPasses], numb
         np.array([*(state_number[state] for state in each.states), -1], np.int32)[each.ct]  # -1 is the last one
         for each in found
     ]
-    frame = joined([each.frame for each in wires], np.int32)
-    network = joined([_network(each) for each in found], np.int64)
+    frame = concatenated([each.frame for each in wires], np.int32)
+    network = concatenated([_network(each) for each in found], np.int64)
     packets = concatenate([*(part for each in wires for part in each.parts), *(each.packets for each in found)])
     counts = [len(each.frame) for each in wires], [len(each.stage) for each in found]
     return Sightings(
         tuple(captures),
         tuple(capture.host for capture in captures),
         tuple(numbers.points),
-        len(frame),
         offsets(np.array(counts[0], np.int64)),
-        joined([*(each.point for each in wires), *points], np.min_scalar_type(len(numbers.points)).type),
+        concatenated([*(each.point for each in wires), *points], np.min_scalar_type(len(numbers.points)).type),
         packets,
-        joined([each.time_ns for each in wires], np.int64),
-        joined([each.kind for each in wires], np.uint8),
-        joined([each.digest for each in wires], np.uint64),
+        concatenated([each.time_ns for each in wires], np.int64),
+        concatenated([each.kind for each in wires], np.uint8),
+        concatenated([each.digest for each in wires], np.uint64),
         frame,
-        joined(ct, np.int32),
-        joined([each.ct_id for each in found], np.int64),
-        joined([each.turns_first + turns_before[place] for place, each in enumerate(found)], np.int64),
-        joined([each.turns_count for each in found], np.int64),
-        joined([each.turns + met_before[place] for place, each in enumerate(found)], np.int32),
+        concatenated(ct, np.int32),
+        concatenated([each.ct_id for each in found], np.int64),
+        concatenated([each.turns_first + turns_before[place] for place, each in enumerate(found)], np.int64),
+        concatenated([each.turns_count for each in found], np.int64),
+        concatenated([each.turns + met_before[place] for place, each in enumerate(found)], np.int32),
         network,
-        joined([_transport_behind(each) for each in found], np.int32),
+        concatenated([_transport_behind(each) for each in found], np.int32),
         tuple(states),
         tuple(turn for each in found for turn in each.met),
         RecordChecksums(captures, counts[0], frame, counts[1], network, packets.proto[len(frame) :]),
     )
-
-
-def joined(parts: Sequence[Column], kind: type[np.generic]) -> Column:
-    """All parts' values, one part after another."""
-    return np.concatenate([np.empty(0, kind), *parts], dtype=kind, casting="unsafe")
 
 
 class _Frames(NamedTuple):

@@ -16,14 +16,14 @@ import numpy as np
 from netemu.record.capture import OTHERHOST, HostCapture
 from netemu.record.decode.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.decode.points import PointNumbers
-from netemu.record.decode.rows import Column, arranged, mix, ranges, rising, row_kind
+from netemu.record.decode.rows import Column, arranged, concatenated, mix, ranges, rising, row_kind
 from netemu.record.join.fragment_timers import FragmentTimers
 from netemu.record.join.fragments import Told, is_fragment, left_in_parts, payloads
 from netemu.record.join.loopback import Copies, own_copies
 from netemu.record.join.passes import HostPasses
 from netemu.record.join.reassembly import Reassembly, put_together
 from netemu.record.join.sayings import LEAVES, START_CODE
-from netemu.record.join.sightings import Sightings, joined, retold, sightings
+from netemu.record.join.sightings import Sightings, retold, sightings
 from netemu.record.join.wires import Member, Segments, join_wires
 from netemu.topology.points import Point
 
@@ -130,22 +130,22 @@ def _ranks_in_runs(values: Column) -> Column:
 def _all_passes(found: Sequence[HostPasses], seen: Sightings) -> Passes:
     hooks_before = seen.wires + np.cumsum([0, *(len(each.stage) for each in found)])
     turns_before = np.cumsum([0, *(len(each.turns) for each in found)])
-    first = joined([each.first + hooks_before[place] for place, each in enumerate(found)], np.int64)
-    count = joined([each.count for each in found], np.int64)
-    stage = joined([each.stage for each in found], np.int8)
+    first = concatenated([each.first + hooks_before[place] for place, each in enumerate(found)], np.int64)
+    count = concatenated([each.count for each in found], np.int64)
+    stage = concatenated([each.stage for each in found], np.int8)
     last_stage = np.full(len(first), -1, np.int8)
     some = count > 0
     last_stage[some] = stage[(first + count)[some] - 1 - seen.wires]
     return Passes(
         np.repeat(np.arange(len(found)), [len(each.start) for each in found]),
-        joined([each.start for each in found], np.uint8),
+        concatenated([each.start for each in found], np.uint8),
         first,
         count,
-        joined([each.rest_first + turns_before[place] for place, each in enumerate(found)], np.int64),
-        joined([each.rest_count for each in found], np.int64),
-        joined([each.arrived for each in found], np.uint64),
-        joined([each.iif for each in found], np.int64),
-        joined([each.oif for each in found], np.int64),
+        concatenated([each.rest_first + turns_before[place] for place, each in enumerate(found)], np.int64),
+        concatenated([each.rest_count for each in found], np.int64),
+        concatenated([each.arrived for each in found], np.uint64),
+        concatenated([each.iif for each in found], np.int64),
+        concatenated([each.oif for each in found], np.int64),
         last_stage,
     )
 
