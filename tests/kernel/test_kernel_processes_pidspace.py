@@ -261,6 +261,27 @@ def test_a_killed_holder_leaves_no_process_and_what_it_named_is_removed(tmp_path
     assert others.is_symlink(), "a link that no longer points to ours is somebody else's"
 
 
+@pytest.mark.parametrize("unread", [False, True])
+async def test_what_a_lab_named_last_is_removed_though_process_1_had_more_to_say(tmp_path, unread):
+    """It finds the lab gone when it reports an end, before it has read all (or by ECONNRESET, had the lab not)."""
+    links = [tmp_path / str(number) for number in range(8)]
+    pids = PidSpace()
+    process = await pids.start(["sleep", "1000"], (0, 1, 2))
+    if unread:
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for(pids._dialogue.sock.fileno())  # not read, as this does not go back to the event loop
+    os.kill(pids.process.pid, signal.SIGSTOP)
+    for link in links:
+        link.symlink_to("mine")
+        pids.remove_after(link=link, target="mine")
+    if not unread:
+        os.kill(process.pid, signal.SIGKILL)
+    pids._dialogue.close()
+    os.kill(pids.process.pid, signal.SIGCONT)
+    await pids.close()
+    assert [link.name for link in links if link.is_symlink()] == []
+
+
 def wait_for(fd: int) -> None:
 
     assert select.select([fd], [], [], 5)[0], "the process did not end"

@@ -50,7 +50,7 @@ class Server:
             while self._turn(woken):
                 pass
         except ConnectionError:
-            pass  # the lab is gone
+            self._hear_out()
 
     def _turn(self, woken: int) -> bool:
         """Wait for something to do, and do it; whether the lab is there still."""
@@ -67,6 +67,21 @@ class Server:
             elif fd in self.reports:
                 self._report(fd)
         return True
+
+    def _hear_out(self) -> None:
+        """Read what the lab had still said when it went: of that, only what is to be removed matters."""
+        while True:
+            try:
+                data, fds = receive(self.lab)
+            except ConnectionError:
+                continue  # told once, before what is there to be read: the lab had not read all of ours (net/unix)
+            for fd in fds:
+                os.close(fd)
+            if not data:
+                return
+            request = unpack(data)
+            if request.get("do") == "remove":
+                self.left.append(request)
 
     def _receive(self) -> bool:
         data, fds = receive(self.lab)
