@@ -51,6 +51,10 @@ up_to_date() { # whether the environment was set up here (it holds its own path)
   [ -e "$1" ] && [ -x "$venv/bin/python" ] && [ ! "$root/pyproject.toml" -nt "$1" ] && [ "$(<"$1")" = "$root" ]
 }
 
+compiled() { # Python's bytecode, which is not written on the way where nobody may, or PYTHONDONTWRITEBYTECODE is set
+  "$venv/bin/python" -m compileall -q "$root/netemu" >&2 || say "netemu's bytecode could not be written, going on"
+}
+
 setup() {
   local extra=$1 stamp=$venv/.set-up${1:+-$1} missing=() python
   command -v nft >/dev/null || missing+=(nftables)
@@ -62,7 +66,10 @@ setup() {
   fi
   [ -e "$stamp" ] || python=$(find_python) || missing+=(python3 python3-venv)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
-  if up_to_date "$stamp"; then return; fi
+  if up_to_date "$stamp"; then
+    [ -z "$extra" ] || compiled # who changes the code would else compile it in every command
+    return
+  fi
   if [ -e "$venv" ] && ! [ -w "$venv" ]; then
     fail "$venv is another user's: run this as that user (root, as a rule: sudo $0)"
   fi
@@ -73,6 +80,7 @@ setup() {
   fi
   "$venv/bin/python" -m pip install -q --disable-pip-version-check -e "$root${extra:+[$extra]}" >&2 ||
     fail "pip could not install netemu into $venv"
+  compiled
   printf '%s\n' "$root" >"$venv/.set-up"
   printf '%s\n' "$root" >"$stamp"
 }

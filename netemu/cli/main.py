@@ -16,6 +16,8 @@ from netemu.cli.complaint import complain
 from netemu.cli.output import OutputError, guarded
 from netemu.cli.sections import Sections
 
+_THREADS = "OPENBLAS_NUM_THREADS"
+
 
 @click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="netemu")
@@ -40,6 +42,7 @@ cli.add_section("This machine", tending.doctor, tending.wipe, tending.completion
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     _stand_ready()
+    _spare_threads()
     code: Any = 0
     try:
         code = _command(arguments)
@@ -88,6 +91,15 @@ def _stand_ready() -> None:
         sys.stdout = guarded(sys.stdout)
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="replace")
+
+
+def _spare_threads() -> None:
+    """Have no threads for linear algebra, of which there is none here: numpy's would spin a while in every command.
+
+    OpenBLAS reads this process's environment as C has it; `os.environ`, which the lab's commands get, stays as it is.
+    """
+    if _THREADS not in os.environ:
+        os.putenv(_THREADS, "1")
 
 
 def _stop(number: int, _frame: object) -> NoReturn:

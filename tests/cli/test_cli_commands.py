@@ -380,6 +380,28 @@ def test_help_comes_without_the_heavy_imports():
     assert "Exit codes: 0 pass, 1 fail" in " ".join(done.stdout.split())
 
 
+THREADS = """
+import os
+from netemu.cli import main
+def command(_):
+    import numpy
+    print(len(os.listdir("/proc/self/task")))
+main._command = command
+main.main([])
+"""
+
+
+def test_numpy_has_no_threads_in_a_command_and_what_a_lab_runs_is_not_told_so(plain):
+    """OpenBLAS, where numpy has that, would begin one for each other core."""
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+    assert netemu("up", plain).returncode == 0
+    try:
+        assert "OPENBLAS" not in netemu("exec", "plain", "A", "env").stdout
+    finally:
+        netemu("down", "plain")
+
+
 def test_a_reader_that_stops_early_makes_no_noise():
     done = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m netemu run nodeport | head -1"], capture_output=True, text=True, check=False
