@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -127,6 +129,26 @@ def test_while_somebody_waits_nothing_is_left_alone(sources):
     with reader.hurried():
         patient.theirs.send(b"2")
         assert patient.looks(2)
+
+
+def _least_nice() -> int:
+    """What a thread of this process may have: without root, as a rule no less than it has."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -10)
+    except OSError:
+        return 0
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+def test_the_thread_has_priority_over_what_it_is_to_keep_up_with(sources):
+    _, _, source = sources
+    with ThreadPoolExecutor(1) as thread:
+        least = thread.submit(_least_nice).result()
+    source.theirs.send(b"1")
+    assert source.looks(1)
+    (thread,) = (each for each in threading.enumerate() if each.name == "netemu-taps")
+    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == least
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0
 
 
 class _Rests(threading.Event):

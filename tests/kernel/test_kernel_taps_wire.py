@@ -13,7 +13,7 @@ from veth_pair import LEFT, RIGHT, Pair, send
 from netemu.errors import UsageError
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.packet import FrameSource, What
-from netemu.kernel.taps.reader import Reader
+from netemu.kernel.taps.reader import PACE, Reader
 from netemu.kernel.taps.ring import Ring
 from netemu.kernel.taps.scapy_socket import PacketSocket
 from netemu.kernel.taps.wire import WireTap, new_nonce, send_canary, sending_socket
@@ -228,6 +228,22 @@ async def test_a_ring_is_not_crowded_by_blocks_that_were_handed_over_for_their_a
             while source._full() < blocks:
                 await asyncio.sleep(0.001)  # the kernel's timer hands the block over
         assert not source.crowded()
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize(("seconds", "patience"), [(0.01, PACE), (10, 0.12)])
+async def test_a_ring_that_fills_quickly_is_not_left_alone(pair: Pair, seconds: float, patience: float):
+    source = ring(pair.right)
+    try:
+        await pair.up()
+        source.drain()
+        while source._full() < 6:  # of 64: an eighth of the ring in 13 ms, or in 13 s
+            await send(pair, 1)
+            await asyncio.sleep(0.001)
+        source._looked = time.monotonic() - seconds
+        source.receive()
+        assert source.patience == patience
     finally:
         source.close()
 

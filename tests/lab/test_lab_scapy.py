@@ -101,8 +101,16 @@ async def test_a_host_is_traced_as_its_topology_says_and_what_is_left_out_is_sai
                 sock.sendto(b"x", ("10.0.0.2", 7))
     hooks = [seen for journey in record.journeys for seen in journey.sightings if str(seen.point) == "A@output"]
     assert len([seen for seen in hooks if seen.headers.proto == "udp"]) == stages
-    (note,) = [tap.note for tap in record.health if (tap.tap, tap.host) == ("hooks", "A")]
-    assert bool(note) == (trace != "all")
+    (health,) = [tap for tap in record.health if (tap.tap, tap.host) == ("hooks", "A")]
+    assert (bool(health.note), health.alive) == (trace != "all", True)
+
+
+async def test_a_host_that_does_not_trace_has_no_hook_where_packets_come_in():
+    topology, _ = loads(PAIR.replace("A: {", "A: {trace: off, "))
+    async with Lab(topology, record=True) as lab:
+        rules = {name: (await lab[name].run("nft", "list", "ruleset")).stdout for name in "AB"}
+    assert "hook prerouting" in rules["B"]
+    assert "hook prerouting" not in rules["A"]
 
 
 async def test_a_record_larger_than_its_memory_bound_is_whole(tmp_path):

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,8 @@ PACE, SLOW_PACE = 0.005, 0.02
 """Seconds from one look at the sockets to the next, and where all of them can be left alone for longer."""
 PATIENCE = 0.02
 """Seconds for which a socket is left alone of which little comes, and which has room for many times more."""
+_NICE = -10
+"""The thread's nice value where it may have that: beside who sends it would else get half a core, a slice at a time."""
 _TURNS = 16
 """How often one socket is taken from before the next one's turn."""
 
@@ -107,6 +109,8 @@ class Reader:
         self._bell = -1
 
     def _run(self) -> None:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)  # of a thread, in Linux: sched(7)
         while not self._ended:
             try:
                 rest = self._take()

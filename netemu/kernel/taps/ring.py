@@ -25,7 +25,7 @@ from netemu.kernel.taps.blocks import BLOCK_FRAMES, BLOCK_LENGTH, BLOCK_STATUS, 
 from netemu.kernel.taps.kept import Kept
 from netemu.kernel.taps.packet import CANARY, MACS, What, bind, dropped, set_option, unbound_socket
 from netemu.kernel.taps.packing import ENOUGH, FEWEST, area, rows_of
-from netemu.kernel.taps.reader import PACE
+from netemu.kernel.taps.reader import PACE, SLOW_PACE
 from netemu.kernel.taps.store import Room
 from netemu.record.frames import Frames
 
@@ -43,6 +43,8 @@ _PATIENCE = 0.12
 """Seconds for which a ring of this size may be left alone: 24 blocks, handed over for their age alone."""
 _CROWDED, _MOST = 1 / 4, 5 / 8
 """Parts of a ring: not to fill up, beside what is handed over for its age, while it is left alone; and in any case."""
+_QUICKLY = 1 / 8
+"""The part of a ring that may come until the next look; where more does, there are many looks."""
 _FIRST = 12
 """Words of a block before its first frame, where nobody has room of their own there (BLK_HDR_LEN, af_packet.c)."""
 _HEADS = [BLOCK_FRAMES, BLOCK_LENGTH, _FIRST]
@@ -179,7 +181,7 @@ class Ring:
     def _receive(self) -> bool:
         if self._map is None:
             return False
-        self._looked = time.monotonic()
+        since, self._looked = self._looked, time.monotonic()
         taken, full = 0, self._full()
         while full:
             for begin, end in _groups(self._words[self._next : self._next + full, BLOCK_FRAMES].tolist()):
@@ -192,7 +194,8 @@ class Ring:
             taken += full
             self._next = (self._next + full) % self.blocks
             full = 0 if self._next or taken >= self.blocks else self._full()
-        self.patience = _PATIENCE if self._roomy and taken < self.blocks // 2 else PACE
+        fills = taken * SLOW_PACE > self.blocks * _QUICKLY * (self._looked - since)
+        self.patience = _PATIENCE if self._roomy and not fills else PACE
         return bool(self._words[self._next, BLOCK_STATUS] & _FULL)
 
     def _full(self) -> int:

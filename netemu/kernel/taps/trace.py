@@ -55,11 +55,14 @@ def canary_address(name: str) -> str:
 
 
 def table(ask_conntrack: bool, tracing: Tracing = EVERYTHING, name: str = TAP_TABLE) -> str:
-    """The tap's nft table, as nft reads it. Canaries of other taps pass its first chain without a trace."""
+    """The tap's nft table, as nft reads it. Canaries of other taps pass its first chain without a trace.
+
+    Where nothing is to be traced there is no hook but the canary's: a packet passes each one at a price.
+    """
     lines = [f"table inet {name} {{", "flags owner;"]
     if tracing.kind == "first":
         lines += [_SEEN_SET.format(hook=hook, family=family) for hook in STARTS for family in (4, 6)]
-    for hook in STARTS:
+    for hook in STARTS if tracing.kind != "off" else ("output",):
         lines.append(f"chain {START}{hook} {{ type filter hook {hook} priority {START_PRIORITY}; policy accept;")
         if hook == "output":
             lines.append(f"ip daddr {canary_address(name)} ip protocol {CANARY_PROTOCOL} meta nftrace set 1 drop")
