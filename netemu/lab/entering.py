@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from netemu.kernel.spaces.forking import fork
 from netemu.kernel.spaces.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, die_with, setns
 from netemu.kernel.spaces.userspace import join_user_namespace
 from netemu.lab.asking import ask
@@ -52,7 +53,7 @@ def run(host: str, command: Sequence[str], environment: Mapping[str, str], descr
     terminal = Terminal() if has_terminal() else None
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_PASSED_ON, signal.SIGCHLD, signal.SIGWINCH})
     parent = os.pidfd_open(os.getpid())
-    child = os.fork()
+    child = fork()
     if child == 0:
         die_with(parent)
         if terminal is not None:

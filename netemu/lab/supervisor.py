@@ -18,6 +18,7 @@ from pathlib import Path
 
 from netemu.check.report import Report
 from netemu.errors import Interrupted
+from netemu.kernel.spaces.forking import fork
 from netemu.lab.control import ControlServer
 from netemu.lab.folder import LabFolder
 from netemu.lab.lab import Lab
@@ -40,7 +41,7 @@ def hold(topology: Topology, source: Source, present: Present, complain: Complai
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
     sys.stderr.flush()
-    child = os.fork()
+    child = fork()
     if child == 0:
         ours.close()
         _keep_only(0, 1, 2, theirs.fileno())

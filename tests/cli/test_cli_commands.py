@@ -380,6 +380,16 @@ def test_help_comes_without_the_heavy_imports():
     assert "Exit codes: 0 pass, 1 fail" in " ".join(done.stdout.split())
 
 
+def test_an_address_space_too_small_for_netemu_itself_is_told_before_anything_is_tried():
+    done = subprocess.run(["prlimit", f"--as={101 << 20}", *NETEMU, "ls"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == (
+        "netemu: out of memory: netemu takes 160 MiB of address space and is allowed 101: raise that (ulimit -v)\n"
+    )
+    enough = ["prlimit", f"--as={160 << 20}", *NETEMU, "ls"]
+    assert subprocess.run(enough, capture_output=True, check=False).returncode == 0
+
+
 THREADS = """
 import os
 from netemu.cli import main

@@ -14,6 +14,7 @@ from netemu.errors import UsageError
 from netemu.kernel.processes.ending import ended
 from netemu.kernel.processes.memory import memory_file, text_of
 from netemu.kernel.processes.pidspace import PidSpace
+from netemu.kernel.spaces.forking import no_more_processes
 from netemu.kernel.spaces.namespace import NetworkNamespace
 
 
@@ -77,6 +78,8 @@ def _start(
             )
     except (FileNotFoundError, PermissionError) as error:
         raise UsageError(f"host {net.name}: can't run {command[0]}: {error.strerror}") from error
+    except BlockingIOError as error:  # of fork(2): EAGAIN
+        raise no_more_processes(error) from error
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

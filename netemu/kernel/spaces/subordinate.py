@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from netemu.kernel.packages import install_command
+from netemu.kernel.spaces.forking import fork
 
 _PATH = f"{os.defpath}:/usr/local/bin"
 _NEWUIDMAP, _NEWGIDMAP = ("newuidmap", "/etc/subuid"), ("newgidmap", "/etc/subgid")
@@ -36,7 +37,7 @@ class Mapper:
         if not self.commands:
             return self
         wait, self._go = os.pipe()
-        self.child = os.fork()
+        self.child = fork()
         if self.child == 0:
             os.close(self._go)
             _map_when_told(wait, self.commands)

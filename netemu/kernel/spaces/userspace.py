@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from netemu.errors import PrivilegeError
+from netemu.kernel.spaces.forking import fork
 from netemu.kernel.spaces.loopback import loopback_up
 from netemu.kernel.spaces.subordinate import Mapper, why_alone
 from netemu.kernel.spaces.syscalls import CLONE_NEWNET, CLONE_NEWUSER, setns, unshare
@@ -92,7 +93,7 @@ def ordinary_users_may() -> str:
 
     Raises PrivilegeError that names what forbids it.
     """
-    child = os.fork()
+    child = fork()
     if child == 0:
         code = errno.EIO
         try:
@@ -163,7 +164,7 @@ def _threads() -> int:
 def _end_idle_threads() -> None:
     """Fork: numpy's OpenBLAS starts threads when it is imported, and ends them whenever its process forks."""
     if _threads() > 1:
-        if (child := os.fork()) == 0:
+        if (child := fork()) == 0:
             os._exit(0)
         os.waitpid(child, 0)
 

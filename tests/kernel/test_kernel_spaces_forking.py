@@ -1,0 +1,33 @@
+"""Forking where there can be no more processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from netemu.errors import MachineError
+from netemu.kernel.spaces.forking import fork
+
+
+def test_a_child_is_a_child():
+    if (child := fork()) == 0:
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.EAGAIN, r"the limit of processes is reached: raise it \(ulimit -u, or pids.max\)"),
+        (errno.ENOMEM, "out of memory: no process can be started"),
+    ],
+)
+def test_the_limit_that_keeps_from_it_is_named(monkeypatch, number: int, says: str):
+    def refused() -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fork", refused)
+    with pytest.raises(MachineError, match=says):
+        fork()
