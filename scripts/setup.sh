@@ -52,7 +52,10 @@ up_to_date() { # whether the environment was set up here (it holds its own path)
 }
 
 compiled() { # Python's bytecode, which is not written on the way where nobody may, or PYTHONDONTWRITEBYTECODE is set
-  "$venv/bin/python" -m compileall -q "$root/netemu" >&2 || say "netemu's bytecode could not be written, going on"
+  [ -w "$venv" ] && [ -w "$root/netemu" ] || return 0
+  [ -e "$venv/.compiled" ] && [ -z "$(find "$root/netemu" -name '*.py' -newer "$venv/.compiled" -print -quit)" ] && return
+  touch "$venv/.compiled"
+  "$venv/bin/python" -m compileall -qq "$root/netemu" >&2 || say "netemu's bytecode could not be written, going on"
 }
 
 setup() {
@@ -66,10 +69,7 @@ setup() {
   fi
   [ -e "$stamp" ] || python=$(find_python) || missing+=(python3 python3-venv)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
-  if up_to_date "$stamp"; then
-    [ -z "$extra" ] || compiled # who changes the code would else compile it in every command
-    return
-  fi
+  if up_to_date "$stamp"; then compiled; return; fi
   if [ -e "$venv" ] && ! [ -w "$venv" ]; then
     fail "$venv is another user's: run this as that user (root, as a rule: sudo $0)"
   fi

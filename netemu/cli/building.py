@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from netemu.cli.complaint import require_address_space
 from netemu.cli.options import (
     all_option,
     anything,
@@ -37,6 +38,7 @@ def up(
 ) -> None:
     """Build LAB, send its traffic, show each packet's walk and the verdict; leave it up."""
     _be_able()
+    require_address_space()
     from netemu.cli import labs
 
     sys.exit(labs.up(lab, name, backend, as_json, unfold, record))
@@ -59,6 +61,7 @@ def run(
 ) -> None:
     """Do what up does, and take the lab down again."""
     _be_able()
+    require_address_space()
     from netemu.cli import labs
 
     sys.exit(labs.run(lab, name, backend, as_json, unfold, record))
@@ -74,6 +77,7 @@ def check(lab: str, record: str | None, as_json: bool, unfold: bool) -> None:
 
     With --record, what is checked is a record that `up` or `run` saved; LAB is then a topology, or a lab that is up.
     """
+    require_address_space()
     from netemu.cli import labs
 
     sys.exit(labs.check(lab, record, as_json, unfold))
@@ -88,6 +92,7 @@ def export(file: str, pcapng: str | None, parquet: str | None) -> None:
 
     For example: netemu export hello.netemu --pcapng - | wireshark -k -i -
     """
+    require_address_space()
     from netemu.cli import recordings
 
     recordings.export(file, pcapng, parquet)

@@ -17,19 +17,19 @@ _OUT_OF_MEMORY = ("can't start new thread", "failed to map segment")
 """What Python and the dynamic linker say of it."""
 INTERNAL = 70
 _SPACE = 160 << 20
-"""Bytes of address space that Python and all that is imported here take, beside what a lab takes."""
+"""Bytes of address space that Python takes with all that a record needs, beside what a lab takes."""
 
 
 def require_address_space() -> None:
-    """Raise MachineError where a limit leaves too little for netemu itself.
+    """Raise MachineError where a limit leaves too little for what comes with a record.
 
-    Near their end libraries of others crash, or try for ever, and Python can no longer say anything.
+    Near its end libraries of others crash, or try for ever, and Python can no longer say anything.
     """
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     if most != resource.RLIM_INFINITY and most < _SPACE:
         raise MachineError(
-            f"out of memory: netemu takes {_SPACE >> 20} MiB of address space and is allowed {most >> 20}: raise that"
-            " (ulimit -v)"
+            f"out of memory: that takes at least {_SPACE >> 20} MiB of address space, and more for each host, and the"
+            f" limit is {most >> 20}: raise it (ulimit -v)"
         )
 
 

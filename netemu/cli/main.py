@@ -12,7 +12,7 @@ import click
 
 from netemu import Interrupted
 from netemu.cli import asking, building, recording, tending
-from netemu.cli.complaint import complain, require_address_space
+from netemu.cli.complaint import complain
 from netemu.cli.output import OutputError, guarded
 from netemu.cli.sections import Sections
 
@@ -45,7 +45,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _spare_threads()
     code: Any = 0
     try:
-        require_address_space()
         code = _command(arguments)
         sys.stdout.flush()  # here what could not be written comes out, whatever the command was
     except OutputError as error:

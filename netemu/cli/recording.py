@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from netemu.cli.complaint import require_address_space
 from netemu.cli.options import json_option
 
 
@@ -22,6 +23,7 @@ def journeys(files: tuple[str, ...], flow: int | None, unfold: bool, as_json: bo
 
     For example: netemu journeys home.pcap isp.pcap
     """
+    require_address_space()
     from netemu.cli import sides
 
     sys.exit(sides.journeys(files, flow, unfold, as_json))

@@ -138,6 +138,7 @@ def main(as_json: bool, rates: tuple[int, ...], hook_rate: int, seconds: float, 
     if shutil.which("tcpdump") is None:
         sys.exit("tcpdump is missing: apt-get install -y tcpdump")
     wanted = [(way, rate) for rate in rates for way in ("netemu", "tcpdump", "scapy")] + [
+        ("netemu-2", 0),
         ("nothing-2", 0),
         ("rings-2", 0),
         ("hooks", hook_rate),

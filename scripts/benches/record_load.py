@@ -78,7 +78,7 @@ def main() -> None:
         os.sched_setaffinity(0, {int(core[0])})
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect((address, port))
-        batches = Batches(sock, segmented=True)
+        batches, segmented = Batches(sock, segmented=True), True
         print(flush=True)
         sys.stdin.readline()
         sent, start = 0, time.perf_counter()
@@ -90,9 +90,9 @@ def main() -> None:
             try:
                 sent += batches.send(min(int(due) // AT_ONCE + 1, CALLS) if rate else CALLS)
             except OSError:
-                if sent:
+                if sent or not segmented:
                     raise
-                batches = Batches(sock, segmented=False)
+                batches, segmented = Batches(sock, segmented=False), False
         print(json.dumps({"sent": sent, "seconds": time.perf_counter() - start}))
 
 

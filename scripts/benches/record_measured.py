@@ -38,10 +38,10 @@ def passed(lab: Lab) -> dict[tuple[str, str, str], int]:
 
 
 def start(host: Host, command: list[str]) -> subprocess.Popen[str]:
-    """A process in a host's network alone: nothing else of the lab is to be measured with it."""
+    """A process in a host's network alone, in a session of its own as a host's are: no more of the lab is measured."""
     with host.net.entered():
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 class Load:

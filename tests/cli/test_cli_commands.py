@@ -380,14 +380,19 @@ def test_help_comes_without_the_heavy_imports():
     assert "Exit codes: 0 pass, 1 fail" in " ".join(done.stdout.split())
 
 
-def test_an_address_space_too_small_for_netemu_itself_is_told_before_anything_is_tried():
-    done = subprocess.run(["prlimit", f"--as={101 << 20}", *NETEMU, "ls"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (4, "")
-    assert done.stderr == (
-        "netemu: out of memory: netemu takes 160 MiB of address space and is allowed 101: raise that (ulimit -v)\n"
+def test_an_address_space_too_small_for_a_record_is_told_and_other_commands_work_in_it():
+    def within(most: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["prlimit", f"--as={most << 20}", *NETEMU, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    refused = within(101, "run", "nodeport")
+    assert (refused.returncode, refused.stdout) == (4, "")
+    assert refused.stderr == (
+        "netemu: out of memory: that takes at least 160 MiB of address space, and more for each host, and the limit is"
+        " 101: raise it (ulimit -v)\n"
     )
-    enough = ["prlimit", f"--as={160 << 20}", *NETEMU, "ls"]
-    assert subprocess.run(enough, capture_output=True, check=False).returncode == 0
+    assert "no ring" in within(170, "run", "nodeport").stderr
+    assert within(101, "ls").returncode == 0
 
 
 THREADS = """
@@ -401,8 +406,9 @@ main.main([])
 """
 
 
-def test_numpy_has_no_threads_in_a_command_and_what_a_lab_runs_is_not_told_so(plain):
+def test_numpy_has_no_threads_in_a_command_and_what_a_lab_runs_is_not_told_so(plain, monkeypatch):
     """OpenBLAS, where numpy has that, would begin one for each other core."""
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
     assert netemu("up", plain).returncode == 0

@@ -78,8 +78,10 @@ def _start(
             )
     except (FileNotFoundError, PermissionError) as error:
         raise UsageError(f"host {net.name}: can't run {command[0]}: {error.strerror}") from error
-    except BlockingIOError as error:  # of fork(2): EAGAIN
-        raise no_more_processes(error) from error
+    except OSError as error:
+        if (limit := no_more_processes(error)) is None:
+            raise
+        raise limit from error
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -132,8 +132,10 @@ def _legacy_rules(net: NetworkNamespace, tables: frozenset[tuple[str, str]]) -> 
             try:
                 with net.entered():
                     done = subprocess.run([program(tool, "save", "legacy"), "-c"], capture_output=True, check=False)
-            except BlockingIOError as error:  # of fork(2): EAGAIN
-                raise no_more_processes(error) from error
+            except OSError as error:
+                if (limit := no_more_processes(error)) is None:
+                    raise
+                raise limit from error
             if done.returncode:
                 raise KernelError(f"host {net.name}: {tool}-legacy-save: {complaint(done.stderr.decode())}")
             found += saved_rules(done.stdout.decode(errors="replace"), family, legacy=True)

@@ -13,11 +13,16 @@ def fork() -> int:
     try:
         return os.fork()
     except OSError as error:
-        raise no_more_processes(error) from error
+        if (limit := no_more_processes(error)) is None:
+            raise
+        raise limit from error
 
 
-def no_more_processes(error: OSError) -> MachineError:
-    """What an error of fork(2), here or in a library, is for a person."""
-    if error.errno == errno.ENOMEM:
-        return MachineError("out of memory: no process can be started")
-    return MachineError("the limit of processes is reached: raise it (ulimit -u, or pids.max)")
+def no_more_processes(error: OSError) -> MachineError | None:
+    """What an error of fork(2), here or in a library, is for a person; None if it comes from elsewhere."""
+    match error.errno:
+        case errno.ENOMEM:
+            return MachineError("out of memory: no process can be started")
+        case errno.EAGAIN:
+            return MachineError("the limit of processes is reached: raise it (ulimit -u, or pids.max)")
+    return None

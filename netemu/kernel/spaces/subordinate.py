@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from netemu.errors import MachineError
 from netemu.kernel.packages import install_command
 from netemu.kernel.spaces.forking import fork
 
@@ -37,7 +38,12 @@ class Mapper:
         if not self.commands:
             return self
         wait, self._go = os.pipe()
-        self.child = fork()
+        try:
+            self.child = fork()
+        except MachineError:
+            os.close(wait)
+            os.close(self._go)
+            raise
         if self.child == 0:
             os.close(self._go)
             _map_when_told(wait, self.commands)

@@ -23,7 +23,8 @@ PACE, SLOW_PACE = 0.005, 0.02
 PATIENCE = 0.02
 """Seconds for which a socket is left alone of which little comes, and which has room for many times more."""
 _NICE = -10
-"""The thread's nice value where it may have that: beside who sends it would else get half a core, a slice at a time."""
+"""The thread's nice value where it may have that (as root). It counts among the processes of one session or control
+group (sched(7)): beside who sends there it would else get half a core, a slice at a time."""
 _TURNS = 16
 """How often one socket is taken from before the next one's turn."""
 
