@@ -11,6 +11,7 @@ tending     the commands about this machine: what they do is in machine
 given       the topology that a command is given: a name, a file, standard input
 output      standard output, and what goes wrong with it
 complaint   what an error looks like, and its exit code
+space       the address space that a record takes at least
 labs        up, run
 progress    how far a lab is that takes its time, on a terminal
 held        down, ls, exec, shell: what is asked of labs that are up

@@ -7,7 +7,6 @@ from typing import Literal
 
 import click
 
-from netemu.cli.complaint import require_address_space
 from netemu.cli.options import (
     all_option,
     anything,
@@ -19,6 +18,7 @@ from netemu.cli.options import (
     topologies,
     topology_argument,
 )
+from netemu.cli.space import require_address_space
 
 
 @click.command(short_help="Build LAB, show its packets' walks and the verdict, leave it up.")

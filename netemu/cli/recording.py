@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from netemu.cli.complaint import require_address_space
 from netemu.cli.options import json_option
+from netemu.cli.space import require_address_space
 
 
 @click.command(short_help="Join captures of several sides of a NAT.")

@@ -74,7 +74,7 @@ class Load:
             sender.stdin.flush()
         for sender in self.senders:
             await readable(sender.stdout.fileno())
-        await asyncio.sleep(SETTLE)
+        await asyncio.sleep(SETTLE)  # no event tells that the last packet arrived; every way gets as long
         self.count()
 
     def outcome(self) -> dict[str, float]:

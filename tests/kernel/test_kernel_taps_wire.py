@@ -240,7 +240,7 @@ async def test_a_ring_that_fills_quickly_is_not_left_alone(pair: Pair, seconds: 
         source.drain()
         while source._full() < 20:  # of 64: an eighth of the ring within 50 ms brings it to PACE
             await send(pair, 1)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # the kernel's timer hands blocks over, and tells nobody here
         source._looked = time.monotonic() - seconds
         source.receive()
         assert source.patience == patience

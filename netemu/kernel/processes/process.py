@@ -14,7 +14,7 @@ from netemu.errors import UsageError
 from netemu.kernel.processes.ending import ended
 from netemu.kernel.processes.memory import memory_file, text_of
 from netemu.kernel.processes.pidspace import PidSpace
-from netemu.kernel.spaces.forking import no_more_processes
+from netemu.kernel.spaces.forking import limits_named
 from netemu.kernel.spaces.namespace import NetworkNamespace
 
 
@@ -72,16 +72,12 @@ def _start(
     environment: Mapping[str, str] | None,
 ) -> subprocess.Popen[bytes]:
     try:
-        with net.entered():
+        with limits_named(), net.entered():
             return subprocess.Popen(
                 list(command), stdin=stdin, stdout=stdout, stderr=stderr, env=environment, start_new_session=True
             )
     except (FileNotFoundError, PermissionError) as error:
         raise UsageError(f"host {net.name}: can't run {command[0]}: {error.strerror}") from error
-    except OSError as error:
-        if (limit := no_more_processes(error)) is None:
-            raise
-        raise limit from error
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

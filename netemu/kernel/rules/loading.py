@@ -13,7 +13,7 @@ from netemu.kernel.packages import install_command
 from netemu.kernel.processes.process import Completed, run
 from netemu.kernel.rules.nftables import Nftables
 from netemu.kernel.rules.variants import find_tool, package
-from netemu.kernel.spaces.forking import no_more_processes
+from netemu.kernel.spaces.forking import limits_named
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.netfilter.ruleset import (
     Rule,
@@ -129,13 +129,8 @@ def _legacy_rules(net: NetworkNamespace, tables: frozenset[tuple[str, str]]) -> 
     found: list[Rule] = []
     for tool, family in _FAMILIES.items():
         if any(each == family for each, _ in tables):
-            try:
-                with net.entered():
-                    done = subprocess.run([program(tool, "save", "legacy"), "-c"], capture_output=True, check=False)
-            except OSError as error:
-                if (limit := no_more_processes(error)) is None:
-                    raise
-                raise limit from error
+            with limits_named(), net.entered():
+                done = subprocess.run([program(tool, "save", "legacy"), "-c"], capture_output=True, check=False)
             if done.returncode:
                 raise KernelError(f"host {net.name}: {tool}-legacy-save: {complaint(done.stderr.decode())}")
             found += saved_rules(done.stdout.decode(errors="replace"), family, legacy=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from netemu.errors import MachineError
 from netemu.kernel.packages import install_command
 from netemu.kernel.spaces.forking import fork
 
@@ -40,7 +39,7 @@ class Mapper:
         wait, self._go = os.pipe()
         try:
             self.child = fork()
-        except MachineError:
+        except BaseException:
             os.close(wait)
             os.close(self._go)
             raise
