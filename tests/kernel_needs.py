@@ -22,6 +22,7 @@ TRIALS = {
     "ip_vs": "ipvsadm -A -t 127.0.0.1:80",
     "vxlan": "ip link add vxlan7 type vxlan id 7 dstport 4789 dev lo",
     "macvlan": "ip link add link lo name macvlan7 type macvlan mode bridge",
+    "btf": "test -r /sys/kernel/btf/vmlinux",
     "legacy iptables": "iptables-legacy -t nat -S",
 }
 """A command for each, which only a kernel that has it takes. In a network namespace of its own."""

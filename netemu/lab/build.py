@@ -31,8 +31,9 @@ from netemu.topology.shards import BRIDGE
 
 _PER_NAMESPACE = 2
 """Descriptors: the namespace, and its rtnetlink socket."""
-_PER_TAPS = 12
-"""At most: the taps' sockets of one host, what proves them, and four of the ring of trace events (three mappings)."""
+_PER_TAPS = 15
+"""At most: the taps' sockets of one host, what proves them, four of the ring of trace events (three mappings), and
+three of the lane beside the ring of frames (two mappings)."""
 
 
 class Builder:

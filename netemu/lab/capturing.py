@@ -120,7 +120,7 @@ class _Wires:
         self.first = next(iter(self.numbers.values()))
         self.everything = not wanted.interfaces
         only = next(iter(self.numbers)) if len(wanted.interfaces) == 1 else 0
-        self.ring = Ring(net, What(only, filter, canaries=False))
+        self.ring = Ring(net, What(only, filter, canaries=False), lane=False)
         self.sock = self.ring.sock
 
     def open(self) -> None:

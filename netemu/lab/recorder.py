@@ -22,7 +22,7 @@ from netemu.kernel.spaces.threads import side_by_side
 from netemu.kernel.taps.packet import What
 from netemu.kernel.taps.reader import Reader, Source
 from netemu.kernel.taps.ring import Ring
-from netemu.kernel.taps.store import Room
+from netemu.kernel.taps.store import Room, usual_memory
 from netemu.kernel.taps.trace import TraceTap
 from netemu.kernel.taps.tracking import ConntrackTap, dump_entries
 from netemu.kernel.taps.wire import WireTap, new_nonce, send_canary, sending_socket
@@ -36,8 +36,8 @@ PROOF_WITHIN = 2.0
 QUIET_WITHIN = 5.0
 """Seconds to wait until no link holds a packet back."""
 _THREADS = "netemu-taps"
-_MAPPED = 4
-"""Descriptors that a ring takes as it is opened, at most: its own, and one for each mapping (mmap.mmap)."""
+_MAPPED = 6
+"""Descriptors that a ring takes as it is opened, at most: maps, a program, and one for each mapping (mmap.mmap)."""
 _LOOK_AGAIN, _SEND_AGAIN = 0.005, 0.1
 """Seconds until queues are looked at again, and until canaries that are missing are sent again."""
 
@@ -79,7 +79,8 @@ class Recorder:
     def __init__(self, how: Taps | None = None, tracing: Mapping[str, Tracing] | None = None) -> None:
         self.how = how or Taps()
         self.tracing = tracing or {}
-        self.room = Room(self.how.memory, None if self.how.folder is None else os.fspath(self.how.folder))
+        memory = usual_memory() if self.how.memory is None else self.how.memory
+        self.room = Room(memory, None if self.how.folder is None else os.fspath(self.how.folder))
         self.reader: Reader | None = None
         self.taps: dict[str, _HostTaps] = {}
         self.bridges: list[tuple[socket.socket, str]] = []

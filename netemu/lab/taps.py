@@ -12,8 +12,8 @@ from typing import Self
 from netemu.errors import TopologyError, UsageError
 from netemu.kernel.spaces.limits import available_memory
 from netemu.kernel.taps.filters import LONGEST, compiled
+from netemu.kernel.taps.lane import lane_memory
 from netemu.kernel.taps.ring import HAND_OVER, SIZE
-from netemu.kernel.taps.store import MEMORY
 from netemu.topology.load import Source
 from netemu.topology.recording import SHORTEST, Recording
 from netemu.topology.units import size
@@ -37,7 +37,7 @@ _KINDS = (
     ("snap_length", (int,), "a number of bytes"),
     ("ring", (int, NoneType), _BYTES),
     ("buffer", (int,), _BYTES),
-    ("memory", (int,), _BYTES),
+    ("memory", (int, NoneType), _BYTES),
     ("folder", (str, os.PathLike, NoneType), "a folder's path"),
     ("ask_conntrack", (bool, NoneType), "True, False or None"),
 )
@@ -56,9 +56,9 @@ class Taps:
     `filter` (pcap's language) and `snap_length` (bytes of each frame) hold for wire taps: packets that a filter leaves
     out can't be followed, and a check that touches them is unproven. `ring` is how many bytes each host's ring of
     frames has, by default as many as that number of hosts leaves room for; `buffer` how many the socket of each hook
-    and conntrack tap may hold. All taps keep up to `memory` bytes in memory, and more in files without a name in
-    `folder` (by default where temporary files go). `ask_conntrack` makes hook taps ask for the conntrack state, as
-    they must before Linux 6.16.
+    and conntrack tap may hold. All taps keep up to `memory` bytes in memory, by default an eighth of what is free
+    (from 256 MiB to 1 GiB), and more in files without a name in `folder` (by default where temporary files go).
+    `ask_conntrack` makes hook taps ask for the conntrack state, as they must before Linux 6.16.
 
     Raises UsageError for a value that can't be. Whether `filter` is one, and `folder` takes files, is seen by `prove`.
     """
@@ -67,7 +67,7 @@ class Taps:
     snap_length: int = LONGEST
     ring: int | None = None
     buffer: int = BUFFER
-    memory: int = MEMORY
+    memory: int | None = None
     folder: str | os.PathLike[str] | None = None
     ask_conntrack: bool | None = None
 
@@ -86,7 +86,7 @@ class Taps:
     def of(cls, said: Recording, beside: str | os.PathLike[str] | None) -> Self:
         """As a topology says; its folder is relative to that of the file `beside`, if there is one."""
         buffer = BUFFER if said.buffer is None else size(said.buffer)
-        memory = MEMORY if said.memory is None else size(said.memory)
+        memory = None if said.memory is None else size(said.memory)
         folder = said.folder
         if folder is not None:
             folder = os.path.abspath(Path(beside).parent / folder if beside is not None else folder)
@@ -119,8 +119,12 @@ class Taps:
 
     def _prove_ring(self, hosts: int) -> None:
         """Rings are the kernel's memory: they can't be swapped out, and what ends others for it is the machine's."""
-        if self.ring is not None and 0 < (most := available_memory() // 2) < self.ring * hosts:
+        if self.ring is None:
+            return
+        lane = lane_memory(self.ring)
+        if 0 < (most := available_memory() // 2) < (self.ring + lane) * hosts:
             what = f"{hosts} rings of {self.ring:,} bytes" if hosts > 1 else f"a ring of {self.ring:,} bytes"
+            what += ", with a lane beside each," if lane else ""
             raise UsageError(f"taps: {what} would take more than half of this machine's free memory: {most:,} at most")
 
     def _prove_folder(self) -> None:

@@ -71,7 +71,7 @@ class _HostTaps:
         ask = not trace_carries_conntrack() and tracks(net)
         self.net = net
         self.name = f"{TAP_TABLE}-{secrets.token_hex(4)}"
-        self.ring = Ring(net, What(canaries=False), room, ring)
+        self.ring = Ring(net, What(canaries=False), room, ring, lane=False)
         stack.callback(self.ring.close)
         self.trace = TraceTap(net, BUFFER, ask, room, tracing, self.name)
         stack.callback(self.trace.close)

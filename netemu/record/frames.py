@@ -77,7 +77,7 @@ class Frames:
     `time_ns` is kernel time since the epoch, `interface` its number on its host, `kind` sockaddr_ll's packet type
     (capture.py names them), `length` the bytes it had on the wire, of which `data` may hold fewer, `status` what the
     kernel said of its checksum (capture.py). VLAN tags are in their places. Frames come in the order in which the
-    kernel handed them to the socket.
+    kernel handed them to the socket; where some went past its ring and others did not, in that of their times.
     """
 
     time_ns: NDArray[np.int64]

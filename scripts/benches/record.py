@@ -28,7 +28,7 @@ from rich.table import Table
 RUN = Path(__file__).parent / "record_run.py"
 CPU_AIM, SCAPY_AIM = 1.5, 200.0
 """How many times tcpdump's CPU a record may take, and how many times what scapy's sniffers hold it should."""
-LADDER, HALVINGS = {"scapy": 250, "netemu-2": 20_000}, 4
+LADDER, HALVINGS = {"scapy": 250, "netemu-2": 20_000}, 6
 """Packets a second at which the search for the highest rate begins, and how often the last step is halved."""
 HELD = 0.98
 """Of the packets offered through hooks, so many have to have been sent for their rate to be held."""

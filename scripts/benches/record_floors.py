@@ -14,6 +14,7 @@ from netemu.kernel.taps.blocks import BLOCK_FRAMES
 from netemu.kernel.taps.reader import PACE, Reader
 from netemu.kernel.taps.ring import Ring
 from netemu.kernel.taps.slots import Batch
+from netemu.kernel.taps.stretch import Stretch
 from netemu.kernel.taps.trace import TraceTap
 
 FLOOR_BUFFER, FLOOR_RING = 256 << 20, 2 << 20
@@ -26,6 +27,9 @@ class ForgetfulRing(Ring):
 
     def _keep_all(self, blocks: NDArray[np.uint32]) -> None:
         self.count += int(blocks[:, BLOCK_FRAMES].sum())
+
+    def _keep_stretch(self, stretch: Stretch) -> None:
+        self.count += len(stretch)
 
 
 async def rings(lab: Lab, load: Load, outcome: Outcome) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_kernel_taps_blocks import FRAMES, UNWANTED, Seen, block
-from test_kernel_taps_packing import AT, alike, rows
+from test_kernel_taps_packing import APART, AT, alike, rows
+from test_kernel_taps_stretch import LANE_FRAMES, stretch
 
 from netemu.kernel.taps.columns import Column
 from netemu.kernel.taps.kept import Kept
@@ -18,21 +19,27 @@ from netemu.record.frames import RawFrame
 
 MIB = 1 << 20
 PUTS = st.lists(
-    st.tuples(st.just("rows"), alike()) | st.tuples(st.just("block"), st.lists(FRAMES, max_size=6)), max_size=12
+    st.tuples(st.just("rows"), alike())
+    | st.tuples(st.just("block"), st.lists(FRAMES, max_size=6))
+    | st.tuples(st.just("stretch"), st.lists(LANE_FRAMES, min_size=1, max_size=6))
+    | st.tuples(st.just("stretch"), st.lists(LANE_FRAMES, min_size=1, max_size=1).map(lambda one: one * 130)),
+    max_size=12,
 )
 
 
 def put(kept: Kept, kind: str, frames: list[Seen]) -> None:
-    """As a ring does: alike frames as rows, where they have one step, anything else as its block."""
+    """As a ring does: alike frames as rows, where they have one step, a lane's as it has them, others as a block."""
     raw = rows(frames) if kind == "rows" else None
-    if raw is not None:
-        kept.put_rows(raw)
+    if kind == "stretch":
+        kept.put_stretch(stretch(frames))
+    elif raw is not None:
+        kept.put_alike(raw)
     else:
         kept.put(np.frombuffer(block(frames), np.uint8))
 
 
 def kept_in(memory: int) -> Kept:
-    kept = Kept(Room(memory), AT)
+    kept = Kept(Room(memory), AT, APART)
     kept.apart = [UNWANTED]
     return kept
 
@@ -57,6 +64,18 @@ def test_what_is_put_comes_out_as_it_was_seen_each_time_it_is_taken(turns, memor
     assert list(kept.whole(kept.take())) == []
 
 
+@settings(max_examples=40)
+@given(PUTS, st.sampled_from([0, 700, 3_000, 64 * MIB]))
+def test_what_comes_from_ring_and_lane_comes_out_in_the_order_of_its_times(puts, memory):
+    kept = kept_in(memory)
+    kept.from_ring = kept.from_lane = True
+    for each in puts:
+        put(kept, *each)
+    assert list(kept.whole(kept.take())) == sorted(seen(puts), key=lambda frame: frame.time_ns)
+    assert not kept.from_ring
+    assert not kept.from_lane
+
+
 @settings(max_examples=20)
 @given(PUTS, PUTS)
 def test_what_is_cleared_is_gone_and_what_comes_then_is_there(gone, puts):
@@ -75,10 +94,10 @@ def test_frames_alike_are_kept_once_and_the_few_others_among_them_beside():
     puts[3:3] = [("block", [Seen(7, 1, 0, bytes(12) + UNWANTED), Seen(8, 2, 1, b"odd" * 20, tag=(5, 0x8100))])]
     for each in puts:
         put(kept, *each)
-    columns, blocks = kept.take()
+    columns, blocks, _ = taken = kept.take()
     assert columns is not None
     assert blocks == []
-    frames = kept.whole((columns, blocks))
+    frames = kept.whole(taken)
     assert list(frames) == seen(puts)
     assert frames.data.base is not None, "the columns' own memory"
     assert columns.size == sum(18 + len(frame.data) for frame in frames)
@@ -90,14 +109,14 @@ def test_where_many_others_come_all_is_kept_in_blocks_from_there_on():
     puts = [("rows", ordinary(1)), *many, ("rows", ordinary(2)), ("block", ordinary(3, 3)), ("rows", ordinary(4))]
     for each in puts:
         put(kept, *each)
-    columns, blocks = kept.take()
+    columns, blocks, _ = taken = kept.take()
     assert columns is not None
     assert columns.size < sum(map(len, blocks))
-    assert list(kept.whole((columns, blocks))) == seen(puts)
+    assert list(kept.whole(taken)) == seen(puts)
 
 
 def test_columns_grow_within_the_memory_bound_and_the_rest_goes_to_disk(tmp_path):
-    kept = Kept(Room(MIB, str(tmp_path)), AT)
+    kept = Kept(Room(MIB, str(tmp_path)), AT, APART)
     puts = [("rows", ordinary(n, 1000)) for n in range(30)]
     for each in puts:
         put(kept, *each)

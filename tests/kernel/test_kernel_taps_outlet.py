@@ -231,7 +231,7 @@ async def test_a_wrong_count_of_what_was_queued_costs_no_event_and_heals(pair, p
     assert not tap._readable(0), "something is left in the socket"
 
 
-@pytest.mark.parametrize("refused", ["ring_buffer", "shared_words", "socket_filter"])
+@pytest.mark.parametrize("refused", ["ring_buffer", "shared_bytes", "socket_filter"])
 async def test_where_the_kernel_lets_nobody_have_such_a_ring_events_come_off_the_socket(
     pair, plain, tap, monkeypatch, refused
 ):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from test_kernel_taps_blocks import UNWANTED, Seen, block
 
 from netemu.kernel.taps.blocks import BLOCK_FIRST, BLOCK_FRAMES, frames_of
-from netemu.kernel.taps.packing import area, pack, packed_size, rows_of
+from netemu.kernel.taps.packing import pack, packed_size
+from netemu.kernel.taps.rows import area, rows_of
 
 APART, AT = UNWANTED[:2], 12
 

@@ -19,6 +19,7 @@ class _Forgetful:
     def __init__(self, sock, failures):
         self.sock = sock
         self.patience = 0.005
+        self.awake = False
         self.failures = failures
         self.taken = threading.Event()
 
@@ -63,6 +64,7 @@ class _Counted:
         self.sock, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.patience = patience
         self.crowd = False
+        self.awake = False
         self.taken = []
         self.looked = threading.Condition()
 
@@ -129,6 +131,71 @@ def test_while_somebody_waits_nothing_is_left_alone(sources):
     with reader.hurried():
         patient.theirs.send(b"2")
         assert patient.looks(2)
+
+
+class _Unpolled(_Counted):
+    """A source for which nothing can be polled any more once it was rung: it says itself how often it is looked at."""
+
+    def __init__(self, looks):
+        super().__init__(0.005)
+        self.left = looks
+
+    @property
+    def awake(self):
+        return self.left > 0
+
+    @awake.setter
+    def awake(self, _said):
+        pass
+
+    def receive(self):
+        with self.looked:
+            if self.left == 0:
+                self.sock.recv(100)
+                self.left = 5
+            self.left -= 1
+            self.taken.append(self.left)
+            self.looked.notify_all()
+        return False
+
+
+def test_what_is_awake_is_looked_at_though_nothing_can_be_polled_and_no_more_once_it_sleeps():
+    reader, source, other = Reader(), _Unpolled(0), _Counted(0.005)
+    try:
+        reader.add(source)
+        reader.add(other)
+        for turn in (1, 2):
+            source.theirs.send(b"bell")
+            assert source.looks(5 * turn)
+            other.theirs.send(b"x")
+            assert other.looks(turn)
+            assert source.taken == [4, 3, 2, 1, 0] * turn
+    finally:
+        reader.close()
+        source.close()
+        other.close()
+
+
+def test_what_was_removed_is_not_looked_at_though_it_is_awake():
+    reader, source, other = Reader(), _Unpolled(0), _Counted(0.005)
+    try:
+        reader.add(source)
+        reader.add(other)
+        source.theirs.send(b"bell")
+        assert source.looks(1)
+        reader.remove(source)
+        other.theirs.send(b"x")
+        assert other.looks(1)
+        source.left = 100
+        looks = len(source.taken)
+        for turn in (2, 3):
+            other.theirs.send(b"x")
+            assert other.looks(turn)
+        assert len(source.taken) == looks
+    finally:
+        reader.close()
+        source.close()
+        other.close()
 
 
 def _least_nice() -> int:

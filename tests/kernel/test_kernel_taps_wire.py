@@ -25,9 +25,18 @@ Make = Callable[..., FrameSource]
 TINY, ROOMY = 1, 4 << 20
 
 
-def ring(net: NetworkNamespace, what: What | None = None, size: int = ROOMY) -> FrameSource:
+def ring(net: NetworkNamespace, what: What | None = None, size: int = ROOMY) -> Ring:
+    """A ring alone, as who takes a part of all frames has it, and who is not root of the machine."""
+    made = Ring(net, what, size=size, lane=False)
+    made.open()
+    return made
+
+
+def lane(net: NetworkNamespace, what: What | None = None, size: int = ROOMY) -> Ring:
+    """A ring with a lane beside it, where there can be one."""
     made = Ring(net, what, size=size)
     made.open()
+    assert (len(made.descriptors) > 1) == (not made.what.program and size == ROOMY)
     return made
 
 
@@ -35,7 +44,10 @@ def scapy_socket(net: NetworkNamespace, what: What | None = None, size: int = RO
     return PacketSocket(net, what, buffer=size)
 
 
-@pytest.fixture(params=[ring, scapy_socket], ids=["ring", "scapy"])
+LANE = pytest.param(lane, marks=pytest.mark.needs("btf"), id="lane")
+
+
+@pytest.fixture(params=[pytest.param(ring, id="ring"), LANE, pytest.param(scapy_socket, id="scapy")])
 def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     """Makes taps of one kind, and closes them."""
     made: list[FrameSource] = []
@@ -198,8 +210,9 @@ async def test_it_counts_what_it_drops_and_forgets_on_request(pair: Pair, make: 
     assert await taken(source, count=0) == []
 
 
-async def test_a_ring_is_crowded_once_a_quarter_of_it_waits_and_no_more_when_it_was_taken(pair: Pair):
-    source = ring(pair.right)
+@pytest.mark.parametrize("kind", [ring, LANE])
+async def test_a_ring_is_crowded_once_a_quarter_of_it_waits_and_no_more_when_it_was_taken(pair: Pair, kind: Make):
+    source = kind(pair.right)
     try:
         await pair.up()
         assert not source.crowded()

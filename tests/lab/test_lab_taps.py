@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netemu import Lab, NetemuError, Taps, TopologyError, UsageError
+from netemu.lab.recorder import Recorder
 from netemu.topology.load import load, loads
 
 ONE = loads("{name: taps, hosts: {A: {}}}")[0]
@@ -66,6 +67,22 @@ def test_the_rings_of_all_hosts_together_are_held_against_the_free_memory(monkey
     Taps(ring=1 << 18).prove(hosts=2)
     with pytest.raises(NetemuError, match="3 rings of 262,144 bytes would take more than half"):
         Taps(ring=1 << 18).prove(hosts=3)
+
+
+def test_a_large_ring_counts_with_the_lane_beside_it(monkeypatch):
+    """16,384 entries of 32 bytes, and as many pieces of 64, beside 2 MiB."""
+    monkeypatch.setattr("netemu.lab.taps.available_memory", lambda: 15 << 19)
+    Taps(ring=2 << 20).prove(hosts=1)
+    with pytest.raises(NetemuError, match="3,145,728 bytes, with a lane beside each, would take more than half"):
+        Taps(ring=3 << 20).prove(hosts=1)
+
+
+@pytest.mark.parametrize(("free", "memory"), [(100 << 20, 256 << 20), (4 << 30, 512 << 20), (64 << 30, 1 << 30)])
+def test_without_a_word_taps_keep_an_eighth_of_what_is_free_in_memory_within_bounds(monkeypatch, free, memory):
+    monkeypatch.setattr("netemu.kernel.taps.store.available_memory", lambda: free)
+    assert Recorder().room.memory == memory
+    assert Recorder(Taps(memory=5)).room.memory == 5
+    assert Recorder(Taps(memory=0)).room.memory == 0
 
 
 PAIR = """

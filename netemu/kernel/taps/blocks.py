@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from numpy.typing import NDArray
 
-from netemu.kernel.taps.packing import CAPTURED, PACKED, Packed
+from netemu.kernel.taps.packing import CAPTURED, LISTED, PACKED, Listed, Packed, together
 from netemu.record.capture import UNFINISHED, VOUCHED
 from netemu.record.frames import Bytes, Frames, Offsets, offsets
 
@@ -56,8 +56,12 @@ class _Columns:
         tagged = self.tag != 0
         size = int(self.captured[0])
         if not tagged.any() and (self.captured == size).all():
-            if size:
+            if not size:
+                return
+            if together(offset, size):
                 data[offset[0] : offset[-1] + size].reshape(-1, size)[:] = _windows(self.slab, size)[self.start]
+            else:
+                copy_rows(self.slab, self.start, data, offset, size)
             return
         classes = self.captured * 2 + tagged
         order = np.argsort(classes, kind="stable")
@@ -89,7 +93,13 @@ class _Before:
 
     def copy(self, data: Bytes, offset: NDArray[np.int64]) -> None:
         """Copy the frames' bytes to their places in `data`."""
-        data[offset[0] : offset[0] + len(self._frames.data)] = self._frames.data
+        starts = self._frames.offset[:-1]
+        if (offset - offset[0] == starts).all():
+            data[offset[0] : offset[0] + len(self._frames.data)] = self._frames.data
+            return
+        told = (self.time_ns, self.interface, self.kind, self.length, self.status)
+        untagged = np.zeros(len(starts), np.uint32)
+        _Columns(self._frames.data, *told, self.whole, starts, untagged).copy(data, offset)
 
 
 def _array(size: int) -> Bytes:
@@ -102,12 +112,14 @@ def frames_of(
     at: int = 0,
     array: Callable[[int], Bytes] = _array,
     before: Frames | None = None,
+    *,
+    by_time: bool = False,
 ) -> Frames:
     """The frames in slabs of blocks, but for those that have one of `leave_out`'s byte strings at `at`.
 
     Frames of packed blocks are all there: what may have to be left out is not to be packed. `before` are frames to
-    begin with. `array` makes the array for their bytes. `slabs` is emptied, so that each can go as soon as it was
-    copied.
+    begin with. `array` makes the array for their bytes. They come in the order in which they are given, or in that of
+    their times. `slabs` is emptied, so that each can go as soon as it was copied.
     """
     parts = [part for slab in slabs if len(slab) for part in _parts(slab, leave_out, at)]
     slabs.clear()
@@ -115,14 +127,24 @@ def frames_of(
         parts.insert(0, _Before(before))
     if not parts:
         return Frames.of()
+    time_ns = np.concatenate([part.time_ns for part in parts])
     columns = (
-        np.concatenate([part.time_ns for part in parts]),
+        time_ns,
         np.concatenate([part.interface for part in parts]),
         np.concatenate([part.kind for part in parts]),
         np.concatenate([part.length for part in parts]),
         np.concatenate([part.status for part in parts]),
     )
-    offset = offsets(np.concatenate([part.whole for part in parts]))
+    lengths = np.concatenate([part.whole for part in parts])
+    if by_time and (time_ns[1:] < time_ns[:-1]).any():
+        order = np.argsort(time_ns, kind="stable")
+        offset = offsets(lengths[order])
+        places = np.empty(len(order), np.int64)
+        places[order] = offset[:-1]
+        columns = tuple(column[order] for column in columns)  # type: ignore[assignment]
+    else:
+        offset = offsets(lengths)
+        places = offset[:-1]
     data = array(int(offset[-1]))
     first = 0
     parts.reverse()
@@ -130,7 +152,7 @@ def frames_of(
         part = parts.pop()
         count = len(part.time_ns)
         if count:
-            part.copy(data, offset[first : first + count])
+            part.copy(data, places[first : first + count])
         first += count
     return Frames(*columns, data, offset)
 
@@ -141,10 +163,14 @@ def _parts(slab: Bytes, leave_out: Sequence[bytes], at: int) -> Iterator[_Column
     block = first = 0
     while block < len(header):
         end = block + header[block + BLOCK_LENGTH] // 4
-        if header[block] == PACKED:
+        kind, count = header[block], header[block + BLOCK_FRAMES]
+        if kind in (PACKED, LISTED):
             if first < block:
                 yield _without(_columns(slab[first * 4 : block * 4]), leave_out, at)
-            yield Packed.of(slab[block * 4 : end * 4], header[block + BLOCK_FRAMES], header[block + CAPTURED])
+            if kind == PACKED:
+                yield Packed.of(slab[block * 4 : end * 4], count, header[block + CAPTURED])
+            else:
+                yield _without(_columns_of(Listed.of(slab[block * 4 : end * 4], count)), leave_out, at)
             first = end
         block = end
     if first < block:
@@ -206,6 +232,15 @@ def _columns(slab: Bytes) -> _Columns:
         place + halves[2 * first + _DATA],
         tag,
     )
+
+
+def _columns_of(frames: Listed) -> _Columns:
+    """Those of a listed block: all of each frame was captured, but for a tag beside it."""
+    captured = frames.length.astype(np.int64)
+    tag = np.where(captured >= _TAG_AT, frames.tag, np.uint32(0))
+    length = frames.length + np.int32(_TAG) * (tag != 0)
+    told = (frames.time_ns, frames.interface, frames.kind, length, frames.status)
+    return _Columns(frames.data, *told, captured, frames.start.astype(np.int64), tag)
 
 
 def _without(part: _Columns, strings: Sequence[bytes], at: int) -> _Columns:

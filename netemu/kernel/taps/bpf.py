@@ -18,13 +18,21 @@ _ARRAY, RINGBUF = 2, 27
 """BPF_MAP_TYPE_ARRAY and BPF_MAP_TYPE_RINGBUF."""
 _MMAPABLE = 1 << 10
 _SOCKET_FILTER = 1
+_LICENCE = b"Dual MIT/GPL\0"
+"""To read the kernel's own memory is for programs that the GPL covers (license_is_gpl_compatible)."""
 _ATTRIBUTES = 160
 """Bytes of union bpf_attr that are given: what is behind those that say something is 0."""
 
-LOAD_WORD, STORE_WORD, STORE_NUMBER, ADD_TO_LONG = 0x61, 0x63, 0x62, 0xDB
-MOVE, NUMBER, ADD_NUMBER, CALL, EXIT, JUMP = 0xBF, 0xB7, 0x07, 0x85, 0x95, 0x05
+LOAD_WORD, STORE_WORD, STORE_NUMBER, LOAD_LONG, STORE_LONG, ADD_TO_LONG = 0x61, 0x63, 0x62, 0x79, 0x7B, 0xDB
+MOVE, ADD, SUBTRACT, OR, CALL, EXIT, JUMP = 0xBF, 0x0F, 0x1F, 0x4F, 0x85, 0x95, 0x05
+NUMBER, ADD_NUMBER, AND_NUMBER, OR_NUMBER = 0xB7, 0x07, 0x57, 0x47
+SHIFT_LEFT, SHIFT_RIGHT, BIG_ENDIAN = 0x67, 0x77, 0xDC
 JUMP_IF_EQUAL, JUMP_IF_MORE, JUMP_IF_LESS, JUMP_UNLESS_EQUAL = 0x15, 0x25, 0xA5, 0x55
-"""Operations on words of 32 bits and, atomic, of 64; jumps compare a register with a number."""
+"""Operations on words of 32 bits in memory, on longs of 64, and on registers; jumps compare a register with a number.
+
+ADD_TO_LONG is atomic; with `FETCH` as its number it gives what was there before (Linux 5.12).
+"""
+FETCH = 1
 _LOAD_MAP = 0x18
 _MAP, _MAP_VALUE = 1, 2
 
@@ -74,14 +82,14 @@ def ring_buffer(size: int) -> int:
     return _bpf(_MAP_CREATE, struct.pack("=4I", RINGBUF, 0, 0, size))
 
 
-def shared_words(count: int) -> int:
-    """Words of 64 bits that programs have, and that can be mapped into memory; their descriptor. OSError."""
-    return _bpf(_MAP_CREATE, struct.pack("=5I", _ARRAY, 4, 8 * count, 1, _MMAPABLE))
+def shared_bytes(size: int) -> int:
+    """Memory that programs have, and that can be mapped; its descriptor. OSError."""
+    return _bpf(_MAP_CREATE, struct.pack("=5I", _ARRAY, 4, size, 1, _MMAPABLE))
 
 
 def socket_filter(instructions: bytes) -> int:
     """A program that says how much of a packet a socket is given; its descriptor. OSError if the kernel refuses it."""
-    code, licence = ctypes.create_string_buffer(instructions, len(instructions)), ctypes.create_string_buffer(b"MIT")
+    code, licence = (ctypes.create_string_buffer(each, len(each)) for each in (instructions, _LICENCE))
     where = ctypes.addressof(code), ctypes.addressof(licence)
     return _bpf(_PROG_LOAD, struct.pack("=IIQQ", _SOCKET_FILTER, len(instructions) // 8, *where))
 

@@ -7,13 +7,14 @@ under a hypervisor it may have to be had from the host first. So each byte of a 
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from netemu.kernel.taps.packing import Packed, fill
+from netemu.kernel.taps.packing import Alike, Packed
 from netemu.record.frames import Frames, Offsets, offsets
 
 _FIRST, _READY = 256 << 10, 64 << 10
@@ -73,11 +74,15 @@ class Columns:
         self.size = 0
         """Bytes that were written."""
 
-    def append(self, rows: NDArray[np.uint32], captured: int) -> None:
-        """Take rows that packing.rows_of gave, each frame of `captured` bytes. OSError: nothing is taken."""
-        count = len(rows)
+    def append(self, frames: Alike) -> None:
+        """Take frames that are alike. OSError, MemoryError: nothing is taken."""
+        count, captured = len(frames), frames.captured
         time_ns, interface, length, kind, status, data = self._place((*[count] * 5, count * captured))
-        fill(rows, Packed(time_ns, interface, length, kind, status, data.reshape(count, captured)))
+        try:
+            frames.fill(Packed(time_ns, interface, length, kind, status, data.reshape(count, captured)))
+        except MemoryError:
+            self._forget((time_ns, interface, length, kind, status, data))
+            raise
         if self._lengths and isinstance(last := self._lengths[-1], tuple) and last[1] == captured:
             self._lengths[-1] = (last[0] + count, captured)
         else:
@@ -103,11 +108,17 @@ class Columns:
             for column, count in zip(self._columns, counts, strict=True):
                 places.append(column.place(count))
         except OSError:
-            for column, place in zip(self._columns, places, strict=False):
-                column.forget(len(place))
+            self._forget(places)
             raise
-        self.size += sum(place.nbytes for place in places)
+        finally:
+            self.size += sum(place.nbytes for place in places)
         return places
+
+    def _forget(self, places: Sequence[NDArray[Any]]) -> None:
+        """Take the last places back."""
+        for column, place in zip(self._columns, places, strict=False):
+            column.forget(len(place))
+            self.size -= place.nbytes
 
     def _offset(self) -> Offsets:
         if len(self._lengths) == 1 and isinstance(only := self._lengths[0], tuple):

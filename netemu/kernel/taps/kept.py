@@ -6,60 +6,104 @@ too, at once; where many come, all from there on is kept as blocks, packed where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from netemu.kernel.taps.blocks import frames_of
+from netemu.kernel.taps.blocks import BLOCK_FRAMES, BLOCK_LENGTH, frames_of
 from netemu.kernel.taps.columns import Columns
-from netemu.kernel.taps.packing import captured_of, pack, packed_size
+from netemu.kernel.taps.packing import FEWEST, Alike, pack, packed_size
+from netemu.kernel.taps.rows import area, rows_of
 from netemu.kernel.taps.store import Room, Store
+from netemu.kernel.taps.stretch import Stretch
 from netemu.record.frames import Bytes, Frames
 
+_FIRST = 12
+"""Words of a ring's block before its first frame, where nobody has room of their own there (BLK_HDR_LEN)."""
+_HEADS = [BLOCK_FRAMES, BLOCK_LENGTH, _FIRST]
+"""Words of a block that tell whether its frames may be alike; the last is the step to its second frame, or 0."""
 _FEW, _ONE_IN = 64 << 10, 8
 """Bytes of blocks that may be understood in the thread that takes them, and their part of what it has in columns."""
+
+
+class Taken(NamedTuple):
+    """What was put: columns and blocks behind them, and whether the order is that of the frames' times."""
+
+    columns: Columns | None
+    blocks: list[Bytes]
+    mingled: bool
 
 
 class Kept:
     """The frames of one ring, in the order in which they were put. Not for two threads at once.
 
-    `apart` are byte strings: frames that have one of them at `at` are canaries, and left out.
+    `apart` are byte strings: frames that have one of them at `at` are canaries, and left out. All begin with the two
+    bytes `mark`.
     """
 
-    def __init__(self, room: Room, at: int) -> None:
+    def __init__(self, room: Room, at: int, mark: bytes) -> None:
         self.room = room
         self.at = at
+        self.mark = mark
         self.apart: Sequence[bytes] = ()
         self._blocks = Store(room)
         self._waiting = 0
         self._columns: Columns | None = None
         self._alike = True
+        self.from_ring = self.from_lane = False
+        """Where what was put comes from: if from both, the order is that of the frames' times."""
 
     def put(self, block: Bytes) -> None:
         """Keep a copy of a block. OSError if there is no room for it."""
         self._blocks.put(block.data)
         self._waiting += len(block)
 
-    def put_rows(self, rows: NDArray[np.uint32]) -> None:
-        """Keep the rows of blocks that packing.rows_of took for alike. OSError if there is no room for them."""
-        if not self._alike or not self._in_columns(rows):
-            pack(rows, self._blocks.place(packed_size(rows)))
+    def put_alike(self, frames: Alike) -> None:
+        """Keep frames that are alike. OSError if there is no room for them."""
+        if not self._alike or not self._in_columns(frames):
+            pack(frames, self._blocks.place(packed_size(frames)))
 
-    def take(self) -> tuple[Columns | None, list[Bytes]]:
+    def put_stretch(self, frames: Stretch) -> None:
+        """Keep frames of a lane: together, or with a list. OSError, MemoryError if there is no room for them."""
+        if (alike := frames.alike(self.mark, self.at)) is not None:
+            self.put_alike(alike)
+            return
+        frames.list(self._blocks.place(frames.listed_size))
+        self._waiting += frames.listed_size
+
+    def ways(self, blocks: NDArray[np.uint32]) -> Iterator[tuple[int, Callable[[], None]]]:
+        """How a ring's blocks are kept, with the frames of each part: all together, or each block as it is."""
+        frames, length, steps = blocks[:, _HEADS].T.tolist()
+        words = [each // 4 for each in length]
+        if sum(frames) >= FEWEST:
+            step = steps[0] // 4 or words[0] - _FIRST
+            areas = [
+                area(block[_FIRST:end], count, step) for block, count, end in zip(blocks, frames, words, strict=True)
+            ]
+            equal = [each for each in areas if each is not None]
+            if len(equal) == len(areas) and (rows := rows_of(equal, self.mark, self.at)) is not None:
+                yield sum(frames), partial(self.put_alike, rows)
+                return
+        for block, count, end in zip(blocks, frames, words, strict=True):
+            yield count, partial(self.put, block[:end].view(np.uint8))
+
+    def take(self) -> Taken:
         """All that was put, for `whole` to make frames of; from now on anew."""
-        taken = self._columns, self._blocks.take()
+        taken = Taken(self._columns, self._blocks.take(), self.from_ring and self.from_lane)
         self._begin()
         return taken
 
-    def whole(self, taken: tuple[Columns | None, list[Bytes]]) -> Frames:
+    def whole(self, taken: Taken) -> Frames:
         """What was taken, as frames."""
-        columns, blocks = taken
+        columns, blocks, mingled = taken
         if columns is None:
-            return frames_of(blocks, self.apart, self.at, self.room.array)
+            return frames_of(blocks, self.apart, self.at, self.room.array, by_time=mingled)
         size = sum(map(len, blocks))
-        if size > columns.size or columns.size + size > self.room.memory:
-            return frames_of(blocks, self.apart, self.at, self.room.array, columns.frames())
+        if size > columns.size or columns.size + size > self.room.memory or mingled:
+            return frames_of(blocks, self.apart, self.at, self.room.array, columns.frames(), by_time=mingled)
         columns.add(frames_of(blocks, self.apart, self.at))
         return columns.frames()
 
@@ -72,12 +116,13 @@ class Kept:
         if self._columns:
             self.room.taken -= self._columns.size
         self._columns, self._waiting, self._alike = None, 0, True
+        self.from_ring = self.from_lane = False
 
-    def _in_columns(self, rows: NDArray[np.uint32]) -> bool:
-        """Put rows, and the few blocks before them, into the columns; False if those have come to their end."""
+    def _in_columns(self, frames: Alike) -> bool:
+        """Put frames, and the few blocks before them, into the columns; False if those have come to their end."""
         before = self._columns.size if self._columns else 0
         few = self._waiting <= max(_FEW, before // _ONE_IN)
-        self._alike = few and self.room.bears(packed_size(rows) + self._waiting)
+        self._alike = few and self.room.bears(packed_size(frames) + self._waiting)
         if not self._alike:
             return False
         try:
@@ -86,7 +131,7 @@ class Kept:
                 columns.add(frames_of(self._blocks.held(), self.apart, self.at))
                 self._blocks.clear()
                 self._waiting = 0
-            columns.append(rows, captured_of(rows))
+            columns.append(frames)
         except (OSError, MemoryError):
             self._alike = False
         if self._columns:

@@ -102,6 +102,11 @@ class GroupReader:
         """What can be polled for datagrams."""
         return (self.sock.fileno(), *((self._outlet.descriptor,) if self._outlet else ()))
 
+    @property
+    def awake(self) -> bool:
+        """Never: it can be polled."""
+        return False
+
     def receive(self) -> bool:
         """Take some hundred datagrams, or a whole ring's; False if none is left of those that were there."""
         with self._lock:

@@ -107,7 +107,7 @@ class Outlet:
         opened = list[int]()
         try:
             opened.append(bpf.ring_buffer(size))
-            opened.append(bpf.shared_words(2))
+            opened.append(bpf.shared_bytes(16))
             opened.append(bpf.socket_filter(_program(*opened)))
             ring, words, program = opened
             self._shared = mmap.mmap(words, mmap.PAGESIZE)

@@ -73,6 +73,10 @@ class FrameSource(Protocol):
     def descriptors(self) -> tuple[int, ...]:
         """What can be polled for frames."""
 
+    @property
+    def awake(self) -> bool:
+        """Whether it is to be looked at once more, whatever can be polled says (reader.py)."""
+
     def receive(self) -> bool:
         """Take what is there; False if nothing of it is left. Does not wait."""
 

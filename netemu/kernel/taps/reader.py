@@ -40,6 +40,10 @@ class Source(Protocol):
     def descriptors(self) -> tuple[int, ...]:
         """What can be polled: the socket, and what it may have beside it."""
 
+    @property
+    def awake(self) -> bool:
+        """Whether it is to be looked at once more, whatever can be polled says."""
+
     def receive(self) -> bool:
         """Take what is there, without waiting; False if nothing of it is left."""
 
@@ -47,12 +51,13 @@ class Source(Protocol):
         """Whether it is to be taken from now, however long it may be left alone."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Turn:
-    """A source, and when it is to be taken from next."""
+    """A source, when it is to be taken from next, and whether it is no more to be."""
 
     source: Source
     due: float = 0.0
+    gone: bool = False
 
 
 class Reader:
@@ -61,6 +66,7 @@ class Reader:
     def __init__(self) -> None:
         self._poll = select.epoll()
         self._turns: dict[int, _Turn] = {}
+        self._awake: set[_Turn] = set()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll.register(self._bell, select.EPOLLIN)
         self._rest = threading.Event()
@@ -83,7 +89,9 @@ class Reader:
     def remove(self, source: Source) -> None:
         """Take from it no more. A call to its `receive` may be under way still."""
         for descriptor in source.descriptors:
-            if self._turns.pop(descriptor, None) is not None:
+            turn = self._turns.pop(descriptor, None)
+            if turn is not None:
+                turn.gone = True
                 self._poll.unregister(descriptor)
 
     @contextmanager
@@ -124,13 +132,10 @@ class Reader:
 
     def _take(self) -> float:
         """Take from each socket that has something and is due; seconds to the next look, 0 if one may have more."""
-        rest, now = self._pace, 0.0
-        for descriptor, event in self._poll.poll():
-            turn = self._turns.get(descriptor)
-            if turn is None:
-                continue
+        ready = self._ready()
+        rest, now = self._pace, time.monotonic()
+        for turn, event in ready.items():
             source, turns = turn.source, 0
-            now = now or time.monotonic()
             if now < turn.due and not self._hurries and not source.crowded():
                 rest = min(rest, source.patience)
                 continue
@@ -138,8 +143,18 @@ class Reader:
                 turns += 1
             if not turns and event & select.EPOLLERR:
                 _clear_error(source)
+            (self._awake.add if source.awake else self._awake.discard)(turn)
             turn.due, rest = (now + source.patience, min(rest, source.patience)) if turns < _TURNS else (now, 0)
         return rest
+
+    def _ready(self) -> dict[_Turn, int]:
+        """Whom something came for, with what can be polled; who is awake is asked. Waits where nobody is."""
+        self._awake = {turn for turn in self._awake if not turn.gone}
+        found = dict.fromkeys(self._awake, 0)
+        for descriptor, event in self._poll.poll(0 if self._awake else None):
+            if (turn := self._turns.get(descriptor)) is not None:
+                found[turn] = found.get(turn, 0) | event
+        return found
 
 
 def _clear_error(source: Source) -> None:

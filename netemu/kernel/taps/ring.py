@@ -8,11 +8,13 @@ handed over when it is full, or some milliseconds after it was begun.
 from __future__ import annotations
 
 import mmap
+import os
 import select
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -23,10 +25,12 @@ from netemu.kernel.spaces.descriptors import moved
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.blocks import BLOCK_FRAMES, BLOCK_LENGTH, BLOCK_STATUS, frames_of
 from netemu.kernel.taps.kept import Kept
+from netemu.kernel.taps.lane import Lane, entries_beside
 from netemu.kernel.taps.packet import CANARY, MACS, What, bind, dropped, set_option, unbound_socket
-from netemu.kernel.taps.packing import ENOUGH, FEWEST, area, rows_of
 from netemu.kernel.taps.reader import PACE, SLOW_PACE
+from netemu.kernel.taps.rows import groups
 from netemu.kernel.taps.store import Room
+from netemu.kernel.taps.stretch import Stretch
 from netemu.record.frames import Frames
 
 _BLOCK, _SMALL_BLOCK = 128 << 10, 16 << 10
@@ -45,15 +49,10 @@ _CROWDED, _MOST = 1 / 4, 5 / 8
 """Parts of a ring: not to fill up, beside what is handed over for its age, while it is left alone; and in any case."""
 _QUICKLY = 1 / 8
 """The part of a ring that may come until the next look; where more does, there are many looks."""
-_FIRST = 12
-"""Words of a block before its first frame, where nobody has room of their own there (BLK_HDR_LEN, af_packet.c)."""
-_HEADS = [BLOCK_FRAMES, BLOCK_LENGTH, _FIRST]
-"""Words of a block that tell whether its frames may be alike; the last is the step to its second frame, or 0."""
 _VERSION, _RX_RING = 10, 5
 _V3 = 2
 _FULL = 1
 """TP_STATUS_USER: the block is ours."""
-_CANARY = CANARY.to_bytes(2, "big")
 _DRAIN_WITHIN = 1.0
 """Seconds for the kernel to hand a begun block over; it does after a few milliseconds."""
 
@@ -69,7 +68,13 @@ class Ring:
     """
 
     def __init__(
-        self, net: NetworkNamespace, what: What | None = None, room: Room | None = None, size: int = SIZE
+        self,
+        net: NetworkNamespace,
+        what: What | None = None,
+        room: Room | None = None,
+        size: int = SIZE,
+        *,
+        lane: bool = True,
     ) -> None:
         self.net = net
         self.what = what or What()
@@ -77,7 +82,7 @@ class Ring:
         self.block -= self.block % mmap.PAGESIZE
         self.blocks = max(size // self.block, 2)
         self.sock = moved(unbound_socket(net, self.what))
-        self._kept = Kept(room or Room(), MACS)
+        self._kept = Kept(room or Room(), MACS, CANARY.to_bytes(2, "big"))
         self._lock = threading.Lock()
         self._next = 0
         self._lost = 0
@@ -88,6 +93,8 @@ class Ring:
         self.watched = b""
         self.found: Callable[[Frames], None] = _nobody
         self._map: mmap.mmap | None = None
+        self._entries = entries_beside(size) if lane and not self.what.program else 0
+        self._lane: Lane | None = None
 
     def open(self, hand_over: int = HAND_OVER) -> None:
         """Set the ring up and bind it; begun blocks are handed over after about `hand_over` milliseconds.
@@ -107,25 +114,48 @@ class Ring:
                 self._map, self._array = mapped, np.frombuffer(mapped, np.uint8)
                 self._flat = memoryview(mapped).cast("I")
                 self._words = self._array.view(np.uint32).reshape(self.blocks, self.block // 4)
+                self._open_lane()
                 bind(self.sock, self.what.interface)
             except OSError as error:
                 raise CaptureError(f"host {self.net.name}: no ring of {size} bytes: {error.strerror}") from error
 
+    def _open_lane(self) -> None:
+        """Have a lane beside the ring, where everything is taken and the kernel can do that and lets us."""
+        if self._entries:
+            with suppress(OSError):  # it is as good without, only slower
+                self._lane = Lane(self.sock, self._entries)
+
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What can be polled for blocks."""
-        return (self.sock.fileno(),)
+        """What can be polled for frames."""
+        lane = self._lane
+        return (self.sock.fileno(), *((lane.bell,) if lane is not None else ()))
+
+    @property
+    def awake(self) -> bool:
+        """Whether it has to be looked at, whatever can be polled says."""
+        lane = self._lane
+        return lane is not None and lane.awake
 
     def receive(self) -> bool:
-        """Take the blocks that are full, at most one round of them; False if none is left."""
+        """Take the frames of the lane and the blocks that are full, at most one round of them; False if none is left.
+
+        For who looks again while it is `awake`.
+        """
         with self._lock:
-            return self._receive()
+            busy = self._lane is not None and self._lane.filled > 0
+            left = self._receive()
+            if self._lane is not None:
+                self._lane.looked(busy)
+            return left
 
     def crowded(self) -> bool:
         """Whether so much of the ring is full that it is not to be left alone any longer."""
         with self._lock:
             if self._map is None:
                 return False
+            if self._lane is not None and self._lane.filled > _CROWDED:
+                return True
             aged = (time.monotonic() - self._looked) * 1000 / self._hand_over
             ahead = (self._next + int(min(self.blocks * _CROWDED + aged, self.blocks * _MOST))) % self.blocks
             return bool(self._flat[ahead * self.block // 4 + BLOCK_STATUS] & _FULL)
@@ -135,13 +165,30 @@ class Ring:
         until = time.monotonic() + _DRAIN_WITHIN
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
+        with self._lock:
+            end = self._lane.end if self._lane is not None else 0
         while True:
             with self._lock:
                 self._receive()
                 begun = self._map is not None and self._words[self._next, BLOCK_FRAMES]
-            if not begun or time.monotonic() > until:
+                copied = self._lane is None or self._lane.reached(end)
+            if not begun and copied:
                 return
-            poll.poll(_DRAIN_WITHIN * 1000)
+            if time.monotonic() > until:
+                self._count_late()
+                return
+            if copied:
+                poll.poll(_DRAIN_WITHIN * 1000)
+            else:
+                os.sched_yield()  # another core is about to write it
+
+    def _count_late(self) -> None:
+        """What was not handed over in time is not in the record that it belongs to: it counts as lost."""
+        with self._lock:
+            if self._map is not None:
+                self._lost += int(self._words[self._next, BLOCK_FRAMES])
+            if self._lane is not None:
+                self._lost += self._lane.waiting
 
     def leave_out(self, strings: Sequence[bytes]) -> None:
         """Frames that have one of these behind their MACs, canaries all, are not to be among `frames`."""
@@ -158,6 +205,8 @@ class Ring:
         with self._lock:
             if self.sock.fileno() >= 0:
                 self._lost += dropped(self.sock)
+            if self._lane is not None:
+                self._lost += self._lane.take_unread()
             return self._lost
 
     def forget(self) -> None:
@@ -177,26 +226,42 @@ class Ring:
                 del self._words, self._array
                 mapped.close()
             self.sock.close()
+            if self._lane is not None:
+                self._lane.close()
+                self._lane = None
 
     def _receive(self) -> bool:
         if self._map is None:
             return False
         since, self._looked = self._looked, time.monotonic()
+        filled = self._take_lane()
         taken, full = 0, self._full()
         while full:
-            for begin, end in _groups(self._words[self._next : self._next + full, BLOCK_FRAMES].tolist()):
+            for begin, end in groups(self._words[self._next : self._next + full, BLOCK_FRAMES].tolist()):
                 these = self._words[self._next + begin : self._next + end]
                 self._keep_all(these)
                 if self.watched:
                     self._watch(these)
                 these[:, BLOCK_FRAMES] = 0
                 these[:, BLOCK_STATUS] = 0
+            self._kept.from_ring = True
             taken += full
             self._next = (self._next + full) % self.blocks
             full = 0 if self._next or taken >= self.blocks else self._full()
-        fills = taken * SLOW_PACE > self.blocks * _QUICKLY * (self._looked - since)
+        fills = max(taken / self.blocks, filled) * SLOW_PACE > _QUICKLY * (self._looked - since)
         self.patience = _PATIENCE if self._roomy and not fills else PACE
         return bool(self._words[self._next, BLOCK_STATUS] & _FULL)
+
+    def _take_lane(self) -> float:
+        """Take what the lane has; what part of it that was."""
+        if self._lane is None:
+            return 0.0
+        filled = self._lane.filled
+        if filled:
+            for stretch in self._lane.stretches():
+                self._keep_stretch(stretch)
+            self._kept.from_lane = True
+        return filled
 
     def _full(self) -> int:
         """How many of the next blocks, up to the ring's end, are full."""
@@ -210,35 +275,19 @@ class Ring:
             if self.watched in raw.tobytes():
                 self.found(frames_of([raw.copy()]))
 
+    def _keep_stretch(self, stretch: Stretch) -> None:
+        """Keep frames of the lane, and tell of them if they have what is watched for."""
+        if self.watched and self.watched in stretch.pieces.tobytes():
+            self.found(frames_of([stretch.block()]))
+        self._keep(len(stretch), partial(self._kept.put_stretch, stretch))
+
     def _keep_all(self, blocks: NDArray[np.uint32]) -> None:
-        """Keep blocks: those that can be packed, together; the others as they are."""
-        frames, length, steps = blocks[:, _HEADS].T.tolist()
-        words = [each // 4 for each in length]
-        if sum(frames) >= FEWEST:
-            step = steps[0] // 4 or words[0] - _FIRST
-            areas = [
-                area(block[_FIRST:end], count, step) for block, count, end in zip(blocks, frames, words, strict=True)
-            ]
-            equal = [each for each in areas if each is not None]
-            if len(equal) == len(areas) and (rows := rows_of(equal, _CANARY, MACS)) is not None:
-                self._keep(sum(frames), partial(self._kept.put_rows, rows))
-                return
-        for block, count, end in zip(blocks, frames, words, strict=True):
-            self._keep(count, partial(self._kept.put, block[:end].view(np.uint8)))
+        """Keep blocks."""
+        for frames, keep in self._kept.ways(blocks):
+            self._keep(frames, keep)
 
     def _keep(self, frames: int, keep: Callable[[], None]) -> None:
         try:
             keep()
         except (OSError, MemoryError):
             self._lost += frames  # the disk is full, or so is memory
-
-
-def _groups(frames: list[int]) -> Iterator[tuple[int, int]]:
-    """Blocks that have so many frames, in groups, from one to another, that are enough to be packed together."""
-    begin, together, left = 0, 0, sum(frames)
-    for end, count in enumerate(frames, 1):
-        together += count
-        left -= count
-        if end == len(frames) or (together >= ENOUGH and left >= ENOUGH // 2):
-            yield begin, end
-            begin, together = end, 0

@@ -83,6 +83,11 @@ class PacketSocket(L2Socket):  # type: ignore[misc]
         """What can be polled for frames."""
         return (self.ins.fileno(),)
 
+    @property
+    def awake(self) -> bool:
+        """Never: it can be polled."""
+        return False
+
     def receive(self) -> bool:
         """Take the frames that are there, some hundred at most; False if there was none."""
         with self._lock:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from netemu.kernel.spaces.limits import available_memory
 from netemu.record.frames import Bytes
 
-MEMORY = 256 << 20
-"""Bytes that all taps of a lab keep in memory together."""
+MEMORY, _MOST_MEMORY, _SHARE = 256 << 20, 1 << 30, 8
+"""Bytes that all taps of a lab keep in memory together: that part of the free memory, but from one to the other."""
 _SMALLEST, _LARGEST, _FILE = 64 << 10, 4 << 20, 16 << 20
 """Sizes of slabs: a quiet tap takes little; each file costs a descriptor."""
 _LARGE = 2 << 20
@@ -32,6 +33,11 @@ def in_memory(size: int) -> Bytes:
     if size < _LARGE:
         return np.empty(size, np.uint8)
     return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+
+
+def usual_memory() -> int:
+    """The bytes that all taps of a lab keep in memory together where nobody says how many, as things are now."""
+    return min(max(available_memory() // _SHARE, MEMORY), _MOST_MEMORY)
 
 
 @dataclass(slots=True)
