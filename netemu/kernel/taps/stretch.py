@@ -79,7 +79,8 @@ class Stretch:
     ) -> None:
         """Write what is told of each frame: its status as a ring has it (tpacket_rcv, net/packet/af_packet.c)."""
         stamped = self.entries[:, PLACE] & np.uint32(STAMPED) != 0
-        np.subtract(self.entries.view(np.int64)[:, TIME // 2], self.behind * ~stamped, out=time_ns)
+        behind = self.behind if not stamped.any() else np.where(stamped, 0, self.behind)
+        np.subtract(self.entries.view(np.int64)[:, TIME // 2], behind, out=time_ns)
         interface[:] = self.entries[:, INTERFACE]
         length[:] = self.entries[:, LENGTH]
         kind[:] = self.entries[:, PLACE] >> np.uint32(KIND)
