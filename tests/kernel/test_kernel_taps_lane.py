@@ -212,6 +212,20 @@ async def test_what_has_no_room_goes_to_the_ring_and_comes_in_order(pair: Pair, 
         source.close()
 
 
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(("seconds", "patience"), [(0.0, 0.015), (10.0, 0.12)])
+async def test_while_it_fills_quickly_it_is_left_alone_for_less_long(
+    pair: Pair, fast: Ring, seconds: float, patience: float
+):
+    await pair.up()
+    fast.receive()
+    inject(pair, [frame(n) for n in range(5000)])  # of 32,768: an eighth within 20 ms is quickly
+    fast._looked = time.monotonic() - seconds
+    fast.receive()
+    assert fast.patience == patience
+    assert not fast._kept.from_ring
+
+
 async def test_it_is_filled_round_and_round(pair: Pair):
     source = small(pair)
     try:

@@ -45,6 +45,8 @@ HAND_OVER = 5
 """Milliseconds after which a begun block is handed over: 64 of them are 0.3 s in which nobody has to take any."""
 _PATIENCE = 0.12
 """Seconds for which a ring of this size may be left alone: 24 blocks, handed over for their age alone."""
+_LANE_PACE = 0.015
+"""The same while a lane fills that quickly: the more is taken at once, the less it costs, and the ring is there too."""
 _CROWDED, _MOST = 1 / 4, 5 / 8
 """Parts of a ring: not to fill up, beside what is handed over for its age, while it is left alone; and in any case."""
 _QUICKLY = 1 / 8
@@ -248,8 +250,9 @@ class Ring:
             taken += full
             self._next = (self._next + full) % self.blocks
             full = 0 if self._next or taken >= self.blocks else self._full()
-        fills = max(taken / self.blocks, filled) * SLOW_PACE > _QUICKLY * (self._looked - since)
-        self.patience = _PATIENCE if self._roomy and not fills else PACE
+        quickly = _QUICKLY * (self._looked - since) / SLOW_PACE
+        often = PACE if taken / self.blocks > quickly or not self._roomy else _LANE_PACE
+        self.patience = _PATIENCE if self._roomy and max(taken / self.blocks, filled) <= quickly else often
         return bool(self._words[self._next, BLOCK_STATUS] & _FULL)
 
     def _take_lane(self) -> float:
