@@ -15,6 +15,7 @@ from test_kernel_taps_stretch import LANE_FRAMES, stretch
 from netemu.kernel.taps.columns import Column
 from netemu.kernel.taps.kept import Kept
 from netemu.kernel.taps.store import Room
+from netemu.kernel.taps.stretch import Stretch
 from netemu.record.frames import RawFrame
 
 MIB = 1 << 20
@@ -145,6 +146,29 @@ def test_a_column_for_which_there_is_no_memory_loses_nothing(monkeypatch, column
         put(kept, *each)
     assert list(kept.whole(kept.take())) == seen(puts)
     assert kept.room.taken == 0
+
+
+@pytest.mark.parametrize("memory", [0, 64 * MIB])
+@pytest.mark.parametrize("count", [5, 200])
+def test_what_could_not_be_written_for_want_of_memory_is_not_there(monkeypatch, memory, count):
+    kept, tell = kept_in(memory), Stretch.tell
+    put(kept, "stretch", ordinary(1, count))
+
+    def failing(self: Stretch, *into: np.ndarray) -> None:
+        into[0][:] = 7
+        raise MemoryError
+
+    monkeypatch.setattr(Stretch, "tell", failing)
+    with pytest.raises(MemoryError):
+        put(kept, "stretch", ordinary(2, count))
+    monkeypatch.setattr(Stretch, "tell", tell)
+    put(kept, "stretch", ordinary(3, count))
+    monkeypatch.setattr(Stretch, "tell", failing)
+    with pytest.raises(MemoryError):
+        put(kept, "stretch", ordinary(4, count))
+    monkeypatch.setattr(Stretch, "tell", tell)
+    put(kept, "stretch", ordinary(5, count))
+    assert list(kept.whole(kept.take())) == seen([("stretch", ordinary(n, count)) for n in (1, 3, 5)])
 
 
 def test_a_column_grows_over_its_first_room_and_keeps_what_it_has():

@@ -380,7 +380,7 @@ async def test_whenever_a_frame_comes_as_the_reader_falls_asleep_it_is_looked_at
         fast.receive()
     assert meddled.number < 0
     rung = bool(select.select([fast._lane.bell], [], [], 0)[0])
-    assert not fast._lane.waiting or fast.awake or rung, "it sleeps, a frame waits, and nobody rings"
+    assert not fast._lane.waiting(fast._lane.end) or fast.awake or rung, "it sleeps, a frame waits, and nobody rings"
     inject(pair, [frame(2)])
     assert fast.awake or select.select([fast._lane.bell], [], [], 0)[0]
 
@@ -395,6 +395,37 @@ async def test_what_is_not_written_in_time_counts_as_lost(pair: Pair, fast: Ring
     fast._lane._entries[entry_of(fast._lane, frame(1)), 0] = 0  # counted, and never there
     fast.drain()
     assert fast.lost() == 2
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_what_came_after_a_drain_began_is_not_late(pair: Pair, fast: Ring, monkeypatch: pytest.MonkeyPatch):
+    await pair.up()
+    fast.forget()
+    assert fast._lane is not None
+    inject(pair, [frame(0)])
+    end = fast._lane.end
+    inject(pair, [frame(n) for n in range(1, 4)])
+    fast._count_late(fast._next, end)
+    assert fast.lost() == 1
+    fast.drain()
+    fast._count_late(fast._next, end)
+    assert fast.lost() == 1
+
+
+def test_two_clocks_are_looked_at_again_where_the_thread_had_to_wait_in_between(monkeypatch: pytest.MonkeyPatch):
+    """A second's pause between the first two looks would put all frames of a look a second off."""
+    pause, look, clocks = iter([0, 10**9]), time.clock_gettime_ns, iter(range(100))
+    waited = [0]
+
+    def clock(which: int) -> int:
+        waited[0] += next(pause, 0)
+        next(clocks)
+        return look(which) + waited[0]
+
+    right = lanes._behind()
+    monkeypatch.setattr(lanes.time, "clock_gettime_ns", clock)
+    assert lanes._behind() == right
+    assert next(clocks) == 6, "three looks at them, and three more"
 
 
 async def test_a_frame_whose_bytes_could_not_be_had_counts_as_lost(fast: Ring):

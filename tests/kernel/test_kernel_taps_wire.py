@@ -7,11 +7,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 from veth_pair import LEFT, RIGHT, Pair, send
 
 from netemu.errors import UsageError
 from netemu.kernel.spaces.namespace import NetworkNamespace
+from netemu.kernel.taps.kept import Kept
 from netemu.kernel.taps.packet import FrameSource, What
 from netemu.kernel.taps.reader import PACE, Reader
 from netemu.kernel.taps.ring import Ring
@@ -257,6 +259,53 @@ async def test_a_ring_that_fills_quickly_is_not_left_alone(pair: Pair, seconds: 
         source._looked = time.monotonic() - seconds
         source.receive()
         assert source.patience == patience
+    finally:
+        source.close()
+
+
+async def test_out_of_memory_while_watching_no_frame_is_kept_twice(pair: Pair, monkeypatch: pytest.MonkeyPatch):
+    source, failures = ring(pair.right), iter([True])
+
+    def failing(_ring: Ring, _blocks: object) -> None:
+        if next(failures, False):
+            raise MemoryError
+
+    monkeypatch.setattr(Ring, "_watch", failing)
+    try:
+        await pair.up()
+        source.forget()
+        source.watched = b"somebody"
+        await send(pair, 6)
+        with pytest.raises(MemoryError):
+            source.drain()
+        assert len(await taken(source, udp, 6)) == 6
+        assert source.lost() == 0
+    finally:
+        source.close()
+
+
+async def test_out_of_memory_between_two_parts_of_a_ring_nothing_is_lost_or_kept_twice(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+):
+    source, ways, calls = ring(pair.right), Kept.ways, iter(range(10))
+    try:
+        await pair.up()
+        source.forget()
+        frames = [b"\xff" * 6 + bytes(6) + b"\x88\xb6" + n.to_bytes(4, "big") + bytes(42) for n in range(6000)]
+
+        def failing(kept: Kept, blocks: np.ndarray) -> object:
+            if next(calls, 10) == 1:
+                raise MemoryError
+            return ways(kept, blocks)
+
+        monkeypatch.setattr(Kept, "ways", failing)
+        with sending_socket(pair.left) as sender:
+            for frame in frames:
+                sender.sendto(frame, ("eth0", 0))
+        with pytest.raises(MemoryError):
+            source.drain()
+        assert [frame.data for frame in await taken(source, injected, len(frames))] == frames
+        assert source.lost() == 0
     finally:
         source.close()
 

@@ -43,7 +43,7 @@ class Column:
                 size *= 2
             try:
                 self._map.resize(size)
-            except OSError:
+            except (OSError, MemoryError):
                 self.used = begin
                 raise
         if self.used > self._ready:
@@ -77,11 +77,12 @@ class Columns:
     def append(self, frames: Alike) -> None:
         """Take frames that are alike. OSError, MemoryError: nothing is taken."""
         count, captured = len(frames), frames.captured
-        time_ns, interface, length, kind, status, data = self._place((*[count] * 5, count * captured))
+        places = time_ns, interface, length, kind, status, data = self._place((*[count] * 5, count * captured))
         try:
             frames.fill(Packed(time_ns, interface, length, kind, status, data.reshape(count, captured)))
         except MemoryError:
-            self._forget((time_ns, interface, length, kind, status, data))
+            self._forget(places)
+            self.size -= sum(place.nbytes for place in places)
             raise
         if self._lengths and isinstance(last := self._lengths[-1], tuple) and last[1] == captured:
             self._lengths[-1] = (last[0] + count, captured)
@@ -89,13 +90,13 @@ class Columns:
             self._lengths.append((count, captured))
 
     def add(self, frames: Frames) -> None:
-        """Take a few frames of any lengths. OSError: nothing is taken."""
-        count = len(frames)
+        """Take a few frames of any lengths. OSError, MemoryError: nothing is taken."""
+        count, lengths = len(frames), np.diff(frames.offset)
         places = self._place((count, count, count, count, count, len(frames.data)))
         columns = (frames.time_ns, frames.interface, frames.length, frames.kind, frames.status, frames.data)
         for place, values in zip(places, columns, strict=True):
             place[:] = values
-        self._lengths.append(np.diff(frames.offset))
+        self._lengths.append(lengths)
 
     def frames(self) -> Frames:
         """All of them, sharing the columns' memory: nothing can be taken afterwards."""
@@ -107,18 +108,16 @@ class Columns:
         try:
             for column, count in zip(self._columns, counts, strict=True):
                 places.append(column.place(count))
-        except OSError:
+        except (OSError, MemoryError):
             self._forget(places)
             raise
-        finally:
-            self.size += sum(place.nbytes for place in places)
+        self.size += sum(place.nbytes for place in places)
         return places
 
     def _forget(self, places: Sequence[NDArray[Any]]) -> None:
         """Take the last places back."""
         for column, place in zip(self._columns, places, strict=False):
             column.forget(len(place))
-            self.size -= place.nbytes
 
     def _offset(self) -> Offsets:
         if len(self._lengths) == 1 and isinstance(only := self._lengths[0], tuple):

@@ -64,14 +64,14 @@ class Kept:
     def put_alike(self, frames: Alike) -> None:
         """Keep frames that are alike. OSError if there is no room for them."""
         if not self._alike or not self._in_columns(frames):
-            pack(frames, self._blocks.place(packed_size(frames)))
+            self._write(packed_size(frames), partial(pack, frames))
 
     def put_stretch(self, frames: Stretch) -> None:
         """Keep frames of a lane: together, or with a list. OSError, MemoryError if there is no room for them."""
         if (alike := frames.alike(self.mark, self.at)) is not None:
             self.put_alike(alike)
             return
-        frames.list(self._blocks.place(frames.listed_size))
+        self._write(frames.listed_size, frames.list)
         self._waiting += frames.listed_size
 
     def ways(self, blocks: NDArray[np.uint32]) -> Iterator[tuple[int, Callable[[], None]]]:
@@ -89,6 +89,15 @@ class Kept:
                 return
         for block, count, end in zip(blocks, frames, words, strict=True):
             yield count, partial(self.put, block[:end].view(np.uint8))
+
+    def _write(self, size: int, write: Callable[[Bytes], None]) -> None:
+        """Have a block written; what could not be is not there."""
+        place = self._blocks.place(size)
+        try:
+            write(place)
+        except MemoryError:
+            self._blocks.give_back(size)
+            raise
 
     def take(self) -> Taken:
         """All that was put, for `whole` to make frames of; from now on anew."""

@@ -58,6 +58,8 @@ _AT_ONCE = 8192
 """Frames that are looked at together: what was copied of them is still in the processor's cache then."""
 _SEQUENCES, _LONG = (1 << 20) - 1, (1 << 64) - 1
 _PIECES = (1 << FRAMES) - 1
+_AT_ONE_MOMENT = 100_000_000
+"""Nanoseconds within which two clocks are looked at; else this thread had to wait in between, or somebody set one."""
 _ASLEEP = 2
 """So many looks at a lane that found nothing, and nobody is looking any more."""
 
@@ -130,10 +132,9 @@ class Lane:
         waiting = self._longs[HEAD // 8] - self._longs[TAIL // 8] & _LONG
         return max(waiting >> FRAMES, waiting & _PIECES) / self.layout.entries
 
-    @property
-    def waiting(self) -> int:
-        """How many frames wait to be taken, those that are not written yet among them."""
-        return (self._longs[HEAD // 8] - self._longs[TAIL // 8] & _LONG) >> FRAMES
+    def waiting(self, end: int) -> int:
+        """How many frames up to an `end` of before wait to be taken, those that are not written yet among them."""
+        return (end - self._longs[TAIL // 8] & _LONG) >> FRAMES
 
     def take_unread(self) -> int:
         """How many frames there were since the last call whose bytes could not be had: they are zeros."""
@@ -197,5 +198,8 @@ def lane_memory(ring: int) -> int:
 
 def _behind() -> int:
     """Nanoseconds, in whole seconds, that the epoch's clock is behind CLOCK_TAI."""
-    apart = time.clock_gettime_ns(time.CLOCK_TAI) - time.clock_gettime_ns(time.CLOCK_REALTIME)
-    return round(apart / 1e9) * 1_000_000_000
+    while True:
+        before = time.clock_gettime_ns(time.CLOCK_REALTIME)
+        apart = time.clock_gettime_ns(time.CLOCK_TAI) - before
+        if abs(time.clock_gettime_ns(time.CLOCK_REALTIME) - before) < _AT_ONE_MOMENT:
+            return round(apart / 1e9) * 1_000_000_000

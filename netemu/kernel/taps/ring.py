@@ -169,6 +169,7 @@ class Ring:
         poll.register(self.sock, select.POLLIN)
         with self._lock:
             end = self._lane.end if self._lane is not None else 0
+            first = self._next
         while True:
             with self._lock:
                 self._receive()
@@ -177,20 +178,20 @@ class Ring:
             if not begun and copied:
                 return
             if time.monotonic() > until:
-                self._count_late()
+                self._count_late(first, end)
                 return
             if copied:
                 poll.poll(_DRAIN_WITHIN * 1000)
             else:
                 os.sched_yield()  # another core is about to write it
 
-    def _count_late(self) -> None:
-        """What was not handed over in time is not in the record that it belongs to: it counts as lost."""
+    def _count_late(self, first: int, end: int) -> None:
+        """What was not handed over in time counts as lost: of the block `first`, and of the lane up to `end`."""
         with self._lock:
-            if self._map is not None:
-                self._lost += int(self._words[self._next, BLOCK_FRAMES])
-            if self._lane is not None:
-                self._lost += self._lane.waiting
+            if self._map is not None and self._next == first:
+                self._lost += int(self._words[first, BLOCK_FRAMES])
+            if self._lane is not None and not self._lane.reached(end):
+                self._lost += self._lane.waiting(end)
 
     def leave_out(self, strings: Sequence[bytes]) -> None:
         """Frames that have one of these behind their MACs, canaries all, are not to be among `frames`."""
@@ -239,16 +240,17 @@ class Ring:
         filled = self._take_lane()
         taken, full = 0, self._full()
         while full:
-            for begin, end in groups(self._words[self._next : self._next + full, BLOCK_FRAMES].tolist()):
-                these = self._words[self._next + begin : self._next + end]
-                self._keep_all(these)
+            first = self._next
+            for begin, end in groups(self._words[first : first + full, BLOCK_FRAMES].tolist()):
+                these = self._words[first + begin : first + end]
                 if self.watched:
                     self._watch(these)
+                self._kept.from_ring = True
+                self._keep_all(these)
                 these[:, BLOCK_FRAMES] = 0
                 these[:, BLOCK_STATUS] = 0
-            self._kept.from_ring = True
+                self._next = (first + end) % self.blocks
             taken += full
-            self._next = (self._next + full) % self.blocks
             full = 0 if self._next or taken >= self.blocks else self._full()
         quickly = _QUICKLY * (self._looked - since) / SLOW_PACE
         often = PACE if taken / self.blocks > quickly or not self._roomy else _LANE_PACE

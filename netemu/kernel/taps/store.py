@@ -110,6 +110,10 @@ class Store:
         slab.used += size
         return slab.data[slab.used - size : slab.used]
 
+    def give_back(self, size: int) -> None:
+        """Let go of the last `size` bytes, a place that could not be written."""
+        self.slabs[-1].used -= size
+
     def held(self) -> list[Bytes]:
         """All that was put so far, slab by slab."""
         return [slab.data[: slab.used] for slab in self.slabs]
