@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_interface
 
 from netemu.kernel.links.links import Links
@@ -58,3 +61,12 @@ async def send(pair: Pair, count: int = 1) -> None:
         async with asyncio.timeout(5):
             for _ in range(count):
                 await asyncio.get_running_loop().sock_recv(receiver, 100)
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """This thread, and with it what its packets make the kernel do: what happens on two has no order."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)

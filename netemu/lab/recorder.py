@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,10 +18,10 @@ from netemu.kernel.rules.loading import read_rules, tracks
 from netemu.kernel.spaces.descriptors import low_numbers_taken
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.spaces.threads import side_by_side
+from netemu.kernel.taps.clocks import Clocks
 from netemu.kernel.taps.packet import What
 from netemu.kernel.taps.reader import Reader, Source
 from netemu.kernel.taps.ring import Ring
-from netemu.kernel.taps.store import Room, usual_memory
 from netemu.kernel.taps.trace import TraceTap
 from netemu.kernel.taps.tracking import ConntrackTap, dump_entries
 from netemu.kernel.taps.wire import WireTap, new_nonce, send_canary, sending_socket
@@ -79,8 +78,8 @@ class Recorder:
     def __init__(self, how: Taps | None = None, tracing: Mapping[str, Tracing] | None = None) -> None:
         self.how = how or Taps()
         self.tracing = tracing or {}
-        memory = usual_memory() if self.how.memory is None else self.how.memory
-        self.room = Room(memory, None if self.how.folder is None else os.fspath(self.how.folder))
+        self.room = self.how.room()
+        self.clocks = Clocks.now()
         self.reader: Reader | None = None
         self.taps: dict[str, _HostTaps] = {}
         self.bridges: list[tuple[socket.socket, str]] = []
@@ -150,6 +149,7 @@ class Recorder:
                     self._ask(taps)
             await side_by_side([tap.forget for taps in self.taps.values() for tap in taps.all], _THREADS)
             await asyncio.gather(*(self._count_from_here(taps) for taps in self.taps.values()))
+            self.clocks = Clocks.now()
         await self._prove()
         if forget:
             for taps in self.taps.values():
@@ -267,7 +267,7 @@ class Recorder:
         entries = await dump_entries(taps.net) if after.rules or taps.conntrack.count else []
         taps.conntrack.drain()
         interfaces = await taps.links.all_names()
-        unfollowed = self.how.left_out or _unknown_interfaces(taps, interfaces)
+        unfollowed = self.how.left_out or self.clocks.doubt() or _unknown_interfaces(taps, interfaces)
         untraced = taps.trace.tracing.left_out or _unasked(taps)
         return HostCapture(
             host=name,

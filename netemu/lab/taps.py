@@ -14,6 +14,7 @@ from netemu.kernel.spaces.limits import available_memory
 from netemu.kernel.taps.filters import LONGEST, compiled
 from netemu.kernel.taps.lane import lane_memory
 from netemu.kernel.taps.ring import HAND_OVER, SIZE
+from netemu.kernel.taps.store import Room, usual_memory
 from netemu.topology.load import Source
 from netemu.topology.recording import SHORTEST, Recording
 from netemu.topology.units import size
@@ -140,6 +141,11 @@ class Taps:
     def left_out(self) -> str:
         """What is said of wire taps that do not take everything; empty if they do."""
         return f"takes only what fits '{self.filter}'" if self.filter else ""
+
+    def room(self) -> Room:
+        """Where they keep what they take."""
+        memory = usual_memory() if self.memory is None else self.memory
+        return Room(memory, None if self.folder is None else os.fspath(self.folder))
 
     def ring_for(self, hosts: int) -> tuple[int, int]:
         """The bytes of each host's ring, and after how many milliseconds a begun block of it is handed over.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 import threading
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from veth_pair import RIGHT, send
+from veth_pair import RIGHT, on_one_core, send
 
 from netemu.kernel.spaces.sysctl import write_sysctls
 from netemu.kernel.taps import bpf
@@ -47,15 +46,6 @@ def shut(*taps: TraceTap) -> None:
     """No more events: without their chains nothing is traced."""
     for each in taps:
         each.nft.close()
-
-
-@contextmanager
-def on_one_core():
-    """This thread, and with it what its packets make the kernel do: what happens on two has no order."""
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    yield
-    os.sched_setaffinity(0, cores)
 
 
 def told(tap: TraceTap) -> list[bytes]:

@@ -64,18 +64,17 @@ def test_frames_of_packed_blocks_among_others_come_out_as_they_were_seen(slabs):
 ORDINARY = [Seen(number, 1, 4, bytes([number]) * 60) for number in range(6)]
 
 
+UNLIKE = {
+    "shorter": Seen(9, 1, 4, b"s" * 59),
+    "longer": Seen(9, 1, 4, b"l" * 70),
+    "tagged": Seen(9, 1, 4, b"t" * 60, tag=(5, 0x8100)),
+    "canary": Seen(9, 1, 4, bytes(12) + UNWANTED + bytes(30)),
+}
+"""Frames that can't be packed together with others of 60 bytes."""
+
+
 @pytest.mark.parametrize("place", [0, 2, 5])
-@pytest.mark.parametrize(
-    "other",
-    [
-        Seen(9, 1, 4, b"s" * 59),
-        Seen(9, 1, 4, b"l" * 70),
-        Seen(9, 1, 4, b"t" * 60, tag=(5, 0x8100)),
-        Seen(9, 1, 4, bytes(12) + UNWANTED + bytes(30)),
-        Seen(9, 1, 4, b"g" * 60, gap=90),
-    ],
-    ids=["shorter", "longer", "tagged", "canary", "elsewhere"],
-)
+@pytest.mark.parametrize("other", [*UNLIKE.values(), Seen(9, 1, 4, b"g" * 60, gap=90)], ids=[*UNLIKE, "elsewhere"])
 def test_a_block_with_a_frame_unlike_the_others_is_not_packed(place, other):
     assert rows(ORDINARY) is not None
     assert rows([*ORDINARY[:place], other, *ORDINARY[place + 1 :]]) is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_kernel_taps_blocks import UNWANTED, Seen
-from test_kernel_taps_packing import APART, AT
+from test_kernel_taps_packing import APART, AT, UNLIKE
 
 from netemu.kernel.taps.blocks import frames_of
 from netemu.kernel.taps.btf import Facts
@@ -64,16 +64,7 @@ def test_alike_frames_are_packed_and_come_out_as_they_were_seen(size):
 
 
 @pytest.mark.parametrize("place", [0, 60, FEWEST - 1])
-@pytest.mark.parametrize(
-    "other",
-    [
-        Seen(9, 1, 4, b"s" * 59),
-        Seen(9, 1, 4, b"l" * 70),
-        Seen(9, 1, 4, b"t" * 60, tag=(5, 0x8100)),
-        Seen(9, 1, 4, bytes(12) + UNWANTED + bytes(30)),
-    ],
-    ids=["shorter", "longer", "tagged", "canary"],
-)
+@pytest.mark.parametrize("other", UNLIKE.values(), ids=UNLIKE)
 def test_frames_with_one_unlike_the_others_are_not_packed(place, other):
     frames = [Seen(n, 1, 4, b"f" * 60) for n in range(FEWEST)]
     assert stretch(frames).alike(APART, AT) is not None

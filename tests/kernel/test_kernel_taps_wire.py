@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from veth_pair import LEFT, RIGHT, Pair, send
+from wire_taps import ROOMY, TINY, lane, ring
 
 from netemu.errors import UsageError
 from netemu.kernel.spaces.namespace import NetworkNamespace
@@ -24,22 +25,6 @@ from netemu.record.decode.headers import decode, split_frame
 from netemu.record.frames import RawFrame
 
 Make = Callable[..., FrameSource]
-TINY, ROOMY = 1, 4 << 20
-
-
-def ring(net: NetworkNamespace, what: What | None = None, size: int = ROOMY) -> Ring:
-    """A ring alone, as who takes a part of all frames has it, and who is not root of the machine."""
-    made = Ring(net, what, size=size, lane=False)
-    made.open()
-    return made
-
-
-def lane(net: NetworkNamespace, what: What | None = None, size: int = ROOMY) -> Ring:
-    """A ring with a lane beside it, where there can be one."""
-    made = Ring(net, what, size=size)
-    made.open()
-    assert (len(made.descriptors) > 1) == (not made.what.program and size == ROOMY)
-    return made
 
 
 def scapy_socket(net: NetworkNamespace, what: What | None = None, size: int = ROOMY) -> FrameSource:

@@ -182,6 +182,19 @@ async def test_an_interface_that_the_lab_did_not_make_leaves_its_host_unproven(l
     assert "the lab did not make br0" in check.reason
 
 
+async def test_a_clock_that_is_set_in_a_record_leaves_it_unproven(lab):
+    """Nobody sets the machine's clock here: the lab is told that it was an hour behind as the record began."""
+    async with lab.record() as record:
+        clocks = lab.recorder.clocks
+        lab.recorder.clocks = clocks._replace(epoch=clocks.epoch - 3600 * 10**9)
+        await lab.send("ping")
+    check = next(check for check in lab.check(record, [FIRST]).checks if "request.first" in check.name)
+    assert check.verdict is Verdict.UNPROVEN
+    assert "the machine's clock was set meanwhile" in check.reason
+    record, check = await judge(lab)
+    assert not any(tap.note for tap in record.health)
+
+
 async def test_an_interface_that_goes_down_in_a_record_leaves_it_unproven_not_lost(lab):
     async with lab.record() as record:
         await lab["C"].run("ip", "link", "set", "eth0", "down")

@@ -17,6 +17,7 @@ trace        hook taps: the nft trace
 netlink      raw nfnetlink sockets: stored now, understood later
 outlet       a netlink socket's datagrams through a ring that is mapped into memory
 bpf          the bpf system call, for that and for lanes
+clocks       whether somebody set the machine's clock, and how far it is behind CLOCK_TAI
 btf          where the running kernel keeps facts of a packet
 slots        many datagrams with one call, and packed afterwards
 tracking     conntrack's events and table

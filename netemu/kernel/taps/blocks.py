@@ -128,23 +128,19 @@ def frames_of(
     if not parts:
         return Frames.of()
     time_ns = np.concatenate([part.time_ns for part in parts])
+    disordered = by_time and (time_ns[1:] < time_ns[:-1]).any()
+    order = np.argsort(time_ns, kind="stable") if disordered else slice(None)
     columns = (
-        time_ns,
-        np.concatenate([part.interface for part in parts]),
-        np.concatenate([part.kind for part in parts]),
-        np.concatenate([part.length for part in parts]),
-        np.concatenate([part.status for part in parts]),
+        time_ns[order],
+        np.concatenate([part.interface for part in parts])[order],
+        np.concatenate([part.kind for part in parts])[order],
+        np.concatenate([part.length for part in parts])[order],
+        np.concatenate([part.status for part in parts])[order],
     )
-    lengths = np.concatenate([part.whole for part in parts])
-    if by_time and (time_ns[1:] < time_ns[:-1]).any():
-        order = np.argsort(time_ns, kind="stable")
-        offset = offsets(lengths[order])
-        places = np.empty(len(order), np.int64)
+    offset = offsets(np.concatenate([part.whole for part in parts])[order])
+    places = np.empty_like(time_ns) if disordered else offset[:-1]
+    if disordered:
         places[order] = offset[:-1]
-        columns = tuple(column[order] for column in columns)  # type: ignore[assignment]
-    else:
-        offset = offsets(lengths)
-        places = offset[:-1]
     data = array(int(offset[-1]))
     first = 0
     parts.reverse()

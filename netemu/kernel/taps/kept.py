@@ -15,16 +15,12 @@ from numpy.typing import NDArray
 
 from netemu.kernel.taps.blocks import BLOCK_FRAMES, BLOCK_LENGTH, frames_of
 from netemu.kernel.taps.columns import Columns
-from netemu.kernel.taps.packing import FEWEST, Alike, pack, packed_size
-from netemu.kernel.taps.rows import area, rows_of
+from netemu.kernel.taps.packing import Alike, pack, packed_size
+from netemu.kernel.taps.rows import alike
 from netemu.kernel.taps.store import Room, Store
 from netemu.kernel.taps.stretch import Stretch
 from netemu.record.frames import Bytes, Frames
 
-_FIRST = 12
-"""Words of a ring's block before its first frame, where nobody has room of their own there (BLK_HDR_LEN)."""
-_HEADS = [BLOCK_FRAMES, BLOCK_LENGTH, _FIRST]
-"""Words of a block that tell whether its frames may be alike; the last is the step to its second frame, or 0."""
 _FEW, _ONE_IN = 64 << 10, 8
 """Bytes of blocks that may be understood in the thread that takes them, and their part of what it has in columns."""
 
@@ -68,27 +64,20 @@ class Kept:
 
     def put_stretch(self, frames: Stretch) -> None:
         """Keep frames of a lane: together, or with a list. OSError, MemoryError if there is no room for them."""
-        if (alike := frames.alike(self.mark, self.at)) is not None:
-            self.put_alike(alike)
+        if (even := frames.alike(self.mark, self.at)) is not None:
+            self.put_alike(even)
             return
         self._write(frames.listed_size, frames.list)
         self._waiting += frames.listed_size
 
     def ways(self, blocks: NDArray[np.uint32]) -> Iterator[tuple[int, Callable[[], None]]]:
         """How a ring's blocks are kept, with the frames of each part: all together, or each block as it is."""
-        frames, length, steps = blocks[:, _HEADS].T.tolist()
-        words = [each // 4 for each in length]
-        if sum(frames) >= FEWEST:
-            step = steps[0] // 4 or words[0] - _FIRST
-            areas = [
-                area(block[_FIRST:end], count, step) for block, count, end in zip(blocks, frames, words, strict=True)
-            ]
-            equal = [each for each in areas if each is not None]
-            if len(equal) == len(areas) and (rows := rows_of(equal, self.mark, self.at)) is not None:
-                yield sum(frames), partial(self.put_alike, rows)
-                return
-        for block, count, end in zip(blocks, frames, words, strict=True):
-            yield count, partial(self.put, block[:end].view(np.uint8))
+        if (rows := alike(blocks, self.mark, self.at)) is not None:
+            yield len(rows), partial(self.put_alike, rows)
+            return
+        for block in blocks:
+            whole = block[: int(block[BLOCK_LENGTH]) // 4].view(np.uint8)
+            yield int(block[BLOCK_FRAMES]), partial(self.put, whole)
 
     def _write(self, size: int, write: Callable[[Bytes], None]) -> None:
         """Have a block written; what could not be is not there."""

@@ -16,7 +16,6 @@ import os
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from netemu.kernel.spaces.descriptors import out_of_the_way
 from netemu.kernel.taps import bpf
 from netemu.kernel.taps.btf import packet_facts
+from netemu.kernel.taps.clocks import Clocks
 from netemu.kernel.taps.lane_program import (
     AWAKE,
     BELL,
@@ -38,6 +38,7 @@ from netemu.kernel.taps.lane_program import (
     PIECE,
     RUNG,
     SEQUENCE,
+    SEQUENCES,
     TAIL,
     UNREAD,
     Layout,
@@ -56,10 +57,8 @@ _ORDERED = "x86_64"
 _ATTACH_BPF = 50
 _AT_ONCE = 8192
 """Frames that are looked at together: what was copied of them is still in the processor's cache then."""
-_SEQUENCES, _LONG = (1 << 20) - 1, (1 << 64) - 1
+_LONG = (1 << 64) - 1
 _PIECES = (1 << FRAMES) - 1
-_AT_ONE_MOMENT = 100_000_000
-"""Nanoseconds within which two clocks are looked at; else this thread had to wait in between, or somebody set one."""
 _ASLEEP = 2
 """So many looks at a lane that found nothing, and nobody is looking any more."""
 
@@ -144,9 +143,9 @@ class Lane:
     def stretches(self) -> Iterator[Stretch]:
         """Take what is whole, up to where it is filled now; each stretch is to be kept before the next is asked for."""
         end, tail = self._longs[HEAD // 8], self._longs[TAIL // 8]
-        behind = _behind() if tail != end else 0
+        behind = Clocks.now().behind if tail != end else 0
         while tail != end:
-            first, count = tail >> FRAMES, (end >> FRAMES) - (tail >> FRAMES) & _SEQUENCES
+            first, count = tail >> FRAMES, (end >> FRAMES) - (tail >> FRAMES) & SEQUENCES
             place = first & self.layout.entries - 1
             entries = self._entries[place : place + min(count, _AT_ONCE)]
             entries = self._whole(entries, first)
@@ -171,7 +170,7 @@ class Lane:
 
     def _whole(self, entries: NDArray[np.uint32], first: int) -> NDArray[np.uint32]:
         """Those entries up to the first that is still being written; the first one's number is `first`."""
-        expected = np.arange(first + 1, first + 1 + len(entries), dtype=np.uint32) & np.uint32(_SEQUENCES)
+        expected = np.arange(first + 1, first + 1 + len(entries), dtype=np.uint32) & np.uint32(SEQUENCES)
         written = entries[:, SEQUENCE] == expected
         return entries if written.all() else entries[: int(written.argmin())]
 
@@ -194,12 +193,3 @@ def lane_memory(ring: int) -> int:
     """Bytes of the kernel's memory that the lane beside a ring of so many takes, where there is one."""
     entries = entries_beside(ring)
     return Layout(entries).size if entries else 0
-
-
-def _behind() -> int:
-    """Nanoseconds, in whole seconds, that the epoch's clock is behind CLOCK_TAI."""
-    while True:
-        before = time.clock_gettime_ns(time.CLOCK_REALTIME)
-        apart = time.clock_gettime_ns(time.CLOCK_TAI) - before
-        if abs(time.clock_gettime_ns(time.CLOCK_REALTIME) - before) < _AT_ONE_MOMENT:
-            return round(apart / 1e9) * 1_000_000_000

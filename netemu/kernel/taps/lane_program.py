@@ -21,13 +21,15 @@ from netemu.record.capture import OUTGOING
 HEAD, TAIL, AWAKE, RUNG, UNREAD = 0, 128, 136, 144, 152
 INDEX = 4096
 FRAMES = 44
-"""The bit from which on HEAD counts frames, round their 20 bits; below, pieces: more than a lane can ever have."""
+"""The bit from which on HEAD counts frames; below, pieces: more than a lane can ever have."""
+SEQUENCES = (1 << 64 - FRAMES) - 1
+"""The bits of a frame's number: it goes round."""
 ENTRY, PIECE = 32, 64
 """Bytes of an entry and of a piece."""
 LONGEST = 2000
 """Bytes of the longest frame that is taken: those beyond an Ethernet's are few, and each is long to copy."""
 SEQUENCE, TAG, TIME, INTERFACE, LENGTH, CHECKSUM, PLACE = 0, 1, 2, 4, 5, 6, 7
-"""Words of an entry: the frame's number and one more (20 bits), its VLAN tag with its type above it or 0, nanoseconds
+"""Words of an entry: the frame's number and one more (SEQUENCES), its VLAN tag with its type above it or 0, nanoseconds
 (two words), its interface, its length, the word of struct sk_buff that tells of its checksum (btf.py), the number of
 its first piece with the packet type from bit `KIND` on.
 
@@ -35,10 +37,12 @@ Nanoseconds are as a ring has them (tpacket_get_timestamp, net/packet/af_packet.
 frame came, of the epoch's clock, where somebody on the machine asks for such stamps. `STAMPED` is set then, in PLACE.
 Else they are those of CLOCK_TAI at this moment: also where TCP's stamp of when to send a frame is still on it."""
 KIND, STAMPED = 28, 1 << 27
+
 CORES = 64
+"""As many as a machine may have."""
 _SPARE = CORES * (LONGEST // PIECE + 1)
 """Pieces that stay free, and entries with them: so many cores may reserve some though they saw room for one only."""
-MOST = 1 << 19
+MOST = (SEQUENCES + 1) // 2
 """Entries of a lane, at most: half of what frames are counted to, so that none is taken for one of a round before."""
 
 _LENGTH, _PACKET_TYPE, _VLAN, _VLAN_TAG, _VLAN_TYPE, _INTERFACE = 0, 4, 20, 24, 28, 40
@@ -120,7 +124,7 @@ def program(layout: Layout, shared: int, bell: int, facts: Facts) -> bytes:
             "publish": [
                 Do(bpf.LOAD_LONG, 1, 10, _PLACE),
                 Do(bpf.ADD_NUMBER, 1, number=1),
-                Do(bpf.AND_NUMBER, 1, number=(1 << 20) - 1),
+                Do(bpf.AND_NUMBER, 1, number=SEQUENCES),
                 Do(bpf.STORE_WORD, 8, 1, INDEX + 4 * SEQUENCE),
             ],
             "ring": _ring(bell),

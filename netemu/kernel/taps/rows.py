@@ -10,9 +10,14 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from netemu.kernel.taps.packing import Packed
+from netemu.kernel.taps.blocks import BLOCK_FRAMES, BLOCK_LENGTH
+from netemu.kernel.taps.packing import FEWEST, Packed
 from netemu.record.capture import UNFINISHED, VOUCHED
 
+_FIRST = 12
+"""Words of a block before its first frame, where nobody has room of their own there (BLK_HDR_LEN, af_packet.c)."""
+_HEADS = [BLOCK_FRAMES, BLOCK_LENGTH, _FIRST]
+"""Words of a block that tell whether its frames may be alike; the last is the step to its second frame, or 0."""
 ENOUGH = 2048
 """Frames that are enough to be packed together."""
 _SECONDS, _NANOSECONDS, _CAPTURED, _LENGTH, _STATUS, _DATA, _INTERFACE = 1, 2, 3, 4, 5, 6, 13
@@ -50,6 +55,18 @@ class Rows:
         into.data[:] = octets[:, start : start + into.data.shape[1]]
 
 
+def alike(blocks: NDArray[np.uint32], apart: bytes, at: int) -> Rows | None:
+    """The frames of whole blocks where they can be packed, and are worth it: see packing.py and `rows_of`."""
+    frames, length, steps = blocks[:, _HEADS].T.tolist()
+    if sum(frames) < FEWEST:
+        return None
+    step = steps[0] // 4 or length[0] // 4 - _FIRST
+    each = zip(blocks, frames, length, strict=True)
+    areas = [area(block[_FIRST : size // 4], count, step) for block, count, size in each]
+    equal = [found for found in areas if found is not None]
+    return rows_of(equal, apart, at) if len(equal) == len(areas) else None
+
+
 def area(words: NDArray[np.uint32], count: int, step: int) -> NDArray[np.uint32] | None:
     """The words of a block from its first frame on, as rows, where its frames may be at equal steps, else None."""
     return words.reshape(count, step) if step and count * step == len(words) else None
@@ -67,9 +84,9 @@ def rows_of(areas: Sequence[NDArray[np.uint32]], apart: bytes, at: int) -> Rows 
         ends = [end - 1 for end in accumulate(map(len, areas))]
         rows[ends, 0] = 4 * rows.shape[1]  # a block's last frame has no next one
     says = rows[:, :_SAYS:3]
-    alike, last = says[0], says[-1]
-    captured, start = int(alike[1]), int(alike[2]) & 0xFFFF
-    if captured < at + 2 or (says[:-1] != alike).any() or (last[1:] != alike[1:]).any():
+    first, last = says[0], says[-1]
+    captured, start = int(first[1]), int(first[2]) & 0xFFFF
+    if captured < at + 2 or (says[:-1] != first).any() or (last[1:] != first[1:]).any():
         return None
     if start % 2 or int(np.bitwise_or.reduce(rows[:, _STATUS])) & _VLAN_VALID:
         return None

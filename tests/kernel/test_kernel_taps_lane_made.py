@@ -1,0 +1,105 @@
+"""Making a lane: how large it is, who is refused one and has the ring alone, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from lane_frames import SMALL
+from test_kernel_taps_wire import taken
+from veth_pair import Pair, send
+from wire_taps import lane
+
+from netemu.kernel.taps import bpf, btf
+from netemu.kernel.taps import lane as lanes
+from netemu.kernel.taps.lane_program import (
+    MOST,
+    Layout,
+)
+from netemu.kernel.taps.ring import Ring
+
+pytestmark = pytest.mark.needs("btf")
+
+
+@pytest.mark.parametrize("entries", [64, 2048, 1 << 20, 1 << 21])
+def test_too_few_entries_and_more_than_are_counted_are_refused(entries: int):
+    with pytest.raises(ValueError, match=str(entries)):
+        Layout(entries)
+
+
+@pytest.mark.parametrize(
+    ("ring", "entries"), [(1, 0), ((2 << 20) - 1, 0), (2 << 20, 1 << 14), (8 << 20, 1 << 16), (1 << 40, 1 << 19)]
+)
+def test_a_ring_has_a_lane_of_as_many_short_frames_beside_it_within_bounds(ring: int, entries: int):
+    assert lanes.entries_beside(ring) == entries
+    assert (lanes.lane_memory(ring) == Layout(entries).size) if entries else lanes.lane_memory(ring) == 0
+
+
+async def test_the_largest_lane_can_be_had(pair: Pair):
+    source = Ring(pair.right, size=SMALL)
+    source._entries = MOST
+    source.open()
+    try:
+        await pair.up()
+        await send(pair, 5)
+        assert source._lane is not None
+        assert source._lane.layout.entries == MOST
+        assert len([each for each in await taken(source, count=5) if each.data[12:14] == b"\x08\x00"]) == 5
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize(("what", "told"), [("uname", "aarch64"), ("cpu_count", 65)])
+async def test_on_a_machine_that_it_was_not_made_for_the_ring_is_alone(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, what: str, told: object
+):
+    monkeypatch.setattr(lanes.os, what, lambda: SimpleNamespace(machine=told) if what == "uname" else told)
+    source = Ring(pair.right)
+    source.open()
+    assert source.descriptors == (source.sock.fileno(),)
+    source.close()
+
+
+def refuse(*_: object) -> int:
+    raise PermissionError(1, "Operation not permitted")
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [(bpf, "ring_buffer"), (bpf, "shared_bytes"), (bpf, "socket_filter"), (lanes, "packet_facts")],
+)
+async def test_where_the_kernel_lets_nobody_have_a_lane_the_ring_is_alone(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, where: object, what: str
+):
+    btf.packet_facts()
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(where, what, refuse)
+        source = Ring(pair.right)
+        source.open()
+    try:
+        assert source.descriptors == (source.sock.fileno(),)
+        assert not source.awake
+        await pair.up()
+        await send(pair, 5)
+        assert len([each for each in await taken(source, count=5) if each.data[12:14] == b"\x08\x00"]) == 5
+    finally:
+        source.close()
+    assert len(os.listdir("/proc/self/fd")) <= before + 4  # the pair's own sockets, since it is up
+
+
+async def test_closed_it_leaves_nothing(pair: Pair):
+    def held() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), Path("/proc/self/maps").read_text().count("bpf")
+
+    before = held()
+    for _ in range(3):
+        source = lane(pair.left)
+        source.close()
+        source.close()
+        assert not source.awake
+        assert not source.crowded()
+        assert not source.receive()
+    assert held() == before
