@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from netemu.kernel.taps.btf import Facts, packet_facts
+from netemu.kernel.taps.btf import KERNEL, Facts, packet_facts
 
 STRUCT, UNION, FIELDS = 4, 5, 1 << 31
 STAMP = ("", 256, 0), ("cb", 320, 0)
+CAST = "bpf_cast_to_kern_ctx"
 MONO = ("mono_delivery_time", 1044, 1)
 
 
@@ -34,6 +35,11 @@ class Described:
         for member, place, bits in members:
             self.types += struct.pack("=III", self.name(member), 13, bits << 24 | place)
 
+    def add_function(self, name: str, prototype: int, parameters: int = 1) -> None:
+        """A function behind its prototype, whose number is given."""
+        self.types += struct.pack("=III", 0, 13 << 24 | parameters, 7) + struct.pack("=II", 0, 7) * parameters
+        self.types += struct.pack("=III", self.name(name), 12 << 24, prototype)
+
     def written(self, folder: Path, magic: int = 0xEB9F) -> Path:
         lengths = (0, len(self.types), len(self.types), len(self.strings))
         path = folder / "vmlinux"
@@ -41,9 +47,27 @@ class Described:
         return path
 
 
+def number_of(name: str) -> int:
+    """The number of a function of the running kernel, by counting all types before it; 0 if there is none."""
+    raw = KERNEL.read_bytes()
+    _, _, _, header, types, length, strings, _ = struct.unpack_from("=HBBIIIII", raw)
+    words = memoryview(raw[header + types : header + types + length]).cast("I")
+    behind = {1: 1, 3: 3, 14: 1, 17: 1}
+    each = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}
+    at, number, wanted = 0, 1, raw.find(b"\0" + name.encode() + b"\0", header + strings) + 1 - header - strings
+    while at < len(words):
+        kind = words[at + 1] >> 24 & 31
+        if kind == 12 and words[at] == wanted:
+            return number
+        at += 3 + behind.get(kind, 0) + each.get(kind, 0) * (words[at + 1] & 0xFFFF)
+        number += 1
+    return 0
+
+
 @pytest.mark.needs("btf")
 def test_the_running_kernel_tells():
     found = packet_facts()
+    assert found.cast == number_of("bpf_cast_to_kern_ctx")
     assert 0 < found.stamp < found.word < 512
     bits = [3 << found.summed, 1 << found.valid, found.clock]
     assert sum(bits).bit_count() == sum(each.bit_count() for each in bits), "none is two things"
@@ -64,6 +88,24 @@ def test_an_older_kernel_has_them_in_the_structure_itself(tmp_path):
     said = Described()
     said.add(STRUCT, "sk_buff", *STAMP, ("ip_summed", 1029, 2), MONO, ("csum_valid", 1048, 1), ("tail", 1472, 0))
     assert packet_facts(said.written(tmp_path)) == Facts(128, 5, 24, 1 << 20, 32)
+
+
+@pytest.mark.parametrize(
+    ("functions", "cast"),
+    [
+        ([("bpf_cast", 8, 1), (CAST, 41, 1), ("bpf_rdonly_cast", 43, 2)], 42),
+        ([("bpf_cast", 8, 1)], 0),
+        ([("bpf_cast", 8, 1), (CAST, 41, 2)], 0),
+        ([], 0),
+    ],
+)
+def test_the_cast_s_number_is_told_where_its_prototype_is_its_own(tmp_path, functions, cast):
+    said = Described()
+    said.add(STRUCT, CAST)
+    said.add(STRUCT, "sk_buff", *STAMP, ("ip_summed", 1029, 2), MONO, ("csum_valid", 1048, 1), ("tail", 1472, 0))
+    for name, prototype, parameters in functions:
+        said.add_function(name, prototype, parameters)
+    assert packet_facts(said.written(tmp_path)) == Facts(128, 5, 24, 1 << 20, 32, cast)
 
 
 def _far_apart(said: Described) -> None:

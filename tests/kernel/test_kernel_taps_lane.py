@@ -7,12 +7,15 @@ import fcntl
 import socket
 import struct
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from lane_frames import begin_at, frame, inject, on_one_core, small
 from test_kernel_taps_wire import injected, taken
 from veth_pair import LEFT, RIGHT, Pair, send
 
+from netemu.kernel.taps import btf
+from netemu.kernel.taps import lane as lanes
 from netemu.kernel.taps.lane_program import FRAMES, LONGEST, SEQUENCES
 from netemu.kernel.taps.ring import Ring
 from netemu.record.capture import UNFINISHED
@@ -47,7 +50,19 @@ async def everything(pair: Pair) -> None:
     inject(pair, [frame(n, 20 + n) for n in range(100)] + [frame(n)[:12] + tagged + frame(n)[12:] for n in range(9)])
 
 
-async def test_it_has_what_the_ring_alone_has_and_says_the_same_of_each(pair: Pair, plain: Ring, fast: Ring):
+@pytest.fixture(params=["as the kernel has it", 0, 1])
+def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the number of the cast is known: 0 is not, and 1 is no function, so that the kernel refuses it."""
+    if isinstance(request.param, int):
+        facts = replace(btf.packet_facts(), cast=request.param)
+        monkeypatch.setattr(lanes, "packet_facts", lambda: facts)
+
+
+@pytest.mark.usefixtures("told")
+async def test_it_has_what_the_ring_alone_has_and_says_the_same_of_each(
+    request: pytest.FixtureRequest, pair: Pair, plain: Ring
+):
+    fast = request.getfixturevalue("fast")
     await pair.up()
     await everything(pair)
     for source in (plain, fast):

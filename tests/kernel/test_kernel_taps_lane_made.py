@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,6 +61,21 @@ async def test_on_a_machine_that_it_was_not_made_for_the_ring_is_alone(
     source.open()
     assert source.descriptors == (source.sock.fileno(),)
     source.close()
+
+
+async def test_the_kernel_takes_the_quicker_program_where_it_can(pair: Pair, monkeypatch: pytest.MonkeyPatch):
+    """Were it refused, another one would do the same, only slower."""
+    loaded, socket_filter = [], bpf.socket_filter
+
+    def counted(instructions: bytes) -> int:
+        loaded.append(instructions)
+        return socket_filter(instructions)
+
+    monkeypatch.setattr(bpf, "socket_filter", counted)
+    lane(pair.right).close()
+    assert len(loaded) == 1
+    cast = struct.pack("=BBhi", bpf.CALL, bpf.KERNEL << 4, 0, btf.packet_facts().cast)
+    assert loaded[0].count(cast) == (2 if btf.packet_facts().cast else 0)
 
 
 def refuse(*_: object) -> int:

@@ -33,6 +33,8 @@ JUMP_IF_EQUAL, JUMP_IF_MORE, JUMP_IF_LESS, JUMP_UNLESS_EQUAL = 0x15, 0x25, 0xA5,
 ADD_TO_LONG is atomic; with `FETCH` as its number it gives what was there before (Linux 5.12).
 """
 FETCH = 1
+KERNEL = 2
+"""CALL with this as its source calls a function of the kernel by its number in BTF (BPF_PSEUDO_KFUNC_CALL)."""
 _LOAD_MAP = 0x18
 _MAP, _MAP_VALUE = 1, 2
 

@@ -3,6 +3,8 @@
 Its description of its own types (BTF, Documentation/bpf/btf.rst) lies in a file. Looked for are a few bits, members of
 the structure itself or, in newer kernels, of the nameless one that lies before `tail`: what is known of the packet's
 checksum, and of which clock its time stamp is. The stamp itself is alone in the nameless union before `cb`.
+
+A program reads there without a call where bpf_cast_to_kern_ctx is known (Linux 6.2), which goes by its number.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ KERNEL = Path("/sys/kernel/btf/vmlinux")
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("=HBBIIIII")
 """struct btf_header: magic, version, flags, its length; where types and strings begin behind it, and their lengths."""
-_STRUCT = 4
+_STRUCT, _FUNCTION, _PROTOTYPE = 4, 12, 13
+_CAST = "bpf_cast_to_kern_ctx"
 _MEMBER = 3
 """Words of struct btf_member: its name, its type, its place in bits with the number of its bits above."""
+_WITH_ONE = 5
+"""Words of a prototype with one parameter."""
 _FAR = 100
 """Members between two of one structure, at most."""
 _STAMP = 64
@@ -38,7 +43,8 @@ class Facts:
     """Where struct sk_buff has them.
 
     In the word of 32 bits at byte `word`, ip_summed's two bits begin at bit `summed`, csum_valid is bit `valid`, and no
-    bit of `clock` is set where the stamp is of the epoch's clock; `stamp` is the byte at which that begins.
+    bit of `clock` is set where the stamp is of the epoch's clock; `stamp` is the byte at which that begins. `cast` is
+    the number of bpf_cast_to_kern_ctx, as far as can be told at once, or 0.
     """
 
     word: int
@@ -46,6 +52,7 @@ class Facts:
     valid: int
     clock: int
     stamp: int
+    cast: int = 0
 
 
 @functools.cache
@@ -79,7 +86,19 @@ class _Types:
         if max(summed + 2, valid + 1, clock + clock_bits) > 8 * word + 32:
             raise ValueError(word)
         clock_mask = ((1 << clock_bits) - 1) << clock - 8 * word
-        return Facts(word, summed - 8 * word, valid - 8 * word, clock_mask, self._stamp(members))
+        return Facts(word, summed - 8 * word, valid - 8 * word, clock_mask, self._stamp(members), self._cast())
+
+    def _cast(self) -> int:
+        """The function's number, where it is right behind its prototype, of one parameter: that one's and one more.
+
+        To count all types before it takes longer than to set up a tap. What is found so the kernel has to confirm.
+        """
+        if self._there(_CAST):
+            for at in np.flatnonzero(self._words == self._name(_CAST)).tolist():
+                before, says, prototype = self._words[[at - _WITH_ONE + 1, at + 1, at + 2]].tolist()
+                if says >> 24 & 31 == _FUNCTION and before == _PROTOTYPE << 24 | 1:
+                    return int(prototype) + 1
+        return 0
 
     def _clock(self, fields: dict[int, tuple[int, int]]) -> tuple[int, int]:
         """Where the bits begin that tell of a stamp's clock, and how many they are."""

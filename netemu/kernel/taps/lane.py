@@ -17,13 +17,15 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netemu.kernel.spaces.descriptors import out_of_the_way
 from netemu.kernel.taps import bpf
-from netemu.kernel.taps.btf import packet_facts
+from netemu.kernel.taps.btf import Facts, packet_facts
 from netemu.kernel.taps.clocks import Clocks
 from netemu.kernel.taps.lane_program import (
     AWAKE,
@@ -83,7 +85,7 @@ class Lane:
             shared, bell = opened
             with _FACTS:
                 self._facts = packet_facts()
-            opened.append(bpf.socket_filter(program(layout, shared, bell, self._facts)))
+            opened.append(_filter(layout, shared, bell, self._facts))
             self._memory = mmap.mmap(shared, -(-layout.size // mmap.PAGESIZE) * mmap.PAGESIZE)
             self._heard = mmap.mmap(bell, mmap.PAGESIZE)
             sock.setsockopt(socket.SOL_SOCKET, _ATTACH_BPF, struct.pack("=i", opened[2]))
@@ -182,6 +184,14 @@ class Lane:
         last = len(entries) - 1
         begin, end = int(places[0]), int(places[last]) + -(-int(entries[last, LENGTH]) // PIECE)
         return Stretch(entries, self._data[begin * PIECE : end * PIECE], self._facts, behind), end - begin
+
+
+def _filter(layout: Layout, shared: int, bell: int, facts: Facts) -> int:
+    """The program, loaded: the quicker one, if the kernel takes that."""
+    if facts.cast:
+        with suppress(OSError):
+            return bpf.socket_filter(program(layout, shared, bell, facts))
+    return bpf.socket_filter(program(layout, shared, bell, replace(facts, cast=0)))
 
 
 def entries_beside(ring: int) -> int:

@@ -195,12 +195,8 @@ def _checksum(facts: Facts) -> Sequence[Do]:
     """Fill in the tag, and what the kernel knows of the checksum."""
     return [
         Do(bpf.STORE_WORD, 8, 2, INDEX + 4 * TAG),
-        Do(bpf.MOVE, 1, 8),
-        Do(bpf.ADD_NUMBER, 1, number=INDEX + 4 * CHECKSUM),
-        Do(bpf.NUMBER, 2, number=4),
-        Do(bpf.MOVE, 3, 6),
-        Do(bpf.ADD_NUMBER, 3, number=facts.word),
-        Do(bpf.CALL, number=_PROBE_READ_KERNEL),
+        *_read(bpf.LOAD_WORD, facts.word, facts),
+        Do(bpf.STORE_WORD, 8, 0, INDEX + 4 * CHECKSUM),
     ]
 
 
@@ -213,21 +209,32 @@ def _stamp(facts: Facts) -> Sequence[Do]:
         Do(bpf.OR, 1, 9),
         Do(bpf.STORE_WORD, 8, 1, INDEX + 4 * PLACE),
         Do(bpf.JUMP_IF_EQUAL, 2, number=OUTGOING, to="clock"),
-        Do(bpf.LOAD_WORD, 1, 8, INDEX + 4 * CHECKSUM),
-        Do(bpf.AND_NUMBER, 1, number=facts.clock),
-        Do(bpf.JUMP_UNLESS_EQUAL, 1, to="clock"),
-        Do(bpf.MOVE, 1, 10),
-        Do(bpf.ADD_NUMBER, 1, number=_READ),
-        Do(bpf.NUMBER, 2, number=8),
-        Do(bpf.MOVE, 3, 6),
-        Do(bpf.ADD_NUMBER, 3, number=facts.stamp),
-        Do(bpf.CALL, number=_PROBE_READ_KERNEL),
-        Do(bpf.LOAD_LONG, 0, 10, _READ),
+        Do(bpf.AND_NUMBER, 0, number=facts.clock),
+        Do(bpf.JUMP_UNLESS_EQUAL, 0, to="clock"),
+        *_read(bpf.LOAD_LONG, facts.stamp, facts),
         Do(bpf.JUMP_IF_EQUAL, 0, to="clock"),
         Do(bpf.LOAD_WORD, 1, 8, INDEX + 4 * PLACE),
         Do(bpf.OR_NUMBER, 1, number=STAMPED),
         Do(bpf.STORE_WORD, 8, 1, INDEX + 4 * PLACE),
         Do(bpf.JUMP, to="time"),
+    ]
+
+
+def _read(how: int, place: int, facts: Facts) -> Sequence[Do]:
+    """Have r0 be the word or long at that byte of the frame's struct sk_buff.
+
+    The cast is no call in the end (fixup_kfunc_call, kernel/bpf/verifier.c): a move. Without it a helper reads.
+    """
+    if facts.cast:
+        return [Do(bpf.MOVE, 1, 6), Do(bpf.CALL, 0, bpf.KERNEL, number=facts.cast), Do(how, 0, 0, place)]
+    return [
+        Do(bpf.MOVE, 1, 10),
+        Do(bpf.ADD_NUMBER, 1, number=_READ),
+        Do(bpf.NUMBER, 2, number=4 if how == bpf.LOAD_WORD else 8),
+        Do(bpf.MOVE, 3, 6),
+        Do(bpf.ADD_NUMBER, 3, number=place),
+        Do(bpf.CALL, number=_PROBE_READ_KERNEL),
+        Do(how, 0, 10, _READ),
     ]
 
 
