@@ -13,6 +13,7 @@ from netemu.record.record import Record
 from netemu.topology.built import built, differences
 from netemu.topology.expectation import Expectation
 from netemu.topology.keys import key_text
+from netemu.topology.library import Given, given
 from netemu.topology.load import expectations_for
 from netemu.topology.model import Topology
 from netemu.topology.segments import segments
@@ -22,15 +23,17 @@ _TOLD = 5
 
 
 def check_lab(
-    topology: Topology, record: Record, expect: Sequence[Expectation | Mapping[str, Any]] | None = None
+    topology: Given, record: Record, expect: Sequence[Expectation | Mapping[str, Any]] | None = None
 ) -> Report:
     """Hold expectations against a record of a topology's lab: the topology's own, unless others are given.
 
-    Others are objects, or mappings as in a topology file. Raises TopologyError on one that this lab can't meet (an
-    unknown key, host, traffic item or point), and UsageError if the record is of another topology: by its hosts,
-    networks, links, addresses, routes, rules or traffic. What the lab was named does not count, nor what is expected,
-    nor how it was looked at (`backend`, `trace`).
+    The topology is given as to `Lab`: also by a mapping, a file's path, or the name of one that netemu comes with.
+    Other expectations are objects, or mappings as in a topology file. Raises TopologyError on a topology with faults,
+    or an expectation that this lab can't meet (an unknown key, host, traffic item or point), and UsageError if there is
+    no such topology, or the record is of another one: by its hosts, networks, links, addresses, routes, rules or
+    traffic. What the lab was named does not count, nor what is expected, nor how it was looked at (`backend`, `trace`).
     """
+    topology, _ = given(topology)
     _require_same(topology, record)
     forwarding = {name: host.forwarding for name, host in topology.hosts.items()}
     expectations = topology.expect if expect is None else expectations_for(topology, expect)

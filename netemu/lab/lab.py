@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,8 +38,8 @@ from netemu.record.exchange import Exchange
 from netemu.record.record import Record, build_record
 from netemu.topology.built import built
 from netemu.topology.expectation import Expectation
-from netemu.topology.library import find
-from netemu.topology.load import Source, load, renamed
+from netemu.topology.library import Given, given
+from netemu.topology.load import Source, renamed
 from netemu.topology.model import Topology
 from netemu.topology.naming import hint
 from netemu.topology.plan import plan
@@ -67,7 +66,7 @@ class Lab:
 
     def __init__(
         self,
-        topology: Topology | Mapping[str, Any] | str | Path,
+        topology: Given,
         *,
         name: str | None = None,
         named: bool = False,
@@ -76,11 +75,8 @@ class Lab:
         source: Source | None = None,
         taps: Taps | None = None,
     ) -> None:
-        self.source = source or Source()
-        if isinstance(topology, Topology):
-            self.topology = topology  # verified by whatever made it (topology.load.enter)
-        else:
-            self.topology, self.source = load(find(topology) if isinstance(topology, str) else topology)
+        self.topology, found = given(topology)
+        self.source = source if source is not None and isinstance(topology, Topology) else found
         if name is not None:
             self.topology = renamed(self.topology, name)
         self.named = named

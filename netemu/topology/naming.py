@@ -10,12 +10,18 @@ MOST = 12
 
 def hint(name: str, known: Sequence[str]) -> str:
     """`, did you mean 'B'?`, or `: there are A, B, C`; ready to be put behind a message."""
+    if found := near(name, known):
+        return found
+    return f": there are {listed(known)}" if len(known) != 1 else f": there is only {known[0]}"
+
+
+def near(name: str, known: Sequence[str]) -> str:
+    """`, did you mean 'B'?`, or nothing."""
     import difflib
 
     folded = {other.casefold(): other for other in reversed(known)}
-    if near := difflib.get_close_matches(name.casefold(), folded, n=1):
-        return f", did you mean '{folded[near[0]]}'?"
-    return f": there are {listed(known)}" if len(known) != 1 else f": there is only {known[0]}"
+    found = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f", did you mean '{folded[found[0]]}'?" if found else ""
 
 
 def listed(names: Sequence[str]) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from record_nodeport import NodePort
+from ruamel.yaml import YAML
 
 from netemu.check.lab import check_lab
 from netemu.errors import UsageError
@@ -54,6 +57,15 @@ WIRES |= {("C", "cni0"): "link 0", ("pod", "eth0"): "link 0"}
 def test_the_labs_name_does_not_count(lab: NodePort, known: bool):
     made = record(lab, topology() if known else None)
     assert check_lab(topology("name: two", "name: three"), made, []).checks
+
+
+def test_the_topology_may_be_given_by_a_file_s_path_or_a_mapping(lab: NodePort, tmp_path: Path):
+    made, file = record(lab, topology()), tmp_path / "two.yaml"
+    file.write_text(TEXT)
+    for given in (str(file), file, YAML(typ="safe").load(TEXT)):
+        assert check_lab(given, made, []).lab == "two"
+    with pytest.raises(UsageError, match=r"^the record, of lab one, is of another topology than nodeport"):
+        check_lab("nodeport", made)
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 import netemu
 from netemu.errors import TopologyError, UsageError
-from netemu.topology.library import find, shipped
+from netemu.topology.library import find, given, shipped
 from netemu.topology.load import load
 
 
@@ -88,6 +88,24 @@ def test_an_unknown_name_is_told_with_those_there_are(lab):
     with pytest.raises(UsageError) as caught:
         find(lab)
     assert "nodeport" in str(caught.value).splitlines()[1]
+
+
+@pytest.mark.parametrize(("lab", "meant"), [("nodport", "nodeport"), ("NodePort", "nodeport")])
+def test_a_name_that_is_nearly_one_is_told_with_that_one(lab, meant):
+    with pytest.raises(UsageError, match=rf"^no lab named '{lab}', did you mean '{meant}'\?\n"):
+        find(lab)
+
+
+def test_a_topology_is_given_by_itself_a_name_a_path_or_a_mapping(tmp_path):
+    named, _ = given("nodeport")
+    assert given(named)[0] is named
+    path = find("nodeport")
+    assert given(path)[0] == given(str(path))[0] == named
+    assert given({"name": "one", "hosts": {"A": {}}})[0].name == "one"
+    with pytest.raises(UsageError, match=r"^no lab named"):
+        given("nosuch")
+    with pytest.raises(TopologyError):
+        given({"name": "one"})
 
 
 @pytest.mark.parametrize("lab", ["nosuch.yaml", "./nosuch", "../topologies/nosuch.yaml", "/etc/passwd/x"])
