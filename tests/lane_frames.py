@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from veth_pair import Pair, on_one_core
 
+from netemu.kernel.ebpf.lane_program import FRAMES, HEAD, PIECE, PLACE, STAMPED, TAIL
 from netemu.kernel.taps.lane import Lane
-from netemu.kernel.taps.lane_program import FRAMES, HEAD, PIECE, PLACE, STAMPED, TAIL
 from netemu.kernel.taps.ring import Ring
 from netemu.kernel.taps.wire import sending_socket
 

@@ -14,7 +14,10 @@ ORDER = {
         *({"frames", "exchange"}, {"capture"}, {"decode"}, {"sighting"}, {"join"}, {"ask"}, {"journeys"}),
         *({"shown"}, {"flows", "tracked", "arp"}, {"files"}, {"live", "sides"}, {"record"}),
     ),
-    "kernel": ({"init", "packages"}, {"spaces"}, {"processes", "links"}, {"rules"}, {"taps"}, {"machine"}),
+    "kernel": (
+        *({"init", "packages"}, {"spaces"}, {"processes", "links"}, {"rules"}, {"ebpf"}, {"keeping"}, {"taps"}),
+        *({"machine"},),
+    ),
 }
 """Lowest first; what stands in one place side by side may import each other only inside a room."""
 RANK = {package: {room: rank for rank, rooms in enumerate(order) for room in rooms} for package, order in ORDER.items()}

@@ -10,11 +10,11 @@ from types import NoneType
 from typing import Self
 
 from netemu.errors import TopologyError, UsageError
+from netemu.kernel.keeping.store import Room, usual_memory
 from netemu.kernel.spaces.limits import available_memory
 from netemu.kernel.taps.filters import LONGEST, compiled
 from netemu.kernel.taps.lane import lane_memory
 from netemu.kernel.taps.ring import HAND_OVER, SIZE
-from netemu.kernel.taps.store import Room, usual_memory
 from netemu.topology.load import Source
 from netemu.topology.recording import SHORTEST, Recording
 from netemu.topology.units import size

@@ -12,13 +12,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from netemu.errors import CaptureError, UsageError
+from netemu.kernel.keeping.store import Room
 from netemu.kernel.machine.features import trace_carries_conntrack
 from netemu.kernel.rules.loading import read_rules, tracks
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.filters import Matcher
 from netemu.kernel.taps.packet import What
 from netemu.kernel.taps.ring import Ring
-from netemu.kernel.taps.store import Room
 from netemu.kernel.taps.trace import TraceTap
 from netemu.kernel.taps.tracking import ConntrackTap, dump_entries
 from netemu.kernel.taps.wire import new_nonce

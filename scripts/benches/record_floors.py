@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from record_measured import TAPS, Load, Outcome, measured
 
 from netemu import Lab
-from netemu.kernel.taps.blocks import BLOCK_FRAMES
+from netemu.kernel.keeping.blocks import BLOCK_FRAMES
+from netemu.kernel.keeping.stretch import Stretch
 from netemu.kernel.taps.reader import PACE, Reader
 from netemu.kernel.taps.ring import Ring
 from netemu.kernel.taps.slots import Batch
-from netemu.kernel.taps.stretch import Stretch
 from netemu.kernel.taps.trace import TraceTap
 
 FLOOR_BUFFER, FLOOR_RING = 256 << 20, 2 << 20

@@ -14,9 +14,9 @@ from lane_frames import begin_at, frame, inject, on_one_core, small
 from test_kernel_taps_wire import injected, taken
 from veth_pair import LEFT, RIGHT, Pair, send
 
-from netemu.kernel.taps import btf
+from netemu.kernel.ebpf import btf
+from netemu.kernel.ebpf.lane_program import FRAMES, LONGEST, SEQUENCES
 from netemu.kernel.taps import lane as lanes
-from netemu.kernel.taps.lane_program import FRAMES, LONGEST, SEQUENCES
 from netemu.kernel.taps.ring import Ring
 from netemu.record.capture import UNFINISHED
 from netemu.record.frames import RawFrame

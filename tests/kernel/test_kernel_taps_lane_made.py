@@ -13,12 +13,12 @@ from test_kernel_taps_wire import taken
 from veth_pair import Pair, send
 from wire_taps import lane
 
-from netemu.kernel.taps import bpf, btf
-from netemu.kernel.taps import lane as lanes
-from netemu.kernel.taps.lane_program import (
+from netemu.kernel.ebpf import bpf, btf
+from netemu.kernel.ebpf.lane_program import (
     MOST,
     Layout,
 )
+from netemu.kernel.taps import lane as lanes
 from netemu.kernel.taps.ring import Ring
 
 pytestmark = pytest.mark.needs("btf")

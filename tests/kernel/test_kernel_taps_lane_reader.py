@@ -12,11 +12,11 @@ from lane_frames import entry_of, frame, inject
 from test_kernel_taps_wire import injected
 from veth_pair import Pair
 
-from netemu.kernel.taps import ring as rings
-from netemu.kernel.taps.lane_program import (
+from netemu.kernel.ebpf.lane_program import (
     AWAKE,
     UNREAD,
 )
+from netemu.kernel.taps import ring as rings
 from netemu.kernel.taps.reader import Reader
 from netemu.kernel.taps.ring import Ring
 

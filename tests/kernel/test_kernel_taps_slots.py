@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netemu.kernel.keeping.store import Room, Store
 from netemu.kernel.taps.slots import NARROW, Batch, Slots, packed
-from netemu.kernel.taps.store import Room, Store
 
 LONGEST = 2048
 

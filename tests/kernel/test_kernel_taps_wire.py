@@ -13,8 +13,8 @@ from veth_pair import LEFT, RIGHT, Pair, send
 from wire_taps import ROOMY, TINY, lane, ring
 
 from netemu.errors import UsageError
+from netemu.kernel.keeping.kept import Kept
 from netemu.kernel.spaces.namespace import NetworkNamespace
-from netemu.kernel.taps.kept import Kept
 from netemu.kernel.taps.packet import FrameSource, What
 from netemu.kernel.taps.reader import PACE, Reader
 from netemu.kernel.taps.ring import Ring

@@ -78,7 +78,7 @@ def test_a_large_ring_counts_with_the_lane_beside_it(monkeypatch):
 
 @pytest.mark.parametrize(("free", "memory"), [(100 << 20, 256 << 20), (4 << 30, 512 << 20), (64 << 30, 1 << 30)])
 def test_without_a_word_taps_keep_an_eighth_of_what_is_free_in_memory_within_bounds(monkeypatch, free, memory):
-    monkeypatch.setattr("netemu.kernel.taps.store.available_memory", lambda: free)
+    monkeypatch.setattr("netemu.kernel.keeping.store.available_memory", lambda: free)
     assert [Taps(memory=said).room().memory for said in (None, 5, 0)] == [memory, 5, 0]
 
 

@@ -23,11 +23,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from netemu.kernel.spaces.descriptors import out_of_the_way
-from netemu.kernel.taps import bpf
-from netemu.kernel.taps.btf import Facts, packet_facts
-from netemu.kernel.taps.clocks import Clocks
-from netemu.kernel.taps.lane_program import (
+from netemu.kernel.ebpf import bpf
+from netemu.kernel.ebpf.btf import Facts, packet_facts
+from netemu.kernel.ebpf.lane_program import (
     AWAKE,
     BELL,
     CORES,
@@ -46,7 +44,9 @@ from netemu.kernel.taps.lane_program import (
     Layout,
     program,
 )
-from netemu.kernel.taps.stretch import Stretch, places_of
+from netemu.kernel.keeping.stretch import Stretch, places_of
+from netemu.kernel.spaces.descriptors import out_of_the_way
+from netemu.kernel.taps.clocks import Clocks
 
 _SMALLEST = 2 << 20
 """Bytes of a ring beside which there is a lane: who has less is not to spend as much again."""

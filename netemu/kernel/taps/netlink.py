@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netemu.errors import CaptureError
+from netemu.kernel.ebpf.outlet import LEAD, PLACE, Outlet, alike, end_of, first_ahead, gather, one_by_one, said, whole
+from netemu.kernel.keeping.store import Room, Store
 from netemu.kernel.spaces.descriptors import moved
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.buffers import set_buffer
-from netemu.kernel.taps.outlet import LEAD, PLACE, Outlet, alike, end_of, first_ahead, gather, one_by_one, said, whole
 from netemu.kernel.taps.reader import PACE, PATIENCE
 from netemu.kernel.taps.slots import AT_ONCE, NARROW, Batch, Lengths, Slots, packed
-from netemu.kernel.taps.store import Room, Store
 from netemu.record.frames import Datagrams
 
 NETLINK_NETFILTER = 12

@@ -21,16 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netemu.errors import CaptureError
+from netemu.kernel.keeping.blocks import BLOCK_FRAMES, BLOCK_LENGTH, BLOCK_STATUS, frames_of
+from netemu.kernel.keeping.kept import Kept
+from netemu.kernel.keeping.rows import groups
+from netemu.kernel.keeping.store import Room
+from netemu.kernel.keeping.stretch import Stretch
 from netemu.kernel.spaces.descriptors import moved
 from netemu.kernel.spaces.namespace import NetworkNamespace
-from netemu.kernel.taps.blocks import BLOCK_FRAMES, BLOCK_LENGTH, BLOCK_STATUS, frames_of
-from netemu.kernel.taps.kept import Kept
 from netemu.kernel.taps.lane import Lane, entries_beside
 from netemu.kernel.taps.packet import CANARY, MACS, What, bind, dropped, set_option, unbound_socket
 from netemu.kernel.taps.reader import PACE, SLOW_PACE
-from netemu.kernel.taps.rows import groups
-from netemu.kernel.taps.store import Room
-from netemu.kernel.taps.stretch import Stretch
 from netemu.record.frames import Frames
 
 _BLOCK, _SMALL_BLOCK = 128 << 10, 16 << 10

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from netemu.kernel.taps.blocks import copy_rows
+from netemu.kernel.keeping.blocks import copy_rows
 from netemu.record.decode.rows import stable_order
 from netemu.record.frames import Bytes, Datagrams, offsets
 

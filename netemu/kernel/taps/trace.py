@@ -12,12 +12,12 @@ import zlib
 from contextlib import ExitStack
 
 from netemu.errors import CaptureError
+from netemu.kernel.keeping.store import Room
 from netemu.kernel.rules.nftables import LASTING, Nftables
 from netemu.kernel.spaces.descriptors import moved
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.netlink import GroupReader
 from netemu.kernel.taps.proof import Proof
-from netemu.kernel.taps.store import Room
 from netemu.netfilter.conntrack import DST_NAT_DONE, SRC_NAT_DONE, Direction, PacketConntrack, State
 from netemu.netfilter.hooks import STAGES, START_PRIORITY, STARTS
 from netemu.netfilter.ruleset import listed_rules

@@ -6,9 +6,9 @@ import asyncio
 import struct
 
 from netemu.errors import KernelError
+from netemu.kernel.keeping.store import Room
 from netemu.kernel.spaces.namespace import NetworkNamespace
 from netemu.kernel.taps.netlink import GroupReader, netfilter_socket
-from netemu.kernel.taps.store import Room
 from netemu.netfilter.messages import NLMSG_DONE, NLMSG_ERROR, SUBSYS_CONNTRACK, messages
 
 _GROUPS = (1, 2, 3)

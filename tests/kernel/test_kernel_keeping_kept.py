@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kernel_taps_blocks import FRAMES, UNWANTED, Seen, block
-from test_kernel_taps_packing import APART, AT, alike, rows
-from test_kernel_taps_stretch import LANE_FRAMES, stretch
+from test_kernel_keeping_blocks import FRAMES, UNWANTED, Seen, block
+from test_kernel_keeping_packing import APART, AT, alike, rows
+from test_kernel_keeping_stretch import LANE_FRAMES, stretch
 
-from netemu.kernel.taps.columns import Column
-from netemu.kernel.taps.kept import Kept
-from netemu.kernel.taps.store import Room
-from netemu.kernel.taps.stretch import Stretch
+from netemu.kernel.keeping.columns import Column
+from netemu.kernel.keeping.kept import Kept
+from netemu.kernel.keeping.store import Room
+from netemu.kernel.keeping.stretch import Stretch
 from netemu.record.frames import RawFrame
 
 MIB = 1 << 20

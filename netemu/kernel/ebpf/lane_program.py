@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from netemu.kernel.taps import bpf
-from netemu.kernel.taps.bpf import Instruction as Do
-from netemu.kernel.taps.btf import Facts
+from netemu.kernel.ebpf import bpf
+from netemu.kernel.ebpf.bpf import Instruction as Do
+from netemu.kernel.ebpf.btf import Facts
 from netemu.record.capture import OUTGOING
 
 HEAD, TAIL, AWAKE, RUNG, UNREAD = 0, 128, 136, 144, 152

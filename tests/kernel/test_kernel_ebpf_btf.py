@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netemu.kernel.taps.btf import KERNEL, Facts, packet_facts
+from netemu.kernel.ebpf.btf import KERNEL, Facts, packet_facts
 
 STRUCT, UNION, FIELDS = 4, 5, 1 << 31
 STAMP = ("", 256, 0), ("cb", 320, 0)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from numpy.typing import NDArray
 
-from netemu.kernel.taps.packing import CAPTURED, LISTED, PACKED, Listed, Packed, together
+from netemu.kernel.keeping.packing import CAPTURED, LISTED, PACKED, Listed, Packed, together
 from netemu.record.capture import UNFINISHED, VOUCHED
 from netemu.record.frames import Bytes, Frames, Offsets, offsets
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from veth_pair import RIGHT, on_one_core, send
 
+from netemu.kernel.ebpf import bpf
+from netemu.kernel.ebpf.outlet import LEAD, PLACE, ahead, alike, end_of, first_ahead, gather, one_by_one, said, whole
 from netemu.kernel.spaces.sysctl import write_sysctls
-from netemu.kernel.taps import bpf
-from netemu.kernel.taps.outlet import LEAD, PLACE, ahead, alike, end_of, first_ahead, gather, one_by_one, said, whole
 from netemu.kernel.taps.reader import Reader
 from netemu.kernel.taps.slots import AT_ONCE
 from netemu.kernel.taps.trace import TraceTap

@@ -10,8 +10,8 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from netemu.kernel.taps.blocks import BLOCK_FRAMES, BLOCK_LENGTH
-from netemu.kernel.taps.packing import FEWEST, Packed
+from netemu.kernel.keeping.blocks import BLOCK_FRAMES, BLOCK_LENGTH
+from netemu.kernel.keeping.packing import FEWEST, Packed
 from netemu.record.capture import UNFINISHED, VOUCHED
 
 _FIRST = 12

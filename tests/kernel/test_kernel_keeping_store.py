@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netemu.kernel.taps.store import Room, Store
+from netemu.kernel.keeping.store import Room, Store
 
 MIB = 1 << 20
 

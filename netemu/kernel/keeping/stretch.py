@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from netemu.kernel.taps.btf import Facts
-from netemu.kernel.taps.lane_program import CHECKSUM, INTERFACE, KIND, LENGTH, PIECE, PLACE, STAMPED, TAG, TIME
-from netemu.kernel.taps.packing import FEWEST, Packed, list_block, listed_size
+from netemu.kernel.ebpf.btf import Facts
+from netemu.kernel.ebpf.lane_program import CHECKSUM, INTERFACE, KIND, LENGTH, PIECE, PLACE, STAMPED, TAG, TIME
+from netemu.kernel.keeping.packing import FEWEST, Packed, list_block, listed_size
 from netemu.record.capture import OUTGOING, UNFINISHED, VOUCHED
 from netemu.record.frames import Bytes
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_kernel_taps_blocks import UNWANTED, Seen
-from test_kernel_taps_packing import APART, AT, UNLIKE
+from test_kernel_keeping_blocks import UNWANTED, Seen
+from test_kernel_keeping_packing import APART, AT, UNLIKE
 
-from netemu.kernel.taps.blocks import frames_of
-from netemu.kernel.taps.btf import Facts
-from netemu.kernel.taps.lane_program import ENTRY, KIND, PIECE, STAMPED
-from netemu.kernel.taps.packing import FEWEST, pack, packed_size
-from netemu.kernel.taps.stretch import Stretch
+from netemu.kernel.ebpf.btf import Facts
+from netemu.kernel.ebpf.lane_program import ENTRY, KIND, PIECE, STAMPED
+from netemu.kernel.keeping.blocks import frames_of
+from netemu.kernel.keeping.packing import FEWEST, pack, packed_size
+from netemu.kernel.keeping.stretch import Stretch
 from netemu.record.capture import OUTGOING, UNFINISHED, VOUCHED
 
 FACTS = Facts(word=128, summed=5, valid=22, clock=3 << 8, stamp=32)

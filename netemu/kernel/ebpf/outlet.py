@@ -19,8 +19,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from netemu.kernel.taps import bpf
-from netemu.kernel.taps.bpf import Instruction as Do
+from netemu.kernel.ebpf import bpf
+from netemu.kernel.ebpf.bpf import Instruction as Do
 
 PLACE = 320
 """Bytes of a record in the ring, unless its datagram is too long for that: TCP's over IPv6, tracked, have up to 264."""

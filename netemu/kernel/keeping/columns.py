@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from netemu.kernel.taps.packing import Alike, Packed
+from netemu.kernel.keeping.packing import Alike, Packed
 from netemu.record.frames import Frames, Offsets, offsets
 
 _FIRST, _READY = 256 << 10, 64 << 10

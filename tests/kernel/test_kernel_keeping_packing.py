@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_kernel_taps_blocks import UNWANTED, Seen, block
+from test_kernel_keeping_blocks import UNWANTED, Seen, block
 
-from netemu.kernel.taps.blocks import BLOCK_FIRST, BLOCK_FRAMES, frames_of
-from netemu.kernel.taps.packing import pack, packed_size
-from netemu.kernel.taps.rows import area, rows_of
+from netemu.kernel.keeping.blocks import BLOCK_FIRST, BLOCK_FRAMES, frames_of
+from netemu.kernel.keeping.packing import pack, packed_size
+from netemu.kernel.keeping.rows import area, rows_of
 
 APART, AT = UNWANTED[:2], 12
 

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from netemu.kernel.taps.blocks import BLOCK_FRAMES, BLOCK_LENGTH, frames_of
-from netemu.kernel.taps.columns import Columns
-from netemu.kernel.taps.packing import Alike, pack, packed_size
-from netemu.kernel.taps.rows import alike
-from netemu.kernel.taps.store import Room, Store
-from netemu.kernel.taps.stretch import Stretch
+from netemu.kernel.keeping.blocks import BLOCK_FRAMES, BLOCK_LENGTH, frames_of
+from netemu.kernel.keeping.columns import Columns
+from netemu.kernel.keeping.packing import Alike, pack, packed_size
+from netemu.kernel.keeping.rows import alike
+from netemu.kernel.keeping.store import Room, Store
+from netemu.kernel.keeping.stretch import Stretch
 from netemu.record.frames import Bytes, Frames
 
 _FEW, _ONE_IN = 64 << 10, 8

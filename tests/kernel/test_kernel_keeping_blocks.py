@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netemu.kernel.taps.blocks import frames_of
+from netemu.kernel.keeping.blocks import frames_of
 from netemu.record.frames import RawFrame
 
 UNWANTED = b"\x88\xb5" + b"n" * 16

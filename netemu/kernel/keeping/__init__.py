@@ -1,0 +1,10 @@
+"""How a record's frames are kept until it ends: those that are alike in columns, others as they came.
+
+packing      those that are alike packed, others with a list of what is told of each
+blocks       a ring's blocks understood, in bulk; and those of packing
+rows         a ring's frames that are alike
+stretch      a lane's frames: what is told of them, and those that are alike
+columns      frames' columns, growing in one place
+kept         what a tap's frames are kept as: columns or blocks
+store        where taps keep what they took: in memory up to a bound, then on disk
+"""
