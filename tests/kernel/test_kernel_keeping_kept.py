@@ -127,15 +127,16 @@ def test_columns_grow_within_the_memory_bound_and_the_rest_goes_to_disk(tmp_path
     assert list(kept.whole(taken)) == seen(puts)
 
 
-@pytest.mark.parametrize("column", range(5))
+@pytest.mark.parametrize("column", range(6))
 @pytest.mark.parametrize("odd", [False, True])
-def test_a_column_for_which_there_is_no_memory_loses_nothing(monkeypatch, column, odd):
+@pytest.mark.parametrize("error", [OSError(errno.ENOMEM, "Cannot allocate memory"), MemoryError()], ids=repr)
+def test_a_column_for_which_there_is_no_memory_loses_nothing(monkeypatch, column, odd, error):
     """Growing by mremap(2) fails once: those rows, and all that follow, are kept in blocks."""
     kept, place, calls = kept_in(64 * MIB), Column.place, iter(range(10_000))
 
     def failing(self: Column, count: int) -> np.ndarray:
-        if next(calls) == 5 * 2 + column:
-            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        if next(calls) == 6 * 2 + column:
+            raise error
         return place(self, count)
 
     monkeypatch.setattr(Column, "place", failing)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import mmap
 import os
+import socket
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +23,7 @@ from netemu.kernel.ebpf.lane_program import (
     Layout,
 )
 from netemu.kernel.taps import lane as lanes
+from netemu.kernel.taps.packet import What, unbound_socket
 from netemu.kernel.taps.ring import Ring
 
 pytestmark = pytest.mark.needs("btf")
@@ -106,10 +111,34 @@ async def test_where_the_kernel_lets_nobody_have_a_lane_the_ring_is_alone(
     assert len(os.listdir("/proc/self/fd")) <= before + 4  # the pair's own sockets, since it is up
 
 
-async def test_closed_it_leaves_nothing(pair: Pair):
-    def held() -> tuple[int, int]:
-        return len(os.listdir("/proc/self/fd")), Path("/proc/self/maps").read_text().count("bpf")
+@pytest.mark.parametrize("fails", ["memory", "bell", "attach"])
+async def test_what_fails_halfway_leaves_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch, fails: str):
+    mapped = iter(("memory", "bell"))
 
+    def map_it(descriptor: int, size: int) -> mmap.mmap:
+        if next(mapped) == fails:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return mmap.mmap(descriptor, size)
+
+    class Refusing(socket.socket):
+        def setsockopt(self, *_: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+    with unbound_socket(pair.right, What()) as sock:
+        before = held()
+        monkeypatch.setattr(lanes, "mmap", SimpleNamespace(PAGESIZE=mmap.PAGESIZE, mmap=map_it))
+        with Refusing() as other, pytest.raises(OSError, match="not permitted" if fails == "attach" else "memory"):
+            lanes.Lane(other if fails == "attach" else sock, 1 << 14)
+        assert held() == before
+
+
+def held() -> tuple[int, int]:
+    """Descriptors, and mappings of eBPF's maps."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd")), Path("/proc/self/maps").read_text().count("bpf")
+
+
+async def test_closed_it_leaves_nothing(pair: Pair):
     before = held()
     for _ in range(3):
         source = lane(pair.left)

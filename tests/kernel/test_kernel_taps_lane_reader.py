@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import select
 import threading
 import time
@@ -14,6 +15,7 @@ from veth_pair import Pair
 
 from netemu.kernel.ebpf.lane_program import (
     AWAKE,
+    RUNG,
     UNREAD,
 )
 from netemu.kernel.taps import ring as rings
@@ -47,6 +49,29 @@ async def test_it_rings_for_what_comes_while_nobody_looks_and_only_then(pair: Pa
     fast.receive()
     assert not fast.awake
     assert [each.data for each in fast.frames() if injected(each)] == [frame(n) for n in (1, 2, 3, 9)]
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_a_bell_that_can_t_be_rung_is_rung_again_for_the_next_frame(pair: Pair, fast: Ring):
+    """Nobody heard it for so long that it is full."""
+    await pair.up()
+    fast.forget()
+    assert fast._lane is not None
+    longs, room = fast._lane._longs, mmap.PAGESIZE // 16
+    before = longs[RUNG // 8]
+    for n in range(room + 10):
+        longs[AWAKE // 8] = 0
+        inject(pair, [frame(n)])
+    assert longs[RUNG // 8] - before <= room
+    assert longs[AWAKE // 8] == 0, "the last ones tried, and so does the next"
+    for _ in range(3):
+        fast.receive()
+    assert [each.data for each in fast.frames() if injected(each)] == [frame(n) for n in range(room + 10)]
+    assert fast.lost() == 0
+    rung = longs[RUNG // 8]
+    inject(pair, [frame(0)])
+    assert longs[RUNG // 8] == rung + 1
+    assert select.select([fast._lane.bell], [], [], 0)[0]
 
 
 class Meddled:
