@@ -32,7 +32,7 @@ IMPURE = {
     *("random", "scapy", "selectors", "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "threading"),
     "time",
 }
-READS_FILES = {"netemu.topology.load", "netemu.topology.library"}
+READS_FILES = {"netemu.topology.load", "netemu.topology.library", "netemu.topology.given"}
 READS_SCAPY = {"netemu.record.sighting"}
 """A sighting gives its scapy packet on demand; scapy is loaded by the call."""
 MODULES = {

@@ -147,6 +147,12 @@ def test_importing_netemu_imports_no_heavy_module():
     assert not modules_after("import netemu") & HEAVY
 
 
+def test_to_ask_a_lab_that_is_up_imports_no_heavy_module():
+    """`ls`, `exec` and completion answer at once."""
+    asked = "import netemu.lab.asking, netemu.topology.library; netemu.topology.library.shipped()"
+    assert not modules_after(asked) & HEAVY
+
+
 def test_reading_a_topology_imports_nothing_that_talks_to_a_kernel():
     loaded = modules_after("import netemu; netemu.load; netemu.schema()")
     assert "pydantic" in loaded, "the test sees what is loaded"

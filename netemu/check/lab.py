@@ -12,8 +12,8 @@ from netemu.record.join.wires import Member
 from netemu.record.record import Record
 from netemu.topology.built import built, differences
 from netemu.topology.expectation import Expectation
+from netemu.topology.given import Given, given
 from netemu.topology.keys import key_text
-from netemu.topology.library import Given, given
 from netemu.topology.load import expectations_for
 from netemu.topology.model import Topology
 from netemu.topology.segments import segments
@@ -28,10 +28,11 @@ def check_lab(
     """Hold expectations against a record of a topology's lab: the topology's own, unless others are given.
 
     The topology is given as to `Lab`: also by a mapping, a file's path, or the name of one that netemu comes with.
-    Other expectations are objects, or mappings as in a topology file. Raises TopologyError on a topology with faults,
-    or an expectation that this lab can't meet (an unknown key, host, traffic item or point), and UsageError if there is
-    no such topology, or the record is of another one: by its hosts, networks, links, addresses, routes, rules or
-    traffic. What the lab was named does not count, nor what is expected, nor how it was looked at (`backend`, `trace`).
+    Other expectations are objects, or mappings as in a topology file. Raises TopologyError on one that this lab can't
+    meet (an unknown key, host, traffic item or point), a topology with faults, or a `Path` that can't be read, and
+    UsageError where a text names no topology, or the record is of another one: by its hosts, networks, links,
+    addresses, routes, rules or traffic. What the lab was named does not count, nor what is expected, nor how it was
+    looked at (`backend`, `trace`).
     """
     topology, _ = given(topology)
     _require_same(topology, record)

@@ -9,7 +9,7 @@ processes/   a lab's processes in their PID namespace, and the machine's own too
 links/       bridges, veth pairs, addresses, routes, link properties: rtnetlink
 rules/       iptables and nft rules, loaded and read back; tables of our own
 ebpf/        programs that run in the kernel for our taps, and the memory that they share with us
-keeping/     how a record's frames are kept until it ends
+keeping/     how what taps took is kept until it is asked for
 taps/        what records wires, netfilter hooks and conntrack
 machine/     what this kernel and this machine can do: features, probes, doctor
 """

@@ -38,7 +38,7 @@ from netemu.record.exchange import Exchange
 from netemu.record.record import Record, build_record
 from netemu.topology.built import built
 from netemu.topology.expectation import Expectation
-from netemu.topology.library import Given, given
+from netemu.topology.given import Given, given
 from netemu.topology.load import Source, renamed
 from netemu.topology.model import Topology
 from netemu.topology.naming import hint

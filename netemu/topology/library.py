@@ -7,21 +7,15 @@ that others can write to must not decide what a name means. A file is given by i
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from netemu.errors import UsageError
-from netemu.topology.load import Source, load
-from netemu.topology.model import Topology
 from netemu.topology.naming import near
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _FOLDERS = (_PACKAGE / "topologies", _PACKAGE.parent / "topologies")
 """In an installed package, and in a checkout."""
 _HERE_AND_ABOVE = (".", "..")
-Given = Topology | Mapping[str, Any] | str | Path
-"""How a topology may be told: see `given`."""
 
 
 def shipped() -> list[str]:
@@ -38,16 +32,6 @@ def find(lab: str) -> Path:
             return folder / f"{lab}.yaml"
     known = f"netemu comes with: {', '.join(shipped())}; a file is given by its path, as in ./{lab}.yaml"
     raise UsageError(f"no lab named '{lab}'{near(lab, shipped())}\n{known}")
-
-
-def given(lab: Given) -> tuple[Topology, Source]:
-    """The topology that is meant, by itself, a mapping or a file, or as `find` has it, with what messages of it need.
-
-    Raises TopologyError, UsageError.
-    """
-    if isinstance(lab, Topology):
-        return lab, Source()  # verified by whatever made it (topology.load.enter)
-    return load(find(lab) if isinstance(lab, str) else lab)
 
 
 def _file(lab: str) -> Path:

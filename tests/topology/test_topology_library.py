@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 
 import netemu
 from netemu.errors import TopologyError, UsageError
-from netemu.topology.library import find, given, shipped
+from netemu.topology.given import given
+from netemu.topology.library import find, shipped
 from netemu.topology.load import load
 
 
@@ -104,8 +105,9 @@ def test_a_topology_is_given_by_itself_a_name_a_path_or_a_mapping(tmp_path):
     assert given({"name": "one", "hosts": {"A": {}}})[0].name == "one"
     with pytest.raises(UsageError, match=r"^no lab named"):
         given("nosuch")
-    with pytest.raises(TopologyError):
-        given({"name": "one"})
+    for wrong in ({"name": "one"}, tmp_path / "nosuch.yaml"):
+        with pytest.raises(TopologyError):
+            given(wrong)
 
 
 @pytest.mark.parametrize("lab", ["nosuch.yaml", "./nosuch", "../topologies/nosuch.yaml", "/etc/passwd/x"])

@@ -28,6 +28,8 @@ _MEMBER = 3
 """Words of struct btf_member: its name, its type, its place in bits with the number of its bits above."""
 _WITH_ONE = 5
 """Words of a prototype with one parameter."""
+_NUMBERS = 1 << 20
+"""More types than a kernel has (BTF_MAX_TYPE, linux/btf.h)."""
 _FAR = 100
 """Members between two of one structure, at most."""
 _STAMP = 64
@@ -89,14 +91,15 @@ class _Types:
         return Facts(word, summed - 8 * word, valid - 8 * word, clock_mask, self._stamp(members), self._cast())
 
     def _cast(self) -> int:
-        """The function's number, where it is right behind its prototype, of one parameter: that one's and one more.
+        """The function's number, taken to be the next one to its prototype's where one of one parameter is before it.
 
         To count all types before it takes longer than to set up a tap. What is found so the kernel has to confirm.
         """
         if self._there(_CAST):
-            for at in np.flatnonzero(self._words == self._name(_CAST)).tolist():
-                before, says, prototype = self._words[[at - _WITH_ONE + 1, at + 1, at + 2]].tolist()
-                if says >> 24 & 31 == _FUNCTION and before == _PROTOTYPE << 24 | 1:
+            for at in np.flatnonzero(self._words[_WITH_ONE:-2] == self._name(_CAST)).tolist():
+                name, before, *_, says, prototype = self._words[at : at + _WITH_ONE + 3].tolist()
+                function = says >> 24 & 31 == _FUNCTION and (name, before) == (0, _PROTOTYPE << 24 | 1)
+                if function and prototype < _NUMBERS:
                     return int(prototype) + 1
         return 0
 

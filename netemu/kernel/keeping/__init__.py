@@ -1,4 +1,4 @@
-"""How a record's frames are kept until it ends: those that are alike in columns, others as they came.
+"""How what taps took is kept until it is asked for: frames that are alike in columns, all else as it came.
 
 packing      those that are alike packed, others with a list of what is told of each
 blocks       a ring's blocks understood, in bulk; and those of packing
