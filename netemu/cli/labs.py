@@ -43,7 +43,7 @@ def _present(report: Report, topology: Topology, as_json: bool, unfold: bool, mo
 def up(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool, record: str | None) -> int:
     """Bring a lab up, held by a supervisor; its exit code, or 2 where it passed but could not be told or kept."""
     topology, source = given(lab, name=name, backend=backend)
-    kept = Kept(record) if record is not None else None
+    kept = Kept(record, source.read) if record is not None else None
     progress = ProgressLine(topology.name)
 
     def present(report: Report) -> int:
@@ -68,7 +68,7 @@ def up(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfol
 def run(lab: str, name: str | None, backend: Backend | None, as_json: bool, unfold: bool, record: str | None) -> int:
     """Bring a lab up in this process, take it down, and tell; its exit code, as `up` gives it."""
     topology, source = given(lab, name=name, backend=backend)
-    kept = Kept(record) if record is not None else None
+    kept = Kept(record, source.read) if record is not None else None
     try:
         with ProgressLine(topology.name) as progress:
             report = run_once(topology, source, progress)

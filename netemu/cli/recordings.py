@@ -7,7 +7,7 @@ import io
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -20,13 +20,17 @@ STDOUT = "-"
 class Kept:
     """A file that will hold something once it is whole: written beside it, then renamed. Raises UsageError.
 
+    It is none of `spared`, files that what will be in it comes from.
+
     The file beside is made at once, so that a place where nothing can be written is known before there is anything to
     write. `drop` it when done: a file that was kept stays.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, spared: Sequence[str] = ()) -> None:
         if file == STDOUT:
             raise UsageError("a record can't go to standard output, the report does: name a file (./- is one, too)")
+        if any(_same(file, other) for other in spared):
+            raise UsageError(f"{file} is what is read, and would be lost: name another file to write to")
         self.file = Path(os.path.realpath(file))
         if self.file.exists() and not self.file.is_file():
             raise UsageError(f"{file} is no regular file: name one to write to")
@@ -62,6 +66,14 @@ class Kept:
             record.write(out)
 
 
+def _same(file: str, other: str) -> bool:
+    """Whether both are one file, by whatever links."""
+    try:
+        return os.path.samefile(file, other)
+    except OSError:
+        return False
+
+
 def load_record(file: str) -> Record:
     """A saved record. Raises UsageError for a file that can't be read, or is no record."""
     try:
@@ -93,7 +105,7 @@ def export(file: str, pcapng: str | None, parquet: str | None) -> None:
     if parquet is not None:
         record.frame.write_parquet(whole)  # says what is missing before a file is made
     with contextlib.ExitStack() as outputs:
-        outs = {out: outputs.enter_context(_opened(out)) for out in (pcapng, parquet) if out is not None}
+        outs = {out: outputs.enter_context(_opened(out, file)) for out in (pcapng, parquet) if out is not None}
         if pcapng is not None:
             outs[pcapng].writelines(record.pcapng())
         if parquet is not None:
@@ -101,9 +113,9 @@ def export(file: str, pcapng: str | None, parquet: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _opened(file: str) -> Iterator[IO[bytes]]:
+def _opened(file: str, record: str) -> Iterator[IO[bytes]]:
     if file != STDOUT:
-        with Kept(file).written() as out:
+        with Kept(file, [record]).written() as out:
             yield out
         return
     yield sys.stdout.buffer

@@ -59,7 +59,12 @@ class Stream:
         os.close(self._rope)
 
     def wait(self, sockets: Sequence[Socket], within: float | None = None) -> bool:
-        """Return when one of these has something, after so many seconds, or when all ends; whether it goes on."""
+        """Return when one of these has something, after so many seconds, or when all ends; whether it goes on.
+
+        At once, if it ended while something was written.
+        """
+        if self.why:
+            return False
         began = time.monotonic()
         self._look(sockets, within, 0)
         if not self.why:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import accumulate
 
 from netemu.errors import CaptureError, UsageError
 from netemu.kernel.keeping.store import Room
@@ -156,8 +157,8 @@ def watch(
         left_out = [Loss(each.net.name, "hook", 0, each.trace.tracing.left_out) for each in taps]
         stream.write("".join(tell(each) for each in left_out if each.note).encode())
         count = lost = 0
-        more = True
-        while more and count != most:
+        more = taken = True
+        while more and taken and count != most:
             more = stream.wait([sock for each in taps for sock in each.sockets], TICK if live.pending else None)
             pieces = [each.piece(entries.pop(each.net.name, []), everything=not more) for each in taps]
             found = live.feed(pieces, time.monotonic_ns())
@@ -167,9 +168,12 @@ def watch(
             lost += sum(loss.lost for loss in losses)
             told = [each.journey for each in found if chosen.takes(each)]
             told = told if most is None else told[: most - count]
-            texts = [*map(tell, losses), *map(tell, told)]
-            if texts and stream.write("".join(texts).encode(errors="replace")) >= 0:
-                count += len(told)
+            texts = [text.encode(errors="replace") for text in (*map(tell, losses), *map(tell, told))]
+            ends = list(accumulate(map(len, texts), initial=0))
+            done = stream.write(b"".join(texts))
+            count += sum(end <= done for end in ends[len(losses) + 1 :])
+            taken = done == ends[-1]  # behind a text that is cut none is written
+        lost += sum(loss.lost for each in taps for loss in each.losses())
         return Watched(count, lost, stream.why or "count")
 
 

@@ -39,6 +39,12 @@ class Source:
     files: Mapping[Path, str] = field(default_factory=dict)
     """For each rules text that was read from a file of its own, that file."""
 
+    @property
+    def read(self) -> list[str]:
+        """The files that it was read from: the topology's, and of its texts those that have their own."""
+        file = self.document.file if self.document is not None else None
+        return [*([file] if file is not None else []), *self.files.values()]
+
     def problem(self, message: str, path: Path = (), text_line: int | None = None) -> Problem:
         """A `Problem` at `path`, or at line `text_line` of the block text at `path`."""
         if self.document is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -165,6 +167,27 @@ def test_a_reader_that_stalls_costs_its_own_packets_and_nobody_elses(lab, comman
         said = running.stderr.read().decode().splitlines()[-1]
         assert running.returncode == 0
     assert int(said.split(", ")[1].split()[0]) > 0, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", [("capture", "pod"), ("watch", "--json")])
+def test_it_ends_though_its_reader_stalls_and_nothing_comes_any_more(lab, command, number):
+    """More is written than a pipe has room for: 4 KiB here."""
+    with going_on(command[0], lab, *command[1:]) as running:
+        assert running.stdout is not None
+        fcntl.fcntl(running.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        ask(lab)
+        assert select.select([running.stdout], [], [], 10)[0]
+        running.send_signal(number)
+        running.wait(timeout=10)
+        assert running.stderr is not None
+        assert running.returncode == 0
+        told = running.stdout.read().decode(errors="replace")
+        said = running.stderr.read().decode()
+    if command[0] == "watch":
+        whole = [line for line in told.splitlines(keepends=True) if line.endswith("\n")]
+        assert said == f"netemu: {len(whole)} journeys, 0 lost\n"
+        assert 0 < len(told) <= 4096
 
 
 def test_a_lab_that_goes_down_ends_captures_and_watches(lab):

@@ -195,6 +195,32 @@ def test_of_two_exports_none_is_written_where_one_can_not_be(saved, tmp_path, se
     assert not [path for path in tmp_path.iterdir() if "out." in path.name]
 
 
+@pytest.mark.parametrize("what", ["--pcapng", "--parquet"])
+@pytest.mark.parametrize("link", [None, os.link, os.symlink])
+def test_an_export_never_takes_the_place_of_its_record(saved, what, link):
+    before, out = Path(saved).read_bytes(), saved
+    if link is not None:
+        out = f"{saved}.linked"
+        link(saved, out)
+    done = netemu("export", saved, what, out)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"netemu: {out} is what is read, and would be lost: name another file to write to\n"
+    assert Path(saved).read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["run", "up"])
+@pytest.mark.parametrize("name", ["kept.yaml", "rules.nft"])
+def test_a_record_never_takes_the_place_of_a_file_that_its_topology_is_read_from(tmp_path, command, name):
+    (tmp_path / "rules.nft").write_text("table ip x {}\n")
+    (tmp_path / "kept.yaml").write_text("name: kept\nhosts: {A: {nft: {file: rules.nft}}}\n")
+    before = (tmp_path / name).read_bytes()
+    done = netemu(command, "./kept.yaml", "--record", name, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"netemu: {name} is what is read, and would be lost: name another file to write to\n"
+    assert (tmp_path / name).read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["kept.yaml", "rules.nft"]
+
+
 def test_an_export_says_what_it_lacks(saved):
     for arguments, why in (
         ([], "say what to write"),
