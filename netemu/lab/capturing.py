@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 
 from netemu.errors import UsageError
 from netemu.kernel.spaces.namespace import NetworkNamespace
@@ -272,8 +271,7 @@ class _Writer:
         blocks = [packet(each) for each in packets]
         fresh = header(self.file.interfaces[self.told :])[len(header(())) :]
         self.told = len(self.file.interfaces)
-        done = self.stream.write(fresh + b"".join(blocks)) - len(fresh)
-        took = sum(end <= done for end in accumulate(map(len, blocks)))
+        took = max(self.stream.write_each([fresh, *blocks]) - 1, 0)
         for each in packets[:took]:
             self.file.counts[each.interface] += 1
         self.written += took

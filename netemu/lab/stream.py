@@ -12,6 +12,7 @@ import signal
 import stat
 import time
 from collections.abc import Sequence
+from itertools import accumulate
 from types import FrameType, TracebackType
 from typing import Literal, Protocol, Self
 
@@ -70,6 +71,11 @@ class Stream:
         if not self.why:
             self._look((), max(PACE - (time.monotonic() - began), 0), 0)  # more comes meanwhile: one look at all of it
         return not self.why
+
+    def write_each(self, pieces: Sequence[bytes]) -> int:
+        """Write pieces one behind the other; how many were, whole: fewer where it ended meanwhile. As `write`."""
+        done = self.write(b"".join(pieces))
+        return sum(end <= done for end in accumulate(map(len, pieces)))
 
     def write(self, data: bytes) -> int:
         """Write; how many bytes were, fewer only where it ended meanwhile. Raises UsageError where nothing can be."""

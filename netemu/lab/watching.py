@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import accumulate
 
 from netemu.errors import CaptureError, UsageError
 from netemu.kernel.keeping.store import Room
@@ -169,10 +168,9 @@ def watch(
             told = [each.journey for each in found if chosen.takes(each)]
             told = told if most is None else told[: most - count]
             texts = [text.encode(errors="replace") for text in (*map(tell, losses), *map(tell, told))]
-            ends = list(accumulate(map(len, texts), initial=0))
-            done = stream.write(b"".join(texts))
-            count += sum(end <= done for end in ends[len(losses) + 1 :])
-            taken = done == ends[-1]  # behind a text that is cut none is written
+            whole = stream.write_each(texts)
+            count += max(whole - len(losses), 0)
+            taken = whole == len(texts)  # behind a text that is cut none is written
         lost += sum(loss.lost for each in taps for loss in each.losses())
         return Watched(count, lost, stream.why or "count")
 

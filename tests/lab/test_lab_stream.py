@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import threading
@@ -48,3 +49,11 @@ def test_a_signal_ends_a_write_that_the_reader_has_no_room_for(stream: Stream):
     assert stream.write(bytes(1 << 20)) < 1 << 20
     assert stream.why == "stopped"
     assert goes_on(stream) == [False]
+
+
+@pytest.mark.parametrize(("room", "whole"), [(4096, 2), (1 << 20, 3)])
+def test_of_pieces_those_count_that_were_written_whole(stream: Stream, room: int, whole: int):
+    fcntl.fcntl(stream.out, fcntl.F_SETPIPE_SZ, room)
+    if room == 4096:
+        os.write(stream._rope, b"\0")  # all ends, as the reader has no room for the third
+    assert stream.write_each([b"", b"x" * 100, b"x" * 8000]) == whole
