@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from netemu.netfilter.conntrack import Entry
-from netemu.record.decode.rows import AT_ONCE, Column, is_constant, mix, numbered, spread, stable_order
+from netemu.record.decode.rows import AT_ONCE, Column, arranged, is_constant, mix, spread
 from netemu.record.decode.tuples import TUPLE, digests, digests_of
 from netemu.record.frames import offsets
 from netemu.record.join.fragments import is_later
@@ -42,7 +42,7 @@ class Shown:
         journey = spread(np.diff(offset))
         kept = _where_new(seen, rows, journey)
         kept = kept[_tells_ports(seen, rows, kept, offset, journey)]
-        shows, (tuples, inverses) = journey[kept], digests(seen.packets.select(rows[kept]))
+        shows, (tuples, inverses) = journey[kept], digests(seen.packets, rows[kept])
         hooks = np.flatnonzero(rows >= seen.wires) if (carried >= 0).any() else rows[:0]
         hooks = hooks[carried[rows[hooks] - seen.wires] >= 0]
         numbers = carried[rows[hooks] - seen.wires]
@@ -55,10 +55,12 @@ class Shown:
         counted = np.ones(len(laid), np.bool_)
         counted[journeys.quotes.journey] = False
         kept = np.flatnonzero(counted)
-        like = np.full(len(laid), -1, np.int64)
-        like[kept] = numbered(signature[kept])
-        alike = kept[stable_order(like[kept])]
-        first = np.searchsorted(like[alike], np.arange(like.max(initial=-1) + 2))
+        order, signature = arranged(signature if len(kept) == len(laid) else signature[kept])
+        begins = np.ones(len(kept), np.bool_)
+        begins[1:] = signature[1:] != signature[:-1]
+        alike, like = kept[order], np.full(len(laid), -1, np.int64)
+        like[alike] = np.cumsum(begins) - 1
+        first = np.append(np.flatnonzero(begins), len(kept))
         return cls(tuples, inverses, tuples_offset, numbers, entries_offset, like, alike, first)
 
 
@@ -98,6 +100,10 @@ def _changes(values: Column, journey: Column) -> Column:
 
 def _summed(values: Column, journey: Column, offset: Column, salt: int) -> Column:
     """A digest of each journey's values in their order."""
+    if len(values) == len(offset) - 1 and bool((offset[1:] - offset[:-1] == 1).all()):  # one each: what the sum gives
+        return mix(mix(mix(values, salt), salt), salt)
+    if not len(values):
+        return np.full(len(offset) - 1, mix(np.zeros(1, np.uint64), salt)[0])
     place = (np.arange(len(values)) - offset[journey]).astype(np.uint64)
     total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mix(mix(values, salt) + place, salt))])
     return mix(total[offset[1:]] - total[offset[:-1]], salt)
@@ -133,7 +139,7 @@ def carried_entries(seen: Sightings, entries: Mapping[tuple[str, int], Entry], *
         for number, ((name, _), tuples_of) in enumerate(zip(entries, both, strict=True)):
             for each in tuples_of:
                 known[host_number.get(name, -1), int(each)] = number
-        tuples, _ = digests(seen.packets.select(seen.wires + by_tuple))
+        tuples, _ = digests(seen.packets, seen.wires + by_tuple)
         pairs = zip(host[by_tuple].tolist(), tuples.tolist(), strict=True)
         found[by_tuple] = [known.get(pair, -1) for pair in pairs]
     return found

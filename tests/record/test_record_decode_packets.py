@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from record_packets import MACS, echo, icmp_error, tcp, udp
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -30,7 +30,7 @@ from netemu.record.decode.packets import (
     decode_splits,
     decoded_in_parts,
 )
-from netemu.record.decode.rows import digest, found_in, ranges, ranks, stable_order, whole_digest, windows
+from netemu.record.decode.rows import digest, found_in, ranges, ranks, same, stable_order, whole_digest, windows
 
 ETHER = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
 ICMP_NEXT = b"\x3a"
@@ -227,6 +227,8 @@ def test_rows_are_selected_and_put_together_again():
     assert [together.headers(row) for row in range(len(SEEDS))] == [found.headers(row) for row in range(len(SEEDS))]
 
 
+@example([b"as long as"] * 2, 16)
+@example([b"as long as"] * 2, 15)
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=20), st.integers(1, 48))
 def test_windows_hold_each_rows_bytes_and_zeros_behind_them(parts: list[bytes], width: int):
     data, starts, ends = columns(parts)
@@ -242,8 +244,22 @@ def test_equal_rows_and_only_those_have_equal_digests(parts: list[bytes]):
     assert all(len({d for d, part in zip(digests, parts, strict=True) if part == one}) == 1 for one in parts)
 
 
+@example([b"all alike" * 3, b"all alike" * 2 + b"some more"])
+@example([b"\1" + bytes(7), b"\2" + bytes(15), bytes(8), b""])
+@given(st.lists(st.one_of(st.binary(max_size=20), st.binary(min_size=12, max_size=12)), min_size=1, max_size=20))
+def test_a_row_has_one_digest_in_any_company(parts: list[bytes]):
+    data, starts, ends = columns(parts)
+    alone = [whole_digest(data, starts[row : row + 1], (ends - starts)[row : row + 1])[0] for row in range(len(parts))]
+    assert whole_digest(data, starts, ends - starts).tolist() == alone
+
+
 def test_a_digest_tells_the_order_of_its_bytes():
     assert len(set(digest(np.array([[1, 0] * 8, [0, 1] * 8, [0] * 16, [1] * 16], np.uint8)).tolist())) == 4
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=5))
+def test_values_are_the_same_where_all_of_them_are(values: list[int]):
+    assert same(np.array(values)) == (len(set(values)) == 1)
 
 
 @given(st.lists(st.integers(0, 4), max_size=30))

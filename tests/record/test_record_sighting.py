@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import tracemalloc
 from ipaddress import ip_address
 
+import numpy as np
 import pytest
 from record_nodeport import NodePort
 from record_packets import Packet, tcp, udp
@@ -92,3 +94,26 @@ def test_one_made_by_hand_has_no_bytes():
     for ask in (lambda: seen.data, seen.packet):
         with pytest.raises(UsageError, match="B@forward is of no record"):
             ask()
+
+
+def test_asking_for_the_states_of_few_takes_no_memory_for_all(lab: NodePort):
+    """It did: as often as packets were looked at in parts, so that it took the longer the more there were."""
+    lab.handshake()
+    seen = lab.scene.record().journeys.seen
+    rows = np.array([0, seen.wires, seen.wires + 2])
+    told = [[seen.states_of(rows).tolist(), *(each.tolist() for each in seen.turns_of(rows))]]
+    more = np.zeros(1_000_000, np.int32)
+    seen = dataclasses.replace(
+        seen,
+        ct=np.append(seen.ct, more),
+        turns_first=np.append(seen.turns_first, more),
+        turns_count=np.append(seen.turns_count, more),
+    )
+    tracemalloc.start()
+    told.append([seen.states_of(rows).tolist(), *(each.tolist() for each in seen.turns_of(rows))])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert told[0] == told[1]
+    assert told[0][0][0] == -1
+    assert told[0][2][0] == 0
+    assert most < len(more)

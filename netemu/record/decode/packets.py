@@ -26,7 +26,18 @@ from netemu.record.decode.headers import (
     part_of,
 )
 from netemu.record.decode.regular import regular_frames, regular_splits, seen_lengths
-from netemu.record.decode.rows import AT_ONCE, Column, big_endian, concatenated, constant, digest, is_constant, windows
+from netemu.record.decode.rows import (
+    AT_ONCE,
+    Column,
+    big_endian,
+    chosen,
+    concatenated,
+    constant,
+    digest,
+    is_constant,
+    same,
+    windows,
+)
 
 WHOLE, OTHER, TRUNCATED, MALFORMED = range(4)
 """A packet's mark: all there; no IP at all (kept as bytes); cut short; headers that contradict themselves."""
@@ -129,7 +140,7 @@ class Packets:
 
     def select(self, rows: Column) -> Packets:
         """These rows alone, in the order given."""
-        return Packets(**{each.name: _chosen(getattr(self, each.name), rows) for each in fields(self)})
+        return Packets(**{each.name: chosen(getattr(self, each.name), rows) for each in fields(self)})
 
 
 def concatenate(parts: list[Packets]) -> Packets:
@@ -140,15 +151,12 @@ def concatenate(parts: list[Packets]) -> Packets:
     return Packets(**{name: concatenated([getattr(each, name) for each in some], to) for name, to in _KINDS.items()})
 
 
-def _chosen(column: Column, rows: Column) -> Column:
-    if is_constant(column) and rows.dtype != np.bool_:
-        return constant(column[0], column.dtype.type, len(rows)) if len(rows) else column[:0]
-    return column[rows]
-
-
 def empty(count: int) -> Packets:
     """As many rows, of which nothing is known yet."""
     return Packets(**{n: np.full(count, -1 if n in _NONE else 0, kind) for n, kind in _KINDS.items()})
+
+
+_NOBODY = empty(0)
 
 
 def address_text(version: int, high: int, low: int) -> str:
@@ -193,11 +201,11 @@ def decode_frames(data: Column, starts: Column, ends: Column) -> Packets:
 def decoded_in_parts(data: Column, starts: Column, ends: Column, *, keys: bool = True) -> Iterator[Packets]:
     """The same, AT_ONCE frames after the other. Without `keys`, by which hooks alone are joined, these are 0."""
     for begin in range(0, len(starts), AT_ONCE):
-        first, end = (each[begin : begin + AT_ONCE].astype(np.int64) for each in (starts, ends))
+        first, end = (each[begin : begin + AT_ONCE].astype(np.int64, copy=False) for each in (starts, ends))
         mine, columns = regular_frames(data, first, end, keys=keys)
-        others = np.flatnonzero(~mine)
-        odd = empty(len(others))
+        others, odd = np.flatnonzero(~mine), _NOBODY
         if len(others):
+            odd = empty(len(others))
             places = locate(data, first[others], end[others])
             odd.ethertype[:], odd.vlan[:] = places.ethertype, places.vlan
             _decode(odd, slice(None), data, places)
@@ -225,10 +233,10 @@ def decode_splits(
     given = (network, network_length, transport, transport_length)
     for begin in range(0, len(network), AT_ONCE):
         part = slice(begin, begin + AT_ONCE)
-        mine, columns = regular_splits(data, *(each[part].astype(np.int64) for each in given))
-        others = np.flatnonzero(~mine)
-        odd = empty(len(others))
+        mine, columns = regular_splits(data, *(each[part].astype(np.int64, copy=False) for each in given))
+        others, odd = np.flatnonzero(~mine), _NOBODY
         if len(others):
+            odd = empty(len(others))
             starts, size, transports, there = (each[part][others].astype(np.int64) for each in given)
             none = np.zeros(len(others), np.int64)
             told = none - 1 if behind is None else behind[part][others].astype(np.int64)
@@ -250,7 +258,7 @@ def _together(mine: Column, columns: dict[str, Column], others: Column, odd: Pac
             both = np.empty(len(mine), kind)
             both[mine], both[others] = column, getattr(odd, name)
             column = both
-        elif len(column) and not is_constant(column) and (column == column[0]).all():
+        elif len(column) and not is_constant(column) and same(column):
             column = constant(column[0], kind, len(column))
         found[name] = column
     return Packets(**found)

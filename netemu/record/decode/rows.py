@@ -27,7 +27,7 @@ def windows(data: Column, starts: Column, lengths: Column, width: int) -> Column
         return _taken(data, starts, width)
     if least > 0 and least == int(lengths.max()):
         found = _taken(data, starts, width)
-        found[:, least:] = 0
+        _cut(found, least)
         return found
     found = _taken(data, np.where(lengths > 0, starts, 0), width)
     kept = np.tri(width + 1, width, -1, dtype=np.uint8)
@@ -36,12 +36,22 @@ def windows(data: Column, starts: Column, lengths: Column, width: int) -> Column
     return found
 
 
+def _cut(matrix: Column, length: int) -> None:
+    """Zeros behind the first bytes of each row: eight at once, where they are words."""
+    if matrix.shape[1] % 8:
+        matrix[:, length:] = 0
+        return
+    words, (whole, part) = matrix.view(np.uint64), divmod(length, 8)
+    words[:, whole] &= np.frombuffer(b"\xff" * part + bytes(8 - part), np.uint64)[0]
+    words[:, whole + 1 :] = 0
+
+
 def _taken(data: Column, starts: Column, width: int) -> Column:
     """`width` bytes from each start on; zeros behind the buffer's end."""
     last = len(data) - width
-    near_end = starts > last
-    if not near_end.any():
+    if not len(starts) or int(starts.max()) <= last:
         return _copied(data, starts, width)
+    near_end = starts > last
     tail_from = max(last + 1, 0)
     tail = np.concatenate([data[tail_from:], np.zeros(width, np.uint8)])
     found = np.empty((len(starts), width), np.uint8)
@@ -76,12 +86,20 @@ def digest(matrix: Column, seed: int = 0) -> Column:
     spare = -matrix.shape[1] % 8
     if spare:
         matrix = np.pad(matrix, ((0, 0), (0, spare)))
-    words = np.ascontiguousarray(matrix).view(np.uint64)
-    total, room = np.full(len(words), seed, np.uint64), np.empty(len(words), np.uint64)
-    for place in range(words.shape[1]):
-        total ^= words[:, place]
+    return digest_of(np.ascontiguousarray(matrix).view(np.uint64).T, seed)
+
+
+def digest_of(words: Column, seed: int | Column = 0) -> Column:
+    """The same of rows that stand in columns of 64-bit words; of a `seed` in columns there are one or as many."""
+    count = words.shape[1]
+    total = np.full(min(count, 1), seed, np.uint64) if isinstance(seed, int) else seed.astype(np.uint64)
+    room = np.empty_like(total)
+    for word in words if count else ():
+        if len(total) < count and not same(word):  # up to there all rows are the same
+            total, room = np.repeat(total, count), np.empty(count, np.uint64)
+        total ^= word if len(total) == count else word[:1]
         _scatter(total, room)
-    return total
+    return total if len(total) == count else np.repeat(total, count)
 
 
 def mix(numbers: Column, place: int = 0) -> Column:
@@ -111,18 +129,20 @@ def _scatter(numbers: Column, room: Column) -> None:
 def whole_digest(data: Column, starts: Column, lengths: Column) -> Column:
     """`digest` of rows of any length."""
     found = np.zeros(len(starts), np.uint64)
-    widths = (lengths + 7) // 8 * 8
-    alike = not len(widths) or bool((widths == widths[0]).all())
-    order = widths[:0] if alike else stable_order(widths)
-    edges = [0, len(widths)] if alike else np.flatnonzero(np.diff(widths[order], prepend=-1, append=-1)).tolist()
-    for begin, end in pairwise(edges):
-        width = int(widths[begin if alike else order[begin]]) if end > begin else 0
+    if not len(starts):
+        return found
+    alike = same(lengths)
+    order = lengths[:0] if alike else stable_order((lengths + 7) >> 3)
+    edges = [0, len(lengths)] if alike else np.flatnonzero(np.diff((lengths[order] + 7) >> 3, prepend=-1, append=-1))
+    for begin, end in pairwise(map(int, edges)):
+        width = (int(lengths[begin if alike else order[begin]]) + 7) // 8 * 8
         step = max(AT_ONCE * 32 // (width + 8), 1)
         for some in range(begin, end, step):
             part = slice(some, min(some + step, end))
             rows = part if alike else order[part]
-            matrix = windows(data, starts[rows], lengths[rows], width)
-            found[rows] = mix(digest(matrix) ^ lengths[rows].astype(np.uint64), 99)
+            matrix, size = windows(data, starts[rows], lengths[rows], width), lengths[rows]
+            seed = mix((size[:1] if same(size) else size).astype(np.uint64), 99)
+            found[rows] = digest_of(matrix.view(np.uint64).T, seed)
     return found
 
 
@@ -140,8 +160,9 @@ def ranks(codes: Column) -> Column:
     order, ordered = arranged(codes)
     begins = np.ones(len(codes), np.bool_)
     begins[1:] = ordered[1:] != ordered[:-1]
+    first = np.flatnonzero(begins)
     found = np.empty(len(codes), np.int64)
-    found[order] = np.arange(len(codes)) - np.maximum.accumulate(np.where(begins, np.arange(len(codes)), 0))
+    found[order] = np.arange(len(codes)) - np.repeat(first, np.diff(first, append=len(codes)))
     return found
 
 
@@ -178,9 +199,21 @@ def row_kind(rows: int) -> type[np.signedinteger[Any]]:
     return np.int32 if rows < 1 << 31 else np.int64
 
 
+def same(column: Column) -> bool:
+    """Whether all of its values are the same; it has one at least."""
+    return bool(column[0] == column[-1]) and bool((column == column[0]).all())
+
+
 def is_constant(column: Column) -> bool:
     """Whether a column is one that `constant` made."""
     return column.strides == (0,)
+
+
+def chosen(column: Column, rows: Column) -> Column:
+    """A column at some rows: constant where it was."""
+    if is_constant(column) and rows.dtype != np.bool_:
+        return constant(column[0], column.dtype.type, len(rows)) if len(rows) else column[:0]
+    return column[rows]
 
 
 def concatenated(parts: Sequence[Column], kind: type[np.generic]) -> Column:
@@ -203,7 +236,7 @@ def rising(numbers: Column) -> bool:
 
 def distinct(codes: Column) -> tuple[Column, Column]:
     """The first row of each code, and for each row which of these it is like."""
-    if not len(codes) or (codes == codes[0]).all():
+    if not len(codes) or same(codes):
         return np.zeros(min(len(codes), 1), np.int64), np.zeros(len(codes), np.int64)
     order, ordered = arranged(codes)
     begins = np.ones(len(codes), np.bool_)

@@ -10,7 +10,7 @@ import numpy as np
 from netemu.netfilter.conntrack import Tuple
 from netemu.netfilter.messages import PROTOCOLS
 from netemu.record.decode.packets import Packets
-from netemu.record.decode.rows import Column, is_constant, mix
+from netemu.record.decode.rows import Column, chosen, is_constant, mix
 
 _NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 _LOW = (1 << 64) - 1
@@ -18,17 +18,24 @@ TUPLE = ("version", "proto", "src_high", "src_low", "dst_high", "dst_low", "spor
 """The columns of packets that tell their tuples."""
 
 
-def digests(packets: Packets) -> tuple[Column, Column]:
-    """The digest of each packet's tuple, and of its inverse; for an ICMP echo both ports are its id."""
-    kind, (src, dst) = _kind(packets.proto, packets.version), _ends(packets)
-    return _all_rows(_directed(kind, src, dst), len(packets)), _all_rows(_directed(kind, dst, src), len(packets))
+def digests(packets: Packets, rows: Column | None = None) -> tuple[Column, Column]:
+    """The digest of the tuple of each packet, or of those at some rows, and of its inverse.
+
+    For an ICMP echo both ports are its id.
+    """
+    told = {name: getattr(packets, name) for name in TUPLE}
+    if rows is not None:
+        told = {name: chosen(column, rows) for name, column in told.items()}
+    kind, (src, dst) = _kind(told["proto"], told["version"]), _ends(told)
+    count = len(told["version"])
+    return _all_rows(_directed(kind, src, dst), count), _all_rows(_directed(kind, dst, src), count)
 
 
-def _ends(packets: Packets) -> Iterator[Column]:
-    echo = packets.icmp_id >= 0
-    for side, port in (("src", packets.sport), ("dst", packets.dport)):
-        told = np.where(echo, packets.icmp_id, port) if echo.any() else port
-        yield _end(getattr(packets, f"{side}_high"), getattr(packets, f"{side}_low"), told)
+def _ends(told: dict[str, Column]) -> Iterator[Column]:
+    echo = told["icmp_id"] >= 0
+    for side, port in (("src", told["sport"]), ("dst", told["dport"])):
+        carried = np.where(echo, told["icmp_id"], port) if echo.any() else port
+        yield _end(told[f"{side}_high"], told[f"{side}_low"], carried)
 
 
 def digests_of(tuples: Sequence[Tuple], *, both: bool = False) -> Column:

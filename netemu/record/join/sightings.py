@@ -13,7 +13,7 @@ from netemu.record.capture import OUTGOING, HostCapture
 from netemu.record.decode.checksums import WORDS
 from netemu.record.decode.packets import Packets, concatenate, decoded_in_parts
 from netemu.record.decode.points import PointNumbers, wire_name
-from netemu.record.decode.rows import Column, concatenated, distinct, whole_digest
+from netemu.record.decode.rows import Column, concatenated, constant, distinct, same, whole_digest
 from netemu.record.frames import offsets
 from netemu.record.join.checksums import RecordChecksums
 from netemu.record.join.passes import HostPasses, hook_conntrack
@@ -119,12 +119,21 @@ class Sightings:
 
     def states_of(self, rows: Column) -> Column:
         """The number of each row's conntrack state; -1 for none."""
-        return np.append(self.ct, -1)[np.where(rows < self.wires, len(self.ct), rows - self.wires)]
+        return self._at_hooks(self.ct, rows, -1)
 
     def turns_of(self, rows: Column) -> tuple[Column, Column]:
         """The first of the turns before each row, and how many there are."""
-        hooks = np.where(rows < self.wires, len(self.ct), rows - self.wires)
-        return np.append(self.turns_first, 0)[hooks], np.append(self.turns_count, 0)[hooks]
+        return self._at_hooks(self.turns_first, rows, 0), self._at_hooks(self.turns_count, rows, 0)
+
+    def _at_hooks(self, column: Column, rows: Column, otherwise: int) -> Column:
+        """What a column of hooks has at some rows; of frames what it has `otherwise`."""
+        hook = rows - self.wires
+        if len(rows) and int(hook.min()) >= 0:
+            return column[hook]
+        found = np.full(len(rows), otherwise, column.dtype)
+        seen = np.flatnonzero(hook >= 0)
+        found[seen] = column[hook[seen]]
+        return found
 
     def turns_before(self, row: int) -> tuple[RuleTurn, ...]:
         """The rules and policies that the packet met just before a sighting."""
@@ -193,10 +202,12 @@ def _frames(capture: HostCapture, numbers: PointNumbers, *, keys: bool) -> _Fram
     starts, ends = frames.offset[:-1], frames.offset[1:]
     parts, kept, begin = [], [np.empty(0, np.int32)], 0
     for part in decoded_in_parts(frames.data, starts, ends, keys=keys):
-        rows = np.flatnonzero(part.version > 0)
-        kept.append((rows + begin).astype(np.int32))
+        has_ip = part.version > 0
+        rows = np.arange(begin, begin + len(part), dtype=np.int32)
         begin += len(part)
-        parts.append(part if len(rows) == len(part) else part.select(rows))
+        whole = bool(has_ip.all())
+        kept.append(rows if whole else rows[has_ip])
+        parts.append(part if whole else part.select(np.flatnonzero(has_ip)))
     frame = np.concatenate(kept)
     whole = len(frame) == len(frames)
     told: tuple[Column, ...] = (starts, ends, frames.time_ns, frames.kind, frames.interface)
@@ -209,10 +220,17 @@ def _points(capture: HostCapture, numbers: PointNumbers, interface: Column, out:
     """The number of the point where each frame was seen."""
     first, inverse = distinct(interface)
     both = [
-        [numbers.of(Point(capture.host, wire_name(capture, number), way)) for way in ("in", "out")]
+        numbers.of(Point(capture.host, wire_name(capture, number), way))
         for number in interface[first].tolist()
+        for way in ("in", "out")
     ]
-    return np.array(both, np.int32).reshape(-1, 2)[inverse, out.astype(np.int8)]
+    if len(first) == 1:
+        return (
+            constant(both[int(out[0])], np.int32, len(out))
+            if same(out)
+            else np.where(out, *both[::-1]).astype(np.int32)
+        )
+    return np.array(both, np.int32)[inverse * 2 + out]
 
 
 def _network(found: HostPasses) -> Column:
