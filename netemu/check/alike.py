@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from netemu.record.decode.packets import Packets
-from netemu.record.decode.rows import AT_ONCE, Column, constant, is_constant, mix, ranges, spread
+from netemu.record.decode.rows import AT_ONCE, Column, concatenated, constant, is_constant, mix, ranges, same, spread
+from netemu.record.join.forest import Laid
 from netemu.record.join.fragments import is_later
 from netemu.record.journeys import Chosen, Journeys
 from netemu.topology.expectation import PacketExpectation
@@ -57,7 +58,7 @@ class Alike:
             asked = getattr(expectation, side)
             if asked is not None and not (fits := _fits(Endpoint.parse(asked), packets, side, visits.row)).all():
                 found = mix(found ^ _summed(fits.astype(np.uint64), visits.packet, len(found)), place)
-        if self._arranged is None:
+        if self._arranged is None or is_constant(found):
             return found
         in_order = np.empty_like(found)
         in_order[self._arranged] = found
@@ -78,61 +79,84 @@ def _visits(journeys: Journeys, places: Column, point: Point | None) -> _Visits:
     asked = np.array([each.stage is None if point is None else each == point for each in points], np.bool_)
     usual: dict[int, Any] = {}
     nothing = np.empty(0, np.int32)
-    rows, packets, kind = [nothing], [nothing], np.empty(len(places), np.uint64)
+    rows, packets, kinds = [nothing], [nothing], [np.empty(0, np.uint64)]
     for begin in range(0, len(places), AT_ONCE):
-        some = slice(begin, begin + AT_ONCE)
-        row, packet, kind[some] = _looked_at(journeys, asked, places[some], usual, point is None)
+        row, packet, kind = _looked_at(journeys, asked, places[begin : begin + AT_ONCE], usual, point is None)
+        kinds.append(kind)
         if point is not None:
             rows.append(row)
             packets.append(packet + begin)
-    return _Visits(np.concatenate(rows), np.concatenate(packets), kind)
+    return _Visits(np.concatenate(rows), np.concatenate(packets), concatenated(kinds, np.uint64))
 
 
 def _looked_at(
     journeys: Journeys, asked: Column, places: Column, usual: dict[int, Any], path: bool
 ) -> tuple[Column, Column, Column]:
     """Some packets' visits to the points that are `asked` about, which packet each is of, and each packet's kind."""
-    laid, seen, points = journeys.laid, journeys.seen, journeys.point_at
+    laid, seen = journeys.laid, journeys.seen
+    position: Column | slice
     if places[-1] - places[0] + 1 == len(places):
         edges = laid.offset[places[0] : places[-1] + 2]
-        begins, count = edges[:-1], np.diff(edges)
-        here = points[edges[0] : edges[-1]]
-        only = np.flatnonzero(asked)
-        there = np.flatnonzero(here == only[0] if len(only) == 1 else asked[here])
-        position = there + edges[0]
+        begins, count, position = edges[:-1], edges[1:] - edges[:-1], slice(int(edges[0]), int(edges[-1]))
     else:
         begins = laid.offset[:-1][places]
         count = laid.offset[1:][places] - begins
         position = ranges(begins, count)
-        there = np.flatnonzero(asked[points[position]])
-        position = position[there]
-    packet = _whose(there, np.cumsum(count) - count, count)
+    here = journeys.point_at[position]
+    one_way = _one_way(here, count)
+    if path and one_way is not None and is_constant(seen.packets.fragment):
+        told = [one_way[asked[one_way]], is_later(seen.packets.fragment[:1])]
+        number = _summed(_mixed(told, len(told[0]), usual), np.zeros(len(told[0]), np.int32), 1)
+        return here[:0], here[:0], constant(number[0], np.uint64, len(places))
+    visited = np.flatnonzero(asked[one_way]) if one_way is not None else here[:0]
+    if len(visited) == 1:  # each packet was there once, at the same place of its journey
+        place = int(visited[0])
+        packet, first = np.arange(len(places), dtype=np.int32), constant(place == 0, np.bool_, len(places))
+        if isinstance(position, slice):
+            position = slice(position.start + place, position.stop, int(count[0]))
+        else:
+            position = begins + place
+    else:
+        there = np.flatnonzero(asked[here])
+        packet = spread(count)[there]
+        position = there + position.start if isinstance(position, slice) else position[there]
+        first = position == begins[packet]
     row = laid.rows[position]
     if path:
-        told = [points[position], is_later(_at(seen.packets.fragment, row))]
+        told = [journeys.point_at[position], is_later(_at(seen.packets.fragment, row))]
     else:
-        told = _told(journeys, position, row, position == begins[packet])
+        told = _told(journeys, position, row, first)
     return row, packet, _summed(_mixed(told, len(row), usual), packet, len(places))
 
 
-def _whose(place: Column, begins: Column, count: Column) -> Column:
-    """Which of several things, that begin there and are so long, each place is of."""
-    if len(place) == len(begins) and (place >= begins).all() and (place < begins + count).all():
-        return np.arange(len(place), dtype=np.int32)  # one of each
-    return spread(count)[place]
+def _one_way(here: Column, count: Column) -> Column | None:
+    """The points that each of several packets came to, one after the other, where they are the same for all.
+
+    `here` are all of their points, of which each packet has `count`.
+    """
+    each = int(count[0])
+    if not each or not same(count) or not (here.reshape(-1, each) == here[:each]).all():
+        return None
+    return here[:each]
 
 
-def _told(journeys: Journeys, position: Column, row: Column, first: Column) -> list[Column]:
+def _told(journeys: Journeys, position: Column | slice, row: Column, first: Column) -> list[Column]:
     """What any expectation may look at, of each sighting at its point; `first` are those that begin their journeys."""
     laid, seen = journeys.laid, journeys.seen
     before = journeys.row_before[position]
     told = [first, _at(seen.packets.ttl, row), is_later(_at(seen.packets.fragment, row))]
     told.append(_changed(seen.packets, row, before))
     if len(seen) > seen.wires:
-        last = laid.rows[np.where(first, position, position - 1)]
-        told += [seen.states_of(row), seen.states_of(last), seen.states_of(before)]
+        told += [seen.states_of(row), seen.states_of(_last(laid, position, row, first)), seen.states_of(before)]
         told.append(_turns(seen.turns, *seen.turns_of(row)))
     return told
+
+
+def _last(laid: Laid, position: Column | slice, row: Column, first: Column) -> Column:
+    """The row that stands before each in its journey, whether it led there or not; its own where it is the `first`."""
+    if isinstance(position, slice):
+        return row if first.all() else laid.rows[position.start - 1 : position.stop : position.step]
+    return laid.rows[np.where(first, position, position - 1)]
 
 
 def _at(column: Column, row: Column) -> Column:

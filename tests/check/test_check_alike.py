@@ -70,6 +70,20 @@ def test_one_packet_of_each_kind_decides_as_all_do(dice: random.Random, host: st
         assert found == check_packets(expectation, plain, Surroundings())
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**40).map(random.Random))
+def test_packets_are_of_the_same_kinds_looked_at_one_by_one_and_together(dice: random.Random):
+    """Each goes one way by itself, and is read at one place; together they are read wherever they came."""
+    captures, segment_of = any_captures(dice)
+    journeys = build_record(captures, segment_of).journeys
+    places = np.sort(dice.sample(range(len(journeys)), dice.randrange(len(journeys) + 1)) or range(len(journeys)))
+    ways = [PacketExpectation(traffic="all", packet="request.all", at=point, ttl=64) for point in POINTS]
+    for way in [*ways, PacketExpectation(traffic="all", packet="request.all", path=("A:eth0 out", "B:eth0 in"))]:
+        together = Alike(Chosen(journeys, places)).kinds(way).tolist()
+        with patch.object(alike, "AT_ONCE", 1):
+            assert Alike(Chosen(journeys, places)).kinds(way).tolist() == together
+
+
 def test_what_was_looked_at_for_one_expectation_serves_the_next_and_is_forgotten_in_time(monkeypatch):
     looked = []
     monkeypatch.setattr(alike, "_visits", lambda *given: looked.append(given[2]) or _visits(*given))
