@@ -128,9 +128,12 @@ def _join_errors(journeys: Journeys) -> None:
     """Number the packets of each flow and direction; an ICMP error goes with what it quotes, and is none of them."""
     error, quoted = journeys.quotes.journey, journeys.quotes.of
     journeys.flow[error], journeys.reply[error] = journeys.flow[quoted], ~journeys.reply[quoted]
+    both = journeys.flow.astype(np.int64) * 2 + journeys.reply
+    if not len(error):
+        journeys.nth = ranks(both) + 1
+        return
     counted = np.ones(len(journeys), np.bool_)
     counted[error] = False
-    both = journeys.flow.astype(np.int64) * 2 + journeys.reply
     journeys.nth[counted] = ranks(both[counted]) + 1
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from netemu.record.decode.rows import AT_ONCE, Column, concatenated, constant, ranges, rising, spread, stable_order
+from netemu.record.decode.rows import AT_ONCE, Column, concatenated, constant, ranges, rising, row_kind, stable_order
 from netemu.record.join.nodes import Forest
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
 from netemu.record.join.ties import Ties
@@ -73,13 +73,19 @@ class Laid:
 
 @dataclass(slots=True)
 class _Level:
-    """The nodes that all journeys come to at one step; siblings stand together. Those at `passes` are no frames."""
+    """The nodes that all journeys come to at one step; siblings stand together. Those at `passes` are no frames.
+
+    Each has so many sightings of its `own`, `at` a position and after the one `before` it, and so many `children`: the
+    next step's nodes up to the one at `ends`. `ahead` is the size of all that stands before each of the next step's
+    nodes there, and at last of them all.
+    """
 
     node: Column
     passes: Column
-    parent: Column
     own: Column
     children: Column
+    ends: Column
+    ahead: Column
     size: Column
     at: Column
     before: Column
@@ -100,12 +106,10 @@ def _laid(ties: Ties, forest: Forest, starts: Column, since: Column) -> Laid:
     """The journeys that begin at some starts."""
     levels = _levels(forest, starts)
     for level, below in zip(levels[-2::-1], levels[:0:-1], strict=True):
-        total = np.append(0, np.cumsum(below.size))
-        ends = np.cumsum(level.children)
-        level.size += total[ends] - total[ends - level.children]
-    size = levels[0].size
-    offset = np.append(np.cumsum(size) - size, size.sum())
-    rows = np.empty(offset[-1], np.int64)
+        level.ahead = _sums(below.size)
+        level.size = level.own + (level.ahead[level.ends] - level.ahead[level.ends - level.children])
+    offset = _sums(levels[0].size)
+    rows = np.empty(offset[-1], row_kind(len(ties.sightings)))
     gone: list[tuple[Column, Column]] = []
     apart: list[tuple[Column, Column]] = []
     levels[0].at, levels[0].before = offset[:-1], np.full(len(starts), -1, np.int64)
@@ -118,15 +122,18 @@ def _laid(ties: Ties, forest: Forest, starts: Column, since: Column) -> Laid:
         else:
             rows[level.at] = level.node
         if step:
-            branching = (own > 0) & (level.before != level.at - 1)
-            apart.append((level.at[branching], level.before[branching]))
+            branching = level.before != level.at - 1
+            if len(passes):
+                branching &= own > 0
+            branches = np.flatnonzero(branching)
+            apart.append((level.at[branches], level.before[branches]))
         if step + 1 < len(levels):
             below = levels[step + 1]
-            _place_below(level, below, own)
+            _place_below(level, below)
             # before a copy stands what was seen of its packet when it was made, not what was seen later
             made, after = forest.after(below.node)
-            below.before[made] = level.at[below.parent[made]] + after - 1
-    went, branches = _sorted(gone), _sorted(apart)
+            below.before[made] = level.at[np.searchsorted(level.ends, made, "right")] + after - 1
+    went, parted = _sorted(gone), _sorted(apart)
     ends_offset, leaf, last = _leaves(forest, levels)
     end, end_turn = _ends(ties, forest, leaf)
     ends_offset, kept = _without_parts(ends_offset, end == REASSEMBLED)
@@ -136,7 +143,7 @@ def _laid(ties: Ties, forest: Forest, starts: Column, since: Column) -> Laid:
     begun[from_pass] = ties.passes.start[starts[from_pass] - forest.wires] == START_CODE["output"]
     complete = begun & (end[ends_offset[:-1]] == DELIVERED)
     within = np.searchsorted(went[0], offset * 2)
-    return Laid(offset, rows, *branches, went[1], within, ends_offset, end, last, end_turn, complete, since)
+    return Laid(offset, rows, *parted, went[1], within, ends_offset, end, last, end_turn, complete, since)
 
 
 def _together(parts: list[Laid]) -> Laid:
@@ -149,26 +156,39 @@ def _together(parts: list[Laid]) -> Laid:
     columns = {field.name: [getattr(each, field.name) for each in parts] for field in fields(Laid)}
     parts.clear()
 
-    def column(name: str, before: Column | None = None) -> Column:
+    def column(name: str) -> Column:
         found = columns.pop(name)
-        if before is not None:
-            found = [np.where(values < 0, values, values + ahead) for values, ahead in zip(found, before, strict=False)]
         return concatenated(found, found[0].dtype.type)
 
+    def moved(name: str, before: Column) -> Column:
+        found = columns.pop(name)
+        places = np.empty(sum(map(len, found)), np.int64)
+        begin = 0
+        for values, ahead in zip(found, before.tolist(), strict=False):
+            here = places[begin : begin + len(values)]
+            np.add(values, ahead, out=here)
+            if len(values) and int(values.min()) < 0:
+                here[values < 0] = -1
+            begin += len(values)
+        return places
+
     def offset(name: str, before: Column) -> Column:
-        counted = [values[:-1] + ahead for values, ahead in zip(columns.pop(name), before, strict=False)]
-        return np.concatenate([*counted, before[-1:]])
+        if not before[-1]:
+            return constant(0, np.int64, 1 + sum(len(values) - 1 for values in columns.pop(name)))
+        last = columns[name][-1]
+        columns[name] = [*(values[:-1] for values in columns[name][:-1]), last]
+        return moved(name, before)
 
     return Laid(
         offset("offset", rows),
         column("rows"),
-        column("branches", rows),
-        column("before", rows),
+        moved("branches", rows),
+        moved("before", rows),
         column("passes"),
         offset("passes_offset", passes),
         offset("ends_offset", ends),
         column("end"),
-        column("end_at", rows),
+        moved("end_at", rows),
         column("end_turn"),
         column("complete"),
         column("since_ns"),
@@ -177,28 +197,35 @@ def _together(parts: list[Laid]) -> Laid:
 
 def _levels(forest: Forest, starts: Column) -> list[_Level]:
     nothing = np.empty(0, np.int64)
-    node, parent = starts, np.full(len(starts), -1, np.int64)
-    levels: list[_Level] = []
+    node, levels = starts, list[_Level]()
     while len(node) or not levels:
         children = forest.children[node]
         passes = np.flatnonzero(node >= forest.wires)
         own = forest.own(node, passes)
-        levels.append(_Level(node, passes, parent, own, children, own.copy(), nothing, nothing))
-        parent = spread(children)
-        node = forest.below(node, children)
+        ends = np.cumsum(children, dtype=np.int64)
+        levels.append(_Level(node, passes, own, children, ends, nothing, own, nothing, nothing))
+        node = forest.below(node, children) if len(ends) and ends[-1] else nothing
     return levels
 
 
-def _place_below(level: _Level, below: _Level, own: Column) -> None:
+def _place_below(level: _Level, below: _Level) -> None:
     """Where the runs of the next step's nodes begin, and which sighting is before each."""
-    ahead = level.at + own
-    if len(below.parent) == len(level.node) and (level.children == 1).all():
-        below.at, below.before = ahead, np.where(own > 0, ahead - 1, level.before)
+    behind = level.at + level.own
+    last = np.where(level.own > 0, behind - 1, level.before) if len(level.passes) else level.at
+    if len(below.node) == len(level.node) and (level.children == 1).all():
+        below.at, below.before = behind, last
         return
-    earlier = np.cumsum(below.size) - below.size
-    first = (np.cumsum(level.children) - level.children)[below.parent]
-    below.at = ahead[below.parent] + earlier - earlier[first]
-    below.before = np.where(own > 0, ahead - 1, level.before)[below.parent]
+    below.at = np.repeat(behind - level.ahead[level.ends - level.children], level.children)
+    below.at += level.ahead[:-1]
+    below.before = np.repeat(last, level.children)
+
+
+def _sums(counts: Column) -> Column:
+    """What stands before each of several things, that are so many, and at last how many they all are."""
+    found = np.empty(len(counts) + 1, np.int64)
+    found[0] = 0
+    np.cumsum(counts, out=found[1:])
+    return found
 
 
 def _sorted(pairs: list[tuple[Column, Column]]) -> tuple[Column, Column]:
@@ -214,8 +241,8 @@ def _leaves(forest: Forest, levels: list[_Level]) -> tuple[Column, Column, Colum
     found: list[tuple[Column, Column, Column]] = []
     journey = np.arange(len(levels[0].node))
     for level in levels:
-        last = np.where(level.own > 0, level.at + level.own - 1, level.before)
-        if not level.children.any():
+        last = np.where(level.own > 0, level.at + level.own - 1, level.before) if len(level.passes) else level.at
+        if not len(level.ends) or not level.ends[-1]:
             found.append((journey, level.node, last))
             continue
         ends = np.flatnonzero(forest.ends(level.node, level.children))
@@ -223,7 +250,7 @@ def _leaves(forest: Forest, levels: list[_Level]) -> tuple[Column, Column, Colum
             found.append((journey[ends], level.node[ends], last[ends]))
         journey = np.repeat(journey, level.children)
     whose, leaf, last = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
-    offset = np.append(0, np.cumsum(np.bincount(whose, minlength=len(levels[0].node))))
+    offset = _sums(np.bincount(whose, minlength=len(levels[0].node)))
     if rising(last):
         return offset, leaf, last
     order = stable_order(last)

@@ -14,7 +14,18 @@ import numpy as np
 from netemu.record.capture import OUTGOING
 from netemu.record.decode.headers import MORE, OFFSET, TRANSPORT_SEEN
 from netemu.record.decode.packets import Packets, locate
-from netemu.record.decode.rows import Column, big_endian, digest, mix, nth_to_nth, numbered, stable_order, windows
+from netemu.record.decode.rows import (
+    Column,
+    big_endian,
+    constant,
+    digest,
+    is_constant,
+    mix,
+    nth_to_nth,
+    numbered,
+    stable_order,
+    windows,
+)
 from netemu.record.join.sightings import Sightings
 
 _CHECKSUM = {6: 16, 17: 6, 58: 2}
@@ -26,12 +37,18 @@ _FURTHER = 1 << 17
 
 def is_fragment(fragment: Column) -> Column:
     """Whether each is a part of a packet."""
-    return (fragment & (MORE | OFFSET)) != 0
+    return _any_of(fragment, MORE | OFFSET)
 
 
 def is_later(fragment: Column) -> Column:
     """Whether each is a part that does not begin with the transport's header."""
-    return (fragment & OFFSET) != 0
+    return _any_of(fragment, OFFSET)
+
+
+def _any_of(fragment: Column, bits: int) -> Column:
+    if is_constant(fragment) and len(fragment):
+        return constant(fragment[0] & bits != 0, np.bool_, len(fragment))
+    return (fragment & bits) != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +85,11 @@ def left_in_parts(seen: Sightings, last: Column, point: Column, claimed: Column)
     the n-th left as the n-th frames.
     """
     packets, nothing = seen.packets, np.empty(0, np.int64)
-    rows = np.flatnonzero((seen.kind == OUTGOING) & is_fragment(packets.fragment[: seen.wires]) & ~claimed)
     mine = np.flatnonzero(point >= 0)
-    if not len(rows) or not len(mine):
+    if not len(mine):
+        return Left(nothing, nothing, Told.nothing())
+    rows = np.flatnonzero((seen.kind == OUTGOING) & is_fragment(packets.fragment[: seen.wires]) & ~claimed)
+    if not len(rows):
         return Left(nothing, nothing, Told.nothing())
     cut = _Cut.of(seen, rows)
     six = packets.version[last[mine]] == 6

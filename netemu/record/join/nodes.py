@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from netemu.record.capture import OTHERHOST
-from netemu.record.decode.rows import Column, ranges, rising, stable_order
+from netemu.record.decode.rows import Column, constant, ranges, rising, stable_order
 from netemu.record.join.ties import Ties
 
 
@@ -25,11 +25,12 @@ class Forest:
         self.passes = passes
         self.starts, self.since_ns = _starts(ties)
         self._dropping = _dropping(ties)
-        single = np.concatenate([ties.enters, ties.left], dtype=ties.enters.dtype)
-        single[:wires][single[:wires] >= 0] += wires
-        self.children = ties.leads_count.copy()
-        self.children[single >= 0] = 1
-        self.single = single
+        self.single, self.children = ties.enters, ties.leads_count
+        if len(passes):
+            self.single = np.concatenate([ties.enters, ties.left], dtype=ties.enters.dtype)
+            self.single[:wires][self.single[:wires] >= 0] += wires
+            self.children = self.children.copy()
+            self.children[self.single >= 0] = 1
         self.first_lead = ties.leads_first
         self.leads = ties.leads
         self._copies = np.empty(0, np.int64)
@@ -87,6 +88,8 @@ class Forest:
 
     def own(self, node: Column, passes: Column) -> Column:
         """How many sightings each node has; those at `passes` are no frames."""
+        if not len(passes):
+            return constant(1, np.int64, len(node))
         found = np.ones(len(node), np.int64)
         found[passes] = self.passes.count[node[passes] - self.wires]
         return found
@@ -99,16 +102,25 @@ class Forest:
 
     def below(self, node: Column, count: Column) -> Column:
         """All that the nodes lead to, node by node; `count` is how much that is."""
+        if not len(self.passes):
+            return self._led(node, count)
         single = self.single[node]
         many = np.flatnonzero((single < 0) & (count > 0))
         if not len(many):
             return single[count > 0]
         if len(many) == len(node):
-            return self.leads[ranges(self.first_lead[node], count)]
+            return self._led(node, count)
         found = np.repeat(single, count)
         places = ranges((np.cumsum(count) - count)[many], count[many])
-        found[places] = self.leads[ranges(self.first_lead[node[many]], count[many])]
+        found[places] = self._led(node[many], count[many])
         return found
+
+    def _led(self, node: Column, count: Column) -> Column:
+        """What nodes lead to that all have their leads among `leads`: often they stand there one after the other."""
+        first = self.first_lead[node]
+        if len(first) and (first[1:] == first[:-1] + count[:-1]).all():
+            return self.leads[first[0] : first[-1] + count[-1]]
+        return self.leads[ranges(first, count)]
 
 
 def _starts(ties: Ties) -> tuple[Column, Column]:

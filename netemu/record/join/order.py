@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from netemu.record.capture import OTHERHOST, OUTGOING
-from netemu.record.decode.rows import Column, mix, numbered
+from netemu.record.decode.rows import Column, is_constant, mix, numbered
 from netemu.record.join.forest import Laid
 from netemu.record.join.fragments import at, is_fragment, is_later
 from netemu.record.join.reassembly import firsts
@@ -253,11 +253,13 @@ def retransmissions(ties: Ties, laid: Laid, flow: Column, reply: Column) -> Colu
     A range is what the segment carries, SYN and FIN counted (RFC 9293, 3.4): a packet that repeats any of one that
     began no later than it in the sequence space, and came before it, is said to be that one again.
     """
-    packets, row = ties.sightings.packets, laid.rows[laid.offset[:-1]]
+    packets, found = ties.sightings.packets, np.full(len(laid), -1, np.int64)
+    if is_constant(packets.seq) and not (packets.seq[:1] >= 0).any():
+        return found  # no segment at all
+    row = laid.rows[laid.offset[:-1]]
     flags = packets.flags[row]
     size = packets.length[row].astype(np.int64) + (flags & _SYN != 0) + (flags & _FIN != 0)
     some = np.flatnonzero((packets.proto[row] == _TCP) & (packets.seq[row] >= 0) & (size > 0))
-    found = np.full(len(laid), -1, np.int64)
     if not len(some):
         return found
     group = numbered((flow.astype(np.int64) * 2 + reply)[some].astype(np.uint64))

@@ -16,7 +16,7 @@ import numpy as np
 from netemu.record.capture import OTHERHOST, HostCapture
 from netemu.record.decode.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.decode.points import PointNumbers
-from netemu.record.decode.rows import Column, arranged, concatenated, mix, ranges, rising, row_kind
+from netemu.record.decode.rows import Column, arranged, concatenated, constant, mix, ranges, rising, row_kind
 from netemu.record.join.fragment_timers import FragmentTimers
 from netemu.record.join.fragments import Told, is_fragment, left_in_parts, payloads
 from netemu.record.join.loopback import Copies, own_copies
@@ -90,8 +90,10 @@ def tie(
     passes = _all_passes(found, seen)
     came, left, out, copies, odd_hosts = _join_hosts(captures, passes, seen, numbers)
     counted = row_kind(len(seen) + len(passes))
-    enters = np.full(seen.wires, -1, counted)
-    enters[came[came >= 0]] = np.flatnonzero(came >= 0)
+    enters = constant(-1, counted, seen.wires)
+    if len(passes):
+        enters = enters.copy()
+        enters[came[came >= 0]] = np.flatnonzero(came >= 0)
     claimed = np.zeros(seen.wires, np.bool_)
     claimed[left[left >= 0]] = True
     last = np.where(passes.count > 0, passes.first + passes.count - 1, -1)
@@ -100,8 +102,8 @@ def tie(
     claimed[parts.row] = True
     senders, receivers, odd_wires = join_wires(seen, Segments.of(seen, segment_of))
     claimed[receivers] = True
-    follows = seen.kind[receivers] != OTHERHOST
-    if not follows.all():
+    if (seen.kind == OTHERHOST).any():
+        follows = seen.kind[receivers] != OTHERHOST
         senders, receivers = senders[follows], receivers[follows]
     if len(parts.row):
         senders = np.concatenate([senders, seen.wires + lone[parts.place]])
@@ -109,7 +111,7 @@ def tie(
     leads_count = np.bincount(senders, minlength=seen.wires + len(passes)).astype(counted)
     leads_first = np.cumsum(leads_count, dtype=counted)
     leads_first -= leads_count
-    leads = receivers.astype(counted)
+    leads = receivers.astype(counted, copy=False)
     if not rising(senders):
         leads[leads_first[senders] + _ranks_in_runs(senders)] = receivers  # one sender's stand together, and in order
     seen = _past_extensions(found, passes, seen, came, left)

@@ -22,6 +22,7 @@ Member = tuple[str, str]
 
 _POINTS_LOOKED_FOR = 8
 """At most, of a host: four interfaces, two ways each."""
+_NOTHING = np.empty(0, np.int64)
 _SOME = (0,)
 """Rows of a point whose frames are not looked for: it may have any."""
 
@@ -59,21 +60,24 @@ def join_wires(seen: Sightings, segments: Segments) -> tuple[Column, Column, Col
     Then the rows of those that are not told by their bytes alone.
     """
     in_step = _in_step(seen, segments)
-    by_bytes = _told_apart(seen, segments, in_step.rest)
-    senders, receivers = (np.concatenate([*some, more]) for some, more in zip(in_step.pairs, by_bytes, strict=False))
-    return senders, receivers, by_bytes[2]
+    *by_bytes, odd = _told_apart(seen, segments, in_step.rest)
+    both = [[each for each in (*some, more) if len(each)] for some, more in zip(in_step.pairs, by_bytes, strict=True)]
+    senders, receivers = (parts[0] if len(parts) == 1 else np.concatenate([_NOTHING, *parts]) for parts in both)
+    return senders, receivers, odd
 
 
 def _told_apart(seen: Sightings, segments: Segments, rows: Column | None) -> tuple[Column, Column, Column]:
     """The same of some rows alone, or of all, whatever their order."""
+    if rows is not None and not len(rows):
+        return rows, rows, rows
     order, code = arranged(segments.codes(seen, slice(None) if rows is None else rows))
     order = order if rows is None else rows[order]
     begins = np.ones(len(order), np.bool_)
     begins[1:] = code[1:] != code[:-1]
     first = np.flatnonzero(begins)
     del code
-    out = (seen.kind == OUTGOING)[order]
-    tag = segments.member.astype(np.min_scalar_type(len(segments.member)))[seen.point[: seen.wires]][order]
+    out = seen.kind[order] == OUTGOING
+    tag = segments.member.astype(np.min_scalar_type(len(segments.member)))[seen.point[order]]
     loops = _of_member(segments.member, segments.loops)
     plain, joins = _told_by_bytes(out, tag, loops, first)
     size = np.diff(first, append=len(order))
@@ -87,7 +91,7 @@ def _told_apart(seen: Sightings, segments: Segments, rows: Column | None) -> tup
         by, got = by[elsewhere], got[elsewhere]
     senders, receivers = order[sender[by]], order[got]
     if plain.all():
-        return senders, receivers, np.empty(0, np.int64)
+        return senders, receivers, _NOTHING
     odd = np.sort(order[np.repeat(~plain, size)])
     more = _join_in_turn(seen, segments, loops, odd)
     return np.concatenate([senders, more[0]]), np.concatenate([receivers, more[1]]), odd
@@ -121,7 +125,11 @@ def _in_step(seen: Sightings, segments: Segments) -> _InStep:
                     came.sort(axis=1)
                 pairs[0].append(np.repeat(rows_at[out], len(others)))
                 pairs[1].append(came.reshape(-1))
-    return _InStep(pairs, np.flatnonzero(~done[seen.point[: seen.wires]]) if done.any() else None)
+    if not done.any():
+        return _InStep(pairs, None)
+    if sum(len(rows) for point, rows in rows_at.items() if done[point]) == seen.wires:
+        return _InStep(pairs, _NOTHING)
+    return _InStep(pairs, np.flatnonzero(~done[seen.point[: seen.wires]]))
 
 
 def _followed(
@@ -152,7 +160,8 @@ def _rows_of_points(seen: Sightings) -> dict[int, Column]:
     for host, first, end in zip(seen.hosts, seen.edges[:-1].tolist(), seen.edges[1:].tolist(), strict=True):
         numbers = mine.get(host, [])
         for number in numbers if len(numbers) <= _POINTS_LOOKED_FOR else []:
-            found[number] = np.flatnonzero(seen.point[first:end] == number) + first
+            here = seen.point[first:end] == number
+            found[number] = np.arange(first, end) if here.all() else np.flatnonzero(here) + first
     return found
 
 
