@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from textwrap import indent
 
@@ -26,9 +28,22 @@ def suite(pytester: pytest.Pytester, text: str, **files: str) -> pytest.RunResul
 
 
 def test_the_readmes_example_passes(pytester):
-    example, own, questions = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    example, own, _, questions = examples()
     more = f"    {own}    assert report.verdict == 'pass', report.explain()\n"
     suite(pytester, example + more + indent(questions, "    ")).assert_outcomes(passed=1)
+
+
+def test_the_readmes_script_runs_and_prints_what_a_first_packet_met():
+    _, _, script, _ = examples()
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    told = [line.split(" by ") for line in done.stdout.splitlines()]
+    assert [by for _, by in told] == ["rule", "route", "rule", "route"]
+    assert told[0][0] == "B@prerouting.nat 192.168.0.2:30000 => 172.26.0.3:8080"
+
+
+def examples() -> list[str]:
+    """The README's Python."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
 def test_a_lab_may_be_a_file_beside_the_test(pytester, nodeport):
