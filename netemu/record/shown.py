@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from netemu.netfilter.conntrack import Entry
-from netemu.record.decode.rows import AT_ONCE, Column, arranged, is_constant, mix, spread
+from netemu.record.decode.rows import AT_ONCE, Column, arranged, begins_run, is_constant, mix, spread
 from netemu.record.decode.tuples import TUPLE, digests, digests_of
 from netemu.record.frames import offsets
 from netemu.record.join.fragments import is_later
@@ -56,8 +56,7 @@ class Shown:
         counted[journeys.quotes.journey] = False
         kept = np.flatnonzero(counted)
         order, signature = arranged(signature if len(kept) == len(laid) else signature[kept])
-        begins = np.ones(len(kept), np.bool_)
-        begins[1:] = signature[1:] != signature[:-1]
+        begins = begins_run(signature)
         alike, like = kept[order], np.full(len(laid), -1, np.int64)
         like[alike] = np.cumsum(begins) - 1
         first = np.append(np.flatnonzero(begins), len(kept))
@@ -93,9 +92,7 @@ def _tells_ports(seen: Sightings, rows: Column, kept: Column, offset: Column, jo
 
 def _changes(values: Column, journey: Column) -> Column:
     """Where a value is not the one before it in the same journey."""
-    changed = np.ones(len(values), np.bool_)
-    changed[1:] = (values[1:] != values[:-1]) | (journey[1:] != journey[:-1])
-    return changed
+    return begins_run(values) | begins_run(journey)
 
 
 def _summed(values: Column, journey: Column, offset: Column, salt: int) -> Column:

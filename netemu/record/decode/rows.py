@@ -155,12 +155,17 @@ def ranges(starts: Column, counts: Column) -> Column:
     return np.arange(total) - np.repeat(ends - counts - starts, counts)
 
 
+def begins_run(values: Column) -> Column:
+    """Whether each is another than the one before it; the first one is."""
+    begins = np.ones(len(values), np.bool_)
+    begins[1:] = values[1:] != values[:-1]
+    return begins
+
+
 def ranks(codes: Column) -> Column:
     """How many rows of the same code stand before each row."""
     order, ordered = arranged(codes)
-    begins = np.ones(len(codes), np.bool_)
-    begins[1:] = ordered[1:] != ordered[:-1]
-    first = np.flatnonzero(begins)
+    first = np.flatnonzero(begins_run(ordered))
     found = np.empty(len(codes), np.int64)
     found[order] = np.arange(len(codes)) - np.repeat(first, np.diff(first, append=len(codes)))
     return found
@@ -181,9 +186,7 @@ def numbered(codes: Column) -> Column:
     """Equal codes get equal numbers, counted from 0."""
     order, ordered = arranged(codes)
     found = np.empty(len(codes), np.int64)
-    changes = np.zeros(len(codes), np.int64)
-    changes[1:] = ordered[1:] != ordered[:-1]
-    found[order] = np.cumsum(changes)
+    found[order] = np.cumsum(begins_run(ordered)) - 1
     return found
 
 
@@ -239,8 +242,7 @@ def distinct(codes: Column) -> tuple[Column, Column]:
     if not len(codes) or same(codes):
         return np.zeros(min(len(codes), 1), np.int64), np.zeros(len(codes), np.int64)
     order, ordered = arranged(codes)
-    begins = np.ones(len(codes), np.bool_)
-    begins[1:] = ordered[1:] != ordered[:-1]
+    begins = begins_run(ordered)
     number = np.empty(len(codes), np.int64)
     number[order] = np.cumsum(begins) - 1
     return order[begins], number

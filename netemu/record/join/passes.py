@@ -15,7 +15,7 @@ from netemu.netfilter.conntrack import PacketConntrack
 from netemu.record.capture import HostCapture
 from netemu.record.decode.events import Events, read_events
 from netemu.record.decode.packets import Packets, concatenate, decode_splits
-from netemu.record.decode.rows import Column, ranges, stable_order
+from netemu.record.decode.rows import Column, begins_run, ranges, stable_order
 from netemu.record.join.later_fragments import told_by_frames, without_headers
 from netemu.record.join.sayings import BEGINS, IGNORED, JUMPED_TO, NAT, SEES, STAGE_CODE, START_CODE, TURN, Sayings
 from netemu.record.join.turn import RuleTurn
@@ -135,8 +135,7 @@ def _group(id: Column, kind: Column, stage: Column, odd: Column, stays: Column |
     """All events by pass, in the order in which passes began, and where in that each pass begins."""
     order = stable_order(id)
     ids, kind, stage = id[order], kind[order], stage[order]
-    begins = np.ones(len(order), np.bool_)
-    begins[1:] = ids[1:] != ids[:-1]
+    begins = begins_run(ids)
     block = np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
     matters = kind != TURN
     matters &= kind != IGNORED
@@ -264,8 +263,7 @@ def _met(sayings: Sayings, said: Column, run: Column, of_pass: Column) -> tuple[
     A chain that is no base chain belongs to a nat walk if the turn before it in its run does.
     """
     chain = sayings.chain[said]
-    begins = np.ones(len(said), np.bool_)
-    begins[1:] = (run[1:] != run[:-1]) | (of_pass[1:] != of_pass[:-1])
+    begins = begins_run(run) | begins_run(of_pass)
     tells = np.maximum.accumulate(np.where(begins | (chain != JUMPED_TO), np.arange(len(said)), 0))
     both = said.astype(np.int64) * 2 + (chain[tells] == NAT)
     kinds, inverse = np.unique(both, return_inverse=True)

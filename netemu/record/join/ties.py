@@ -16,7 +16,17 @@ import numpy as np
 from netemu.record.capture import OTHERHOST, HostCapture
 from netemu.record.decode.packets import EXTENSIONS, Packets, decode_splits
 from netemu.record.decode.points import PointNumbers
-from netemu.record.decode.rows import Column, arranged, concatenated, constant, mix, ranges, rising, row_kind
+from netemu.record.decode.rows import (
+    Column,
+    arranged,
+    begins_run,
+    concatenated,
+    constant,
+    mix,
+    ranges,
+    rising,
+    row_kind,
+)
 from netemu.record.join.fragment_timers import FragmentTimers
 from netemu.record.join.fragments import Told, is_fragment, left_in_parts, payloads
 from netemu.record.join.loopback import Copies, own_copies
@@ -124,8 +134,7 @@ def tie(
 def _ranks_in_runs(values: Column) -> Column:
     """How many equal values stand right before each."""
     place = np.arange(len(values))
-    begins = np.ones(len(values), np.bool_)
-    begins[1:] = values[1:] != values[:-1]
+    begins = begins_run(values)
     return place - np.maximum.accumulate(np.where(begins, place, 0))
 
 

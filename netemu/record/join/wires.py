@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from netemu.record.capture import OUTGOING
-from netemu.record.decode.rows import Column, arranged, mix, ranges, stable_order
+from netemu.record.decode.rows import Column, arranged, begins_run, mix, ranges, stable_order
 from netemu.record.join.sightings import Sightings
 
 Member = tuple[str, str]
@@ -72,9 +72,7 @@ def _told_apart(seen: Sightings, segments: Segments, rows: Column | None) -> tup
         return rows, rows, rows
     order, code = arranged(segments.codes(seen, slice(None) if rows is None else rows))
     order = order if rows is None else rows[order]
-    begins = np.ones(len(order), np.bool_)
-    begins[1:] = code[1:] != code[:-1]
-    first = np.flatnonzero(begins)
+    first = np.flatnonzero(begins_run(code))
     del code
     out = seen.kind[order] == OUTGOING
     tag = segments.member.astype(np.min_scalar_type(len(segments.member)))[seen.point[order]]
@@ -225,9 +223,7 @@ class _Queues:
     @classmethod
     def of(cls, code: Column, member: Column) -> _Queues:
         order, ordered = arranged(mix(code ^ mix(member.astype(np.uint64))))
-        begins = np.ones(len(order), np.bool_)
-        begins[1:] = ordered[1:] != ordered[:-1]
-        first = np.flatnonzero(begins)
+        first = np.flatnonzero(begins_run(ordered))
         count = np.diff(np.append(first, len(order)))
         place = stable_order(order[first])
         place = place[stable_order(code[order[first[place]]])]

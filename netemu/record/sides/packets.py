@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from netemu.record.decode.packets import Packets
-from netemu.record.decode.rows import Column, mix, ranges, stable_order
+from netemu.record.decode.rows import Column, begins_run, mix, ranges, stable_order
 from netemu.record.sides.side import Side
 
 _TCP = 6
@@ -75,8 +75,7 @@ class _Groups:
         code = mix(mix(side.kept.key[mine], 11) + mix(way, 12), 13)
         order = stable_order(code)
         self.order, ordered = mine[order], code[order]
-        begins = np.ones(len(ordered), np.bool_)
-        begins[1:] = ordered[1:] != ordered[:-1]
+        begins = begins_run(ordered)
         self.start = np.flatnonzero(begins)
         self.code = ordered[self.start]
         self.count = np.diff(self.start, append=len(ordered))

@@ -10,7 +10,7 @@ import numpy as np
 
 from netemu.record.decode.checksums import Checksums, frame_checksums
 from netemu.record.decode.packets import MALFORMED, Packets
-from netemu.record.decode.rows import Column, mix, stable_order
+from netemu.record.decode.rows import Column, begins_run, mix, stable_order
 from netemu.record.join.fragments import is_later
 from netemu.record.sides.captured import Captured
 from netemu.record.sides.fragments import with_their_datagrams
@@ -109,15 +109,13 @@ def _flows(packets: Packets, kept: Kept, bit: Column) -> Column:
     ends = mix(mix(np.minimum(kept.src_id, kept.dst_id), 7) + np.maximum(kept.src_id, kept.dst_id), 8)
     _, code = np.unique(ends, return_inverse=True)
     order = stable_order(code)
-    begins = np.ones(len(code), np.bool_)
-    begins[1:] = code[order][1:] != code[order][:-1]
+    begins = begins_run(code[order])
     place = np.empty(len(code), np.int64)
     place[order] = np.arange(len(code))
     syn = np.flatnonzero((packets.proto == _TCP) & ((packets.flags & (_SYN | _ACK)) == _SYN))
     way = code[syn] * 2 + bit[syn]
     by_way = stable_order(way)
     syn, way = syn[by_way], way[by_way]
-    fresh = np.ones(len(syn), np.bool_)
-    fresh[1:] = (way[1:] != way[:-1]) | (packets.seq[syn][1:] != packets.seq[syn][:-1])
+    fresh = begins_run(way) | begins_run(packets.seq[syn])
     begins[place[syn[fresh]]] = True
     return (np.cumsum(begins) - 1)[place]
