@@ -39,6 +39,11 @@ NO_IPV6 = {"net.ipv6.conf.default.disable_ipv6": "1"}
 """For a network, and for hosts of a lab without an IPv6 address: their interfaces say nothing by themselves."""
 
 
+UNFILTERED = {f"net.bridge.bridge-nf-call-{tables}": "0" for tables in ("iptables", "ip6tables", "arptables")}
+"""For a network: its bridge is a wire. Else br_netfilter, where the kernel has it, drops what has a wrong IP checksum
+(br_validate_ipv4 in net/bridge/br_netfilter_hooks.c)."""
+
+
 def plan(topology: Topology) -> tuple[Step, ...]:
     """The steps that build `topology`, in order. The topology must have passed `verify.faults`."""
     hosts = [(name, host, ("hosts", name)) for name, host in topology.hosts.items()]
@@ -47,7 +52,7 @@ def plan(topology: Topology) -> tuple[Step, ...]:
     steps += [
         SetSysctl(name, ("networks", name), key, value, wanted=False)
         for name in topology.networks
-        for key, value in NO_IPV6.items()
+        for key, value in (NO_IPV6 | UNFILTERED).items()
     ]
     ipv6 = _speaks_ipv6(topology)
     steps += [step for name, host, path in hosts for step in _sysctls(name, host, path, ipv6)]

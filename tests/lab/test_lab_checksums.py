@@ -25,8 +25,11 @@ ETHERNET = bytes.fromhex("020000000002020000000001")
 TO_ALL = 3
 
 
-def pair(offloads: str = "false"):
-    return loads(PAIR.replace("OFFLOADS", offloads))[0]
+def pair(offloads: str = "false", *, network: bool = False):
+    text = PAIR.replace("OFFLOADS", offloads)
+    if network:
+        text = text.replace("links: [", "networks: {lan: {}}\n# [").replace("{eth0: {", "{eth0: {network: lan, ")
+    return loads(text)[0]
 
 
 async def asked(lab: Lab, host: str, address: str):
@@ -89,6 +92,7 @@ def _checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
+@pytest.mark.parametrize("network", [False, True], ids=["link", "network"])
 @pytest.mark.parametrize(
     ("ip", "udp", "wrong", "ended", "words"),
     [
@@ -98,8 +102,8 @@ def _checksum(data: bytes) -> int:
     ],
     ids=["right", "IP", "UDP"],
 )
-async def test_a_packet_with_a_wrong_checksum_ends_where_the_kernel_drops_it(ip, udp, wrong, ended, words):
-    async with Lab(pair()) as lab:
+async def test_a_packet_with_a_wrong_checksum_ends_where_the_kernel_drops_it(ip, udp, wrong, ended, words, network):
+    async with Lab(pair(network=network)) as lab:
         with lab["B"].open_socket(kind=2) as sink:
             sink.bind(("", 7))
             sink.setblocking(False)

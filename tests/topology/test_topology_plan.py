@@ -202,6 +202,11 @@ def test_hosts_speak_ipv6_only_in_a_lab_with_an_ipv6_address(address, off):
     assert sysctls(topology, "lan")["net.ipv6.conf.default.disable_ipv6"] == "1"
 
 
+def test_a_networks_bridge_filters_nothing():
+    for tables in ("iptables", "ip6tables", "arptables"):
+        assert sysctls(pair(), "lan")[f"net.bridge.bridge-nf-call-{tables}"] == "0"
+
+
 LINKED = {
     "name": "linked",
     "hosts": {"A": {"interfaces": {"e": {}}}, "B": {"interfaces": {"e": {}}}},
