@@ -19,14 +19,14 @@ _MOST = 63
 """A side is a bit of a number."""
 
 
-def join_files(files: Sequence[str | Path]) -> Sides:
+def join_files(files: str | Path | Sequence[str | Path]) -> Sides:
     """Join captures (pcap or pcapng) of two or more sides of a NAT, the client's side first.
 
     Each file is a side, named as the file without its ending; a file of several interfaces is a side for each,
-    `home:eth0`. Raises UsageError for a file that can't be read, is no capture or is given twice, and for fewer than
-    two sides.
+    `home:eth0`, and may be the only one. Raises UsageError for a file that can't be read, is no capture or is given
+    twice, and for fewer than two sides.
     """
-    paths = [Path(file) for file in files]
+    paths = [Path(file) for file in ([files] if isinstance(files, str | Path) else files)]
     _require_different(paths)
     captures = [_read(path) for path in paths]
     sides = read_sides(list(zip(_names(paths), captures, strict=True)))

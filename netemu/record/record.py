@@ -82,8 +82,11 @@ class Record:
         return latency(self.journeys, one, other, journeys_where(self.journeys, text, words))
 
     def write_parquet(self, file: str) -> None:
-        """Write `frame` as a Parquet file. Raises UsageError as `frame` does, OSError where it can't be written."""
-        self.frame.write_parquet(file)
+        """Write `frame` as a Parquet file. Raises UsageError as `frame` does, and where it can't be written."""
+        try:
+            self.frame.write_parquet(file)
+        except OSError as error:
+            raise _unwritable(file, error) from error
 
     def save(self, file: str) -> None:
         """Write what the taps handed over to a file: `Record.load` gives an equal record back.
@@ -94,7 +97,7 @@ class Record:
             with open(file, "wb") as opened:
                 self.write(opened)
         except OSError as error:
-            raise UsageError(f"{file} can't be written: {error.strerror or error}") from error
+            raise _unwritable(file, error) from error
 
     def write(self, opened: IO[bytes]) -> None:
         """The same to a file that is open already. Raises what that raises, OSError as a rule."""
@@ -187,6 +190,10 @@ class Record:
         if isinstance(self.journeys, Journeys):
             return self.journeys.met()
         return ((turn, 1) for journey in self.journeys for turn in journey.rules)
+
+
+def _unwritable(file: str, error: OSError) -> UsageError:
+    return UsageError(f"{file} can't be written: {error.strerror or error}")
 
 
 def build_record(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netemu import Lab, Record, Sides, join_files
+from netemu import Lab, Record, Sides, UsageError, join_files
 from netemu.record.decode.points import wire_name
 from netemu.record.journeys import Journeys
 from netemu.topology.load import loads
@@ -125,6 +125,11 @@ async def both(tmp_path: Path) -> tuple[Sides, list[list[int]], Record]:
         files[-1].write_bytes(data)
         truths.append(truth)
     return join_files(files), truths, record
+
+
+def test_one_file_may_be_given_by_its_name_alone(tmp_path) -> None:
+    with pytest.raises(UsageError, match=r"home\.pcapng can't be read: No such file or directory"):
+        join_files(str(tmp_path / "home.pcapng"))
 
 
 async def test_captures_of_nat_behind_nat_are_joined_as_the_hooks_prove_it(both) -> None:

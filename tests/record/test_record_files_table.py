@@ -145,6 +145,15 @@ def test_a_parquet_file_reads_back_equal(lab: NodePort, tmp_path):
     assert record.frame.height == len(record.sightings)
 
 
+def test_a_parquet_file_that_cant_be_written_is_refused_as_a_record_is(lab: NodePort, tmp_path):
+    lab.handshake()
+    for write in (lab.scene.record().write_parquet, lab.scene.record().save):
+        with pytest.raises(UsageError, match=r"no/such can't be written: No such file or directory"):
+            write(str(tmp_path / "no" / "such"))
+        with pytest.raises(UsageError, match=r"can't be written: .*[Ii]s a directory"):
+            write(str(tmp_path))
+
+
 def test_without_polars_a_parquet_file_is_refused_with_what_installs_it(lab: NodePort, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(MachineError, match=r"\.venv/bin/pip install -e '\.\[frames\]'"):
