@@ -121,8 +121,9 @@ def tie(
     leads_count = np.bincount(senders, minlength=seen.wires + len(passes)).astype(counted)
     leads_first = np.cumsum(leads_count, dtype=counted)
     leads_first -= leads_count
-    leads = receivers.astype(counted, copy=False)
-    if not rising(senders):
+    in_order = rising(senders)
+    leads = receivers.astype(counted, copy=not in_order)
+    if not in_order:
         leads[leads_first[senders] + _ranks_in_runs(senders)] = receivers  # one sender's stand together, and in order
     seen = _past_extensions(found, passes, seen, came, left)
     timers = FragmentTimers.of([capture.host for capture in captures], topology)
