@@ -97,7 +97,8 @@ def _changes(values: Column, journey: Column) -> Column:
 
 def _summed(values: Column, journey: Column, offset: Column, salt: int) -> Column:
     """A digest of each journey's values in their order."""
-    if len(values) == len(offset) - 1 and bool((offset[1:] - offset[:-1] == 1).all()):  # one each: what the sum gives
+    # one each, or none at all: what the sum would give
+    if len(values) == len(offset) - 1 and bool((offset[1:] - offset[:-1] == 1).all()):
         return mix(mix(mix(values, salt), salt), salt)
     if not len(values):
         return np.full(len(offset) - 1, mix(np.zeros(1, np.uint64), salt)[0])

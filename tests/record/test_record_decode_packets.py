@@ -52,10 +52,11 @@ SEEDS = [
             ETHER / IP(flags="MF", frag=0) / UDP(sport=1, dport=2) / Raw(b"x" * 24),
             ETHER / IP(frag=3) / Raw(b"x" * 24),
             ETHER / IP(proto=132) / Raw(b"x" * 24),
-            ETHER / IP() / ICMP(type=13) / Raw(b"x" * 24),
+            ETHER / IP() / ICMP(type=13, ts_ori=1, ts_rx=2, ts_tx=3) / Raw(b"x" * 24),
             ETHER / Dot1Q(vlan=7) / IP() / UDP(dport=4789) / VXLAN(vni=9) / ETHER / IP() / TCP(),
             ETHER / IPv6() / IPv6ExtHdrFragment(m=1, id=7) / UDP(sport=1, dport=2) / Raw(b"xyz"),
             ETHER / IPv6() / IPv6ExtHdrHopByHop() / IPv6ExtHdrFragment(offset=9) / IPv6ExtHdrDestOpt() / Raw(b"xyz"),
+            ETHER / IP() / TCP(sport=1, dport=2, dataofs=15),
         )
     ),
 ]

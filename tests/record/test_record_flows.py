@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from record_nodeport import CLIENT, POD, SERVICE, NodePort
 from record_packets import echo, echo_reply, endpoint, icmp_error, tcp, udp
@@ -12,7 +13,7 @@ from netemu.netfilter.messages import attributes
 from netemu.record.flows import Flow, _Joiner, read_entries
 from netemu.record.journeys import Journey
 from netemu.record.record import Record
-from netemu.record.shown import Shown
+from netemu.record.shown import Shown, _summed
 
 ASKED = udp("192.168.0.1:4000", "192.168.0.2:53", b"?")
 ANSWERED = udp("192.168.0.2:53", "192.168.0.1:4000", b"!")
@@ -267,3 +268,14 @@ def test_packets_that_show_the_same_are_looked_at_once(pair: Scene):
     joiner = _Joiner(found, Shown.of(found, {}), {})
     joiner.join()
     assert (len(joiner.flows), joiner.taken, list(found.reply)) == (1, 2, [False, True] * 40)
+
+
+@pytest.mark.parametrize("counts", [[1, 1], [2, 0], [0, 2], [0, 0], [3, 1]])
+def test_a_digest_of_what_is_shown_is_each_journeys_own(counts):
+    """Also where there are as many values as journeys, but not one each."""
+    values = np.arange(5, 5 + sum(counts), dtype=np.uint64)
+    found = _summed(values, np.repeat([0, 1], counts), np.append(0, np.cumsum(counts)), 3).tolist()
+    for each, mine in zip(found, np.split(values, [counts[0]]), strict=True):
+        beside = np.append(mine, np.arange(9, dtype=np.uint64))  # in company of another that has many
+        alone = _summed(beside, np.repeat([0, 1], [len(mine), 9]), np.array([0, len(mine), len(mine) + 9]), 3)
+        assert each == alone[0]

@@ -157,6 +157,7 @@ def empty(count: int) -> Packets:
 
 
 _NOBODY = empty(0)
+"""The odd packets where there are none."""
 
 
 def address_text(version: int, high: int, low: int) -> str:

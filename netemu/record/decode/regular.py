@@ -20,7 +20,7 @@ _KEPT = (np.tri(TRANSPORT_SEEN + 1, TRANSPORT_SEEN, -1, dtype=np.uint8) * np.uin
 _OFFSET = np.frombuffer(OFFSET.to_bytes(2, "big"), np.uint16)[0]
 """In network byte order."""
 _HEAD = 8
-"""Headers stand behind as much of the link header, its type at the end: so numbers are aligned."""
+"""Headers stand behind as much of the link header, its type at the end: so no number is in two words."""
 _IP, _TRANSPORT, _WIDTH = _HEAD, _HEAD + _NETWORK, _HEAD + _NETWORK + TRANSPORT_SEEN
 
 
@@ -113,7 +113,7 @@ def _columns(words: Column, total: Column) -> dict[str, Column]:
 
 
 def _identity(words: Column, there: Column) -> Column:
-    """Their key as packets.py has it. Changes the headers: checksums, and what is no header, become zeros.
+    """Their key as packets.py has it, once all else is read: checksums, and what is no header, become zeros.
 
     There are `there` bytes behind IPv4's header.
     """

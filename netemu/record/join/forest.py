@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from netemu.record.decode.rows import AT_ONCE, Column, concatenated, constant, ranges, rising, row_kind, stable_order
+from netemu.record.frames import offsets
 from netemu.record.join.nodes import Forest
 from netemu.record.join.sayings import STAGE_CODE, START_CODE
 from netemu.record.join.ties import Ties
@@ -76,8 +77,7 @@ class _Level:
     """The nodes that all journeys come to at one step; siblings stand together. Those at `passes` are no frames.
 
     Each has so many sightings of its `own`, `at` a position and after the one `before` it, and so many `children`: the
-    next step's nodes up to the one at `ends`. `ahead` is the size of all that stands before each of the next step's
-    nodes there, and at last of them all.
+    next step's nodes up to the one at `ends`. `ahead[i]` is the size of the next step's first i nodes together.
     """
 
     node: Column
@@ -106,9 +106,9 @@ def _laid(ties: Ties, forest: Forest, starts: Column, since: Column) -> Laid:
     """The journeys that begin at some starts."""
     levels = _levels(forest, starts)
     for level, below in zip(levels[-2::-1], levels[:0:-1], strict=True):
-        level.ahead = _sums(below.size)
+        level.ahead = offsets(below.size)
         level.size = level.own + (level.ahead[level.ends] - level.ahead[level.ends - level.children])
-    offset = _sums(levels[0].size)
+    offset = offsets(levels[0].size)
     rows = np.empty(offset[-1], row_kind(len(ties.sightings)))
     gone: list[tuple[Column, Column]] = []
     apart: list[tuple[Column, Column]] = []
@@ -131,6 +131,7 @@ def _laid(ties: Ties, forest: Forest, starts: Column, since: Column) -> Laid:
             below = levels[step + 1]
             _place_below(level, below)
             # before a copy stands what was seen of its packet when it was made, not what was seen later
+            # (copies are below passes, where `before` is a column of its own)
             made, after = forest.after(below.node)
             below.before[made] = level.at[np.searchsorted(level.ends, made, "right")] + after - 1
     went, parted = _sorted(gone), _sorted(apart)
@@ -220,14 +221,6 @@ def _place_below(level: _Level, below: _Level) -> None:
     below.before = np.repeat(last, level.children)
 
 
-def _sums(counts: Column) -> Column:
-    """What stands before each of several things, that are so many, and at last how many they all are."""
-    found = np.empty(len(counts) + 1, np.int64)
-    found[0] = 0
-    np.cumsum(counts, out=found[1:])
-    return found
-
-
 def _sorted(pairs: list[tuple[Column, Column]]) -> tuple[Column, Column]:
     keys, values = (np.concatenate([np.empty(0, np.int64), *(pair[side] for pair in pairs)]) for side in (0, 1))
     if rising(keys):
@@ -250,7 +243,7 @@ def _leaves(forest: Forest, levels: list[_Level]) -> tuple[Column, Column, Colum
             found.append((journey[ends], level.node[ends], last[ends]))
         journey = np.repeat(journey, level.children)
     whose, leaf, last = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
-    offset = _sums(np.bincount(whose, minlength=len(levels[0].node)))
+    offset = offsets(np.bincount(whose, minlength=len(levels[0].node)))
     if rising(last):
         return offset, leaf, last
     order = stable_order(last)
