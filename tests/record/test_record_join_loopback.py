@@ -145,6 +145,23 @@ def test_a_mangled_ttl_is_told_of_packet_and_copy(scene, lan):
     assert [(each.place, each.before, each.after) for each in journey.rewrites] == [(2, "64", "9"), (5, "64", "9")]
 
 
+def test_each_copy_stands_behind_its_own_packet_where_no_wire_saw_either_leave(scene, lan):
+    a, _ = lan
+    for number in range(2):
+        walk = a.makes(MULTICAST.but(ip_id=number), "eth0").through("output", "output.nat")
+        copy = a.walks("postrouting", walk.packet, None, "eth0", None, start_lost=True).sees("postrouting", ttl=9)
+        copy.through("postrouting.nat")
+        a.walks("prerouting", copy.packet, "eth0", None, None).delivered()
+        walk.sees("postrouting", ttl=9).through("postrouting.nat")
+    found = scene.record().journeys
+    assert [points(each) for each in found] == [[*OUT, *OUT[2:], *BACK]] * 2
+    for each in found:
+        assert [(change.place, change.before, change.after) for change in each.rewrites] == [
+            (2, "64", "9"),
+            (4, "64", "9"),
+        ]
+
+
 def test_a_forwarded_multicast_has_a_copy_too(scene, lan):
     _, b = lan
     b.interfaces[3] = "eth1"

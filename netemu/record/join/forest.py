@@ -90,6 +90,11 @@ class _Level:
     at: Column
     before: Column
 
+    @property
+    def last(self) -> Column:
+        """The position of each one's last sighting; of one that has none that of the sighting before it."""
+        return np.where(self.own > 0, self.at + self.own - 1, self.before) if len(self.passes) else self.at
+
 
 def lay_out(ties: Ties, until_ns: int = 0) -> Laid:
     """All journeys of a record, or those alone that began until then."""
@@ -211,8 +216,7 @@ def _levels(forest: Forest, starts: Column) -> list[_Level]:
 
 def _place_below(level: _Level, below: _Level) -> None:
     """Where the runs of the next step's nodes begin, and which sighting is before each."""
-    behind = level.at + level.own
-    last = np.where(level.own > 0, behind - 1, level.before) if len(level.passes) else level.at
+    behind, last = level.at + level.own, level.last
     if len(below.node) == len(level.node) and (level.children == 1).all():
         below.at, below.before = behind, last
         return
@@ -234,7 +238,7 @@ def _leaves(forest: Forest, levels: list[_Level]) -> tuple[Column, Column, Colum
     found: list[tuple[Column, Column, Column]] = []
     journey = np.arange(len(levels[0].node))
     for level in levels:
-        last = np.where(level.own > 0, level.at + level.own - 1, level.before) if len(level.passes) else level.at
+        last = level.last
         if not len(level.ends) or not level.ends[-1]:
             found.append((journey, level.node, last))
             continue

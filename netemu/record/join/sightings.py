@@ -224,12 +224,8 @@ def _points(capture: HostCapture, numbers: PointNumbers, interface: Column, out:
         for number in interface[first].tolist()
         for way in ("in", "out")
     ]
-    if len(first) == 1:
-        return (
-            constant(both[int(out[0])], np.int32, len(out))
-            if same(out)
-            else np.where(out, *both[::-1]).astype(np.int32)
-        )
+    if len(first) == 1 and same(out):
+        return constant(both[int(out[0])], np.int32, len(out))
     return np.array(both, np.int32)[inverse * 2 + out]
 
 
